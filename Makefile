@@ -1,0 +1,283 @@
+# Makefile - builds, checks and installs Carry.  GNU make 4.3 or newer.
+#
+#   make                      programs in build/bin, the library in build/lib
+#   make check                install what is missing, then every test
+#   make CC=clang             another compiler         (build-clang/)
+#   make SANITIZE=address     ASan and UBSan           (build-address/)
+#   make DEBUG=1              -O0 -g -DCARRY_DEBUG     (build-debug/)
+#
+# Nothing is listed by name: a .c file is part of its folder's layer from the
+# moment it exists.  What a folder becomes:
+#
+#   proto/ compress/     archives           daemon/**    archive; main.c: carryd
+#   libclient/ + proto/  libcarry.so, .a    tools/*.c    carry-NAME.c, carryctl.c: programs,
+#   tests/common/        archive                         the others: archive
+#   tests/unit/test_*.c  tests/sim/*.c  tests/sys/*.c  tests/bench/bench_*.c   programs
+#   tests/fuzz/fuzz_*.c  `make fuzz`: libFuzzer; `make check`: replays the corpus
+#
+# A test that defines __wrap_NAME() is linked with --wrap=NAME.
+
+VERSION := 0.1.0
+SOVERSION := 0
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+SANITIZE ?=
+DEBUG ?=
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+FUZZ_SECONDS ?= 60
+
+# One object tree per compiler and kind, so that they never mix.
+compiler := $(notdir $(firstword $(CC)))
+kind := $(if $(filter-out gcc cc,$(compiler)),-$(compiler))$(if $(SANITIZE),-$(SANITIZE))
+BUILD ?= build$(kind)$(if $(DEBUG),-debug)
+O := $(BUILD)/obj
+
+# --- flags ---------------------------------------------------------------------------------------
+
+packages := liburing numa libsystemd inih jansson zlib
+package_flags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
+package_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
+
+warnings := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wswitch-enum -Wvla -Wformat=2 -Werror
+
+sanitize_address := -fsanitize=address,undefined
+sanitize_undefined := -fsanitize=undefined
+sanitize_thread := -fsanitize=thread
+sanitize_fuzzer := -fsanitize=fuzzer-no-link,address,undefined
+sanitizer := $(if $(SANITIZE),$(or $(sanitize_$(SANITIZE)),$(error SANITIZE=$(SANITIZE): \
+	must be address, undefined or thread)) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# gcc warns that TSan does not see atomic_thread_fence(); clang's does not either, silently.
+ifeq ($(SANITIZE)$(compiler),threadgcc)
+sanitizer += -Wno-tsan
+endif
+
+optimise := $(if $(DEBUG),-O0 -g -DCARRY_DEBUG,-O2 -g)
+harden := -fstack-protector-strong $(if $(SANITIZE)$(DEBUG),,-D_FORTIFY_SOURCE=2)
+
+# One set of position-independent objects serves programs and library alike.
+CPPFLAGS += -D_GNU_SOURCE -DCARRY_RELEASE='"$(VERSION)"' -I. $(package_flags)
+ALL_CFLAGS = -std=c11 $(optimise) $(warnings) -fPIC -fno-semantic-interposition -fvisibility=default \
+	-pthread $(harden) $(sanitizer) $(CFLAGS)
+ALL_LDFLAGS = -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(sanitizer) $(LDFLAGS)
+LIBS := $(package_libs) -lm
+
+# --- what there is -------------------------------------------------------------------------------
+
+objects = $(patsubst %.c,$(O)/%.o,$(1))
+programs = $(patsubst %.c,$(BUILD)/%,$(1))
+with_main = $(if $(1),$(shell grep -lE '^int main\b' $(1)))
+
+proto_c := $(wildcard proto/*.c)
+compress_c := $(wildcard compress/*.c)
+client_c := $(wildcard libclient/*.c)
+daemon_c := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/*/*.c))
+tool_main_c := $(wildcard tools/carry-*.c tools/carryctl.c)
+tool_c := $(filter-out $(tool_main_c),$(wildcard tools/*.c tools/*/*.c))
+tool_scripts := $(filter-out %.c %.h %.sh %.py $(patsubst %/,%,$(wildcard tools/*/)),\
+	$(wildcard tools/carry*))
+unit_main_c := $(wildcard tests/unit/test_*.c)
+sim_main_c := $(call with_main,$(wildcard tests/sim/*.c))
+bench_main_c := $(wildcard tests/bench/bench_*.c)
+preload_c := $(wildcard tests/sys/preload_*.c)
+sys_main_c := $(call with_main,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
+fuzz_c := $(wildcard tests/fuzz/fuzz_*.c)
+test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c),\
+	$(wildcard tests/common/*.c tests/unit/*.c tests/sim/*.c tests/bench/*.c tests/sys/*.c))
+
+all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(wildcard daemon/main.c) $(tool_main_c) \
+	$(tool_c) $(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
+	$(test_c) $(wildcard tests/fuzz/replay.c)
+
+# An archive exists only where its folder does.
+archive = $(if $($(1)_c),$(O)/$(1).a)
+floor := $(call archive,compress) $(call archive,proto)
+archives := $(call archive,test) $(call archive,daemon) $(call archive,client) $(floor)
+
+carryd := $(if $(wildcard daemon/main.c),$(BUILD)/bin/carryd)
+library := $(if $(client_c),$(BUILD)/lib/libcarry.so $(BUILD)/lib/libcarry.so.$(SOVERSION) \
+	$(BUILD)/lib/libcarry.a $(BUILD)/lib/carry.pc)
+tools := $(patsubst tools/%.c,$(BUILD)/bin/%,$(tool_main_c))
+scripts := $(patsubst tools/%,$(BUILD)/bin/%,$(tool_scripts))
+unit := $(call programs,$(unit_main_c))
+sim := $(call programs,$(sim_main_c))
+bench := $(call programs,$(bench_main_c))
+preloads := $(patsubst %.c,$(BUILD)/%.so,$(preload_c))
+sys_programs := $(call programs,$(sys_main_c)) $(preloads)
+replays := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_c))
+fuzzers := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/fuzz_%,$(fuzz_c))
+units := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
+
+# Objects are made again when the flags change, archives when a file has left them.
+define stamp
+$(if $(subst x$(file <$(1)),,x$(2))$(subst x$(2),,x$(file <$(1))),\
+$(shell mkdir -p $(dir $(1)))$(file >$(1),$(2)))
+endef
+ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
+$(call stamp,$(O)/flags,$(strip $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)))
+$(call stamp,$(O)/files,$(sort $(all_c)))
+endif
+
+.PHONY: all programs tests check check-unit check-sim check-fuzz check-sys check-threads lint \
+	fuzz bench bench-peers demo nightly soak install setup clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+all: programs
+programs: $(carryd) $(library) $(tools) $(scripts) $(units)
+tests: $(unit) $(sim) $(replays) $(sys_programs)
+
+# --- compiling and linking -----------------------------------------------------------------------
+
+$(O)/compress/%.o: ALL_CFLAGS += -ffp-contract=off # every CPU variant gives the same bits
+
+$(O)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(patsubst %.o,%.d,$(call objects,$(all_c)))
+
+.SECONDEXPANSION:
+# q, not r: two folders may hold files of the same name.
+$(O)/%.a: $$(call objects,$$($$*_c)) $(O)/files
+	@rm -f $@
+	$(AR) qcs $@ $(filter %.o,$^)
+
+link = @mkdir -p $(@D) && echo "link $@" && $(CC) $(ALL_LDFLAGS) -o $@
+
+$(BUILD)/bin/carryd: $(O)/daemon/main.o $(call archive,daemon) $(floor)
+	$(link) $^ $(LIBS)
+
+# Tools use what a user has, libcarry.so, found relative to the program, installed or not.
+$(tools): $(BUILD)/bin/%: $(O)/tools/%.o $(call archive,tool) $(call archive,daemon) $(floor) \
+		| $(library)
+	$(link) $^ -L$(BUILD)/lib $(if $(library),-lcarry) -Wl,-rpath,'$$ORIGIN/../lib' $(LIBS)
+
+$(scripts): $(BUILD)/bin/%: tools/%
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
+comma := ,
+$(unit) $(sim) $(bench) $(filter-out %.so,$(sys_programs)): $(BUILD)/%: $(O)/%.o $(archives)
+	$(link) $(call wraps,$*.c) $^ -lcmocka $(LIBS)
+
+$(preloads): $(BUILD)/%.so: $(O)/%.o
+	$(link) -shared $^ -ldl
+
+$(replays): $(BUILD)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(archives)
+	$(link) $^ $(LIBS)
+
+$(fuzzers): $(BUILD)/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(archives)
+	$(link) -fsanitize=fuzzer $^ $(LIBS)
+
+# --- libcarry ------------------------------------------------------------------------------------
+
+so := $(BUILD)/lib/libcarry.so.$(VERSION)
+client_o := $(call objects,$(client_c) $(proto_c))
+# The sanitizers' run-time is in the program, so only a plain build can refuse undefined symbols.
+$(so): $(client_o) libclient/libcarry.map $(O)/files
+	$(link) -shared -Wl,-soname,libcarry.so.$(SOVERSION) $(if $(SANITIZE),,-Wl,-z,defs) \
+		-Wl,--version-script=libclient/libcarry.map $(client_o) -lm
+
+$(BUILD)/lib/libcarry.so.$(SOVERSION): $(so)
+	@ln -sf $(notdir $<) $@
+$(BUILD)/lib/libcarry.so: $(BUILD)/lib/libcarry.so.$(SOVERSION)
+	@ln -sf $(notdir $<) $@
+
+# One object whose only visible names are carry_*, so that the archive hides as much as the .so.
+$(BUILD)/lib/libcarry.a: $(client_o) $(O)/files
+	@mkdir -p $(@D) && rm -f $@
+	$(LD) -r -o $(O)/libcarry.o $(client_o)
+	objcopy --wildcard --keep-global-symbol='carry_*' $(O)/libcarry.o
+	$(AR) qcs $@ $(O)/libcarry.o
+
+$(BUILD)/lib/carry.pc: libclient/carry.pc.in $(O)/flags
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' $< >$@
+
+$(units): $(BUILD)/systemd/%: systemd/%.in $(O)/flags
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' $< >$@
+
+# --- checks --------------------------------------------------------------------------------------
+
+run = BUILD=$(BUILD) CC="$(CC)" tests/run
+lint_tests := $(filter-out tests/lint/samples,$(wildcard tests/lint/*))
+sys_tests := $(foreach f,$(wildcard tests/sys/test_*),$(if $(findstring .,$(notdir $(f))),,$(f)))
+replay_runs := $(foreach r,$(replays),"$(r) $(patsubst $(BUILD)/tests/fuzz/replay_%,\
+	tests/fuzz/corpus/%,$(r))")
+threaded := $(if $(unit_main_c)$(sim_main_c),\
+	$(call programs,$(shell grep -lE 'pthread_create|thrd_create' $(unit_main_c) $(sim_main_c))))
+
+setup:
+	@tools/setup.sh
+
+# The packages come first: the second make then asks pkg-config about them.
+check: setup
+	@$(MAKE) --no-print-directory all tests
+	@$(run) $(lint_tests) $(unit) $(sim) $(replay_runs) $(sys_tests)
+
+check-unit: $(unit)
+	@$(run) $(unit)
+check-sim: $(sim)
+	@$(run) $(sim)
+check-fuzz: $(replays)
+	@$(run) $(replay_runs)
+check-sys: all $(sys_programs)
+	@$(run) $(RUN_FLAGS) $(sys_tests)
+check-threads: $(threaded) # those of unit and sim that start threads: what TSan is for
+	@$(run) $(threaded)
+lint:
+	@$(run) $(lint_tests)
+
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer BUILD=$(BUILD)/libfuzzer fuzz-run
+fuzz-run: $(fuzzers)
+	@tests/fuzz/run --seconds $(FUZZ_SECONDS) $(fuzzers)
+.PHONY: fuzz-run
+
+bench: all $(bench)
+	@BUILD=$(BUILD) tests/bench/run
+bench-peers: all
+	@tools/setup.sh --bench
+	@BUILD=$(BUILD) tests/bench/peers
+
+demo: setup
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tools/demo.sh
+
+nightly: setup
+	@tests/nightly
+soak: setup
+	@tests/nightly --soak
+
+# --- the rest ------------------------------------------------------------------------------------
+
+root := $(DESTDIR)$(PREFIX)
+put = $(if $(strip $(2)),install -d $(3) && install -m $(1) $(2) $(3))
+install: all
+	$(call put,755,$(carryd),$(root)/sbin)
+	$(call put,755,$(tools) $(scripts),$(root)/bin)
+	$(call put,644,$(so) $(BUILD)/lib/libcarry.a,$(root)/lib)
+	ln -sf libcarry.so.$(VERSION) $(root)/lib/libcarry.so.$(SOVERSION)
+	ln -sf libcarry.so.$(SOVERSION) $(root)/lib/libcarry.so
+	$(call put,644,$(BUILD)/lib/carry.pc,$(root)/lib/pkgconfig)
+	$(call put,644,libclient/carry.h,$(root)/include)
+	$(call put,644,$(wildcard $(addprefix $(BUILD)/systemd/,*.service *.socket)),$(root)/lib/systemd/system)
+	install -D -m 644 systemd/carryd.sysusers $(root)/lib/sysusers.d/carry.conf
+	install -D -m 644 systemd/carryd.tmpfiles $(root)/lib/tmpfiles.d/carry.conf
+	$(call put,644,$(wildcard README.md ARCHITECTURE.md proto/PROTOCOL.md LICENSE),$(root)/share/doc/carry)
+	$(call put,644,$(wildcard systemd/carryd.conf),$(DESTDIR)$(SYSCONFDIR)/carry)
+
+clean:
+	rm -rf build build-*
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+	@echo "targets: all check check-unit check-sim check-fuzz check-sys check-threads lint fuzz"
+	@echo "         bench bench-peers demo nightly soak install clean"
