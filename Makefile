@@ -5,6 +5,7 @@
 #   make CC=clang             another compiler         (build-clang/)
 #   make SANITIZE=address     ASan and UBSan           (build-address/)
 #   make DEBUG=1              -O0 -g -DCARRY_DEBUG     (build-debug/)
+#   make V=1                  shows whole commands
 #
 # Nothing is listed by name: a .c file is part of its folder's layer from the
 # moment it exists.  What a folder becomes:
@@ -60,7 +61,7 @@ harden := -fstack-protector-strong $(if $(SANITIZE)$(DEBUG),,-D_FORTIFY_SOURCE=2
 
 # One set of position-independent objects serves programs and library alike.
 CPPFLAGS += -D_GNU_SOURCE -DCARRY_RELEASE='"$(VERSION)"' -I. $(package_flags)
-ALL_CFLAGS = -std=c11 $(optimise) $(warnings) -fPIC -fno-semantic-interposition -fvisibility=default \
+ALL_CFLAGS = -std=c11 $(optimise) $(warnings) -fPIC -fno-semantic-interposition \
 	-pthread $(harden) $(sanitizer) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(sanitizer) $(LDFLAGS)
 LIBS := $(package_libs) -lm
@@ -119,6 +120,7 @@ endef
 ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 $(call stamp,$(O)/flags,$(strip $(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)))
 $(call stamp,$(O)/files,$(sort $(all_c)))
+$(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
 .PHONY: all programs tests check check-unit check-sim check-fuzz check-sys check-threads lint \
@@ -133,11 +135,13 @@ tests: $(unit) $(sim) $(replays) $(sys_programs)
 
 # --- compiling and linking -----------------------------------------------------------------------
 
+say = $(if $(V),,@echo "$(1) $@" &&)
+
 $(O)/compress/%.o: ALL_CFLAGS += -ffp-contract=off # every CPU variant gives the same bits
 
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc) $(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(patsubst %.o,%.d,$(call objects,$(all_c)))
 
@@ -145,9 +149,9 @@ $(O)/%.o: %.c $(O)/flags
 # q, not r: two folders may hold files of the same name.
 $(O)/%.a: $$(call objects,$$($$*_c)) $(O)/files
 	@rm -f $@
-	$(AR) qcs $@ $(filter %.o,$^)
+	$(call say,ar) $(AR) qcs $@ $(filter %.o,$^)
 
-link = @mkdir -p $(@D) && echo "link $@" && $(CC) $(ALL_LDFLAGS) -o $@
+link = $(call say,link) mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@
 
 $(BUILD)/bin/carryd: $(O)/daemon/main.o $(call archive,daemon) $(floor)
 	$(link) $^ $(LIBS)
@@ -159,7 +163,7 @@ $(tools): $(BUILD)/bin/%: $(O)/tools/%.o $(call archive,tool) $(call archive,dae
 
 $(scripts): $(BUILD)/bin/%: tools/%
 	@mkdir -p $(@D)
-	install -m 755 $< $@
+	@install -m 755 $< $@
 
 wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
 comma := ,
@@ -192,17 +196,17 @@ $(BUILD)/lib/libcarry.so: $(BUILD)/lib/libcarry.so.$(SOVERSION)
 # One object whose only visible names are carry_*, so that the archive hides as much as the .so.
 $(BUILD)/lib/libcarry.a: $(client_o) $(O)/files
 	@mkdir -p $(@D) && rm -f $@
-	$(LD) -r -o $(O)/libcarry.o $(client_o)
-	objcopy --wildcard --keep-global-symbol='carry_*' $(O)/libcarry.o
-	$(AR) qcs $@ $(O)/libcarry.o
+	$(call say,ar) $(LD) -r -o $(O)/libcarry.o $(client_o) && \
+		objcopy --wildcard --keep-global-symbol='carry_*' $(O)/libcarry.o && \
+		$(AR) qcs $@ $(O)/libcarry.o
 
-$(BUILD)/lib/carry.pc: libclient/carry.pc.in $(O)/flags
+$(BUILD)/lib/carry.pc: libclient/carry.pc.in $(O)/prefix
 	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' $< >$@
+	@sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' $< >$@
 
-$(units): $(BUILD)/systemd/%: systemd/%.in $(O)/flags
+$(units): $(BUILD)/systemd/%: systemd/%.in $(O)/prefix
 	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' $< >$@
+	@sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' $< >$@
 
 # --- checks --------------------------------------------------------------------------------------
 
@@ -247,7 +251,8 @@ bench-peers: all
 	@tools/setup.sh --bench
 	@BUILD=$(BUILD) tests/bench/peers
 
-demo: setup
+demo:
+	@tools/setup.sh --demo
 	@$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) tools/demo.sh
 
