@@ -1,0 +1,149 @@
+/*
+ * engine.h - one lane: the place where rings, ops and the transport meet.
+ *
+ * A lane moves its share of every op's chunks.  engine_round() is its duty cycle:
+ * commands from the main thread, submissions of trainers, events of the transport,
+ * arithmetic, frames to send, completions.  It never blocks and is given the time,
+ * so the simulator runs it as it is; engine_thread.h puts it on a thread that spins
+ * a little and then sleeps.
+ *
+ *      main thread --commands--> [ engine ] --facts--> main thread
+ *   trainers' rings ----------->    |   ^
+ *                                   v   |
+ *                         exchange (per group), link (per peer), transport
+ *
+ * Nothing is decided here: a lane that sees a mismatch, an abort or a broken rule says
+ * so in a fact, and the main thread answers with ENGINE_GROUP_END.
+ *
+ * Ownership: what a command hands over (exchange, descriptor) is the lane's until the
+ * matching fact gives it back.  A client's mapping must stay until CLIENT_REMOVED of
+ * every lane.
+ */
+#ifndef DAEMON_ENGINE_H
+#define DAEMON_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/err.h"
+#include "daemon/exchange.h"
+#include "daemon/mailbox.h"
+#include "daemon/transport/transport.h"
+#include "proto/shm.h"
+#include "proto/wire.h"
+
+enum {
+	ENGINE_CLIENTS_MAX = 1024,
+	ENGINE_GROUPS_MAX = 256,
+	ENGINE_PEERS_MAX = TRANSPORT_PEERS_MAX,
+	ENGINE_MAIL = 4096, /* commands or facts in flight; the main thread keeps below it */
+};
+
+enum engine_command_kind {
+	ENGINE_CLIENT_ADD = 1, /* client, base, layout, eventfd: begin to read the trainer's ring    */
+	ENGINE_CLIENT_REMOVE,  /* client: the trainer is gone: take what it has posted, then let go;
+				* answered by RANK_POSTED for each of its ranks, later by CLIENT_REMOVED */
+	ENGINE_GROUP_ADD,      /* exchange, peers: frames of this group are taken from now on        */
+	ENGINE_RANK_ADD,       /* exchange, local_rank, client, handle: the trainer posts to it      */
+	ENGINE_RANK_LEAVE,     /* exchange, local_rank: destroyed by its trainer (whose ops are all
+				* done); answered by RANK_POSTED                                      */
+	ENGINE_GROUP_END,      /* exchange, first_seq, last_seq, error: these ops end with it        */
+	ENGINE_GROUP_REMOVE,   /* exchange: all its ranks have left; answered by GROUP_REMOVED       */
+	ENGINE_PATH_ADD,       /* peer, path, fd, received: a connection whose HELLOs are done;
+				* received: path_seq that the peer has of our stream; 0 also resets
+				* the streams of a peer that was removed before                       */
+	ENGINE_PEER_REMOVE,    /* peer: it is dead or unused: forget its paths and what was unsent;
+				* answered by PEER_REMOVED                                             */
+	ENGINE_STOP,           /* leave the loop                                                     */
+};
+
+struct engine_command {
+	enum engine_command_kind kind;
+	uint32_t client;         /* the daemon's number, < ENGINE_CLIENTS_MAX              */
+	void *base;              /* CLIENT_ADD: the mapping                                */
+	struct shm_layout layout;
+	int eventfd;             /* CLIENT_ADD: the trainer's                              */
+	struct exchange *exchange;
+	const uint16_t *peers;   /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
+				  * stays the main thread's, valid until GROUP_REMOVED      */
+	uint32_t local_rank;
+	uint32_t handle;         /* RANK_ADD: as in the trainer's submissions              */
+	uint64_t first_seq, last_seq;
+	int error;
+	uint16_t peer, path;
+	int fd;
+	uint32_t received;
+};
+
+enum engine_fact_kind {
+	ENGINE_CLIENT_BAD = 1,  /* client broke a rule (`shm`): the main thread ends it          */
+	ENGINE_CLIENT_REMOVED,  /* client's mapping is not used any more by this lane            */
+	ENGINE_RANK_POSTED,     /* exchange, local_rank, seq: it has left and is in ops 1..seq   */
+	ENGINE_GROUP_REMOVED,   /* exchange is the main thread's again                           */
+	ENGINE_ABORT,           /* exchange, local_rank: its trainer called abort                */
+	ENGINE_MISMATCH,        /* exchange, mismatch: two calls of an op differ                 */
+	ENGINE_BAD_FRAME,       /* exchange, node, seq: a frame broke the group's rules          */
+	ENGINE_PATH_DOWN,       /* peer, path, error, verdict, received (path_seq that we have)  */
+	ENGINE_PEER_REMOVED,    /* peer's number may be used again                               */
+	ENGINE_PEER_LIES,       /* peer, path: impossible numbers after a reconnect: treat as dead */
+};
+
+struct engine_fact {
+	enum engine_fact_kind kind;
+	uint32_t client;
+	enum shm_verdict shm;
+	struct exchange *exchange;
+	uint32_t local_rank;
+	uint64_t seq;
+	struct exchange_mismatch mismatch;
+	uint16_t node;
+	uint16_t peer, path;
+	int error;
+	enum wire_verdict verdict;
+	uint32_t received;
+};
+
+/* Written by the lane, read by the main thread: relaxed, monotone. */
+struct engine_stats {
+	_Atomic uint64_t rounds;      /* of the loop: the heartbeat's progress counter    */
+	_Atomic uint64_t ops_done, ops_failed;
+	_Atomic uint64_t payload_sent, payload_received; /* bytes of contributions and finals */
+	_Atomic uint64_t wire_sent, wire_received;       /* bytes on sockets, headers included */
+	_Atomic uint64_t frames_sent, frames_received, frames_stale, frames_resent;
+	_Atomic uint64_t syscalls;
+	_Atomic uint64_t slept;       /* times the lane went to sleep                     */
+	_Atomic uint64_t zerocopy_sends, zerocopy_copied;
+};
+
+struct engine; /* one lane */
+
+struct engine_options {
+	uint32_t lane;
+	const char *transport; /* name in the table                                       */
+	struct transport_options transport_options; /* wake_fd is filled in                 */
+	int doorbell;          /* eventfd that wakes this lane: trainers', main thread's    */
+	int main_eventfd;      /* written after a fact was put                              */
+	uint32_t paths;        /* per peer                                                  */
+};
+
+/*
+ * engine_open() - Return: 0 or negative errno and *err.  On the lane's own thread.
+ * engine_close() - tolerates NULL.
+ */
+int engine_open(struct engine **out, const struct engine_options *options, struct err *err);
+void engine_close(struct engine *e);
+
+/* The two mailboxes: the main thread puts engine_command, gets engine_fact. */
+struct mailbox *engine_commands(struct engine *e);
+struct mailbox *engine_facts(struct engine *e);
+const struct engine_stats *engine_stats(const struct engine *e);
+const char *engine_describe(struct engine *e); /* features of the transport, for people */
+
+/* One turn of the duty cycle.  Return: whether anything happened, -ESHUTDOWN after ENGINE_STOP. */
+int engine_round(struct engine *e, uint64_t now_ns);
+
+/* Nothing happened for a while: prepare to sleep (flags, fence, one more look), sleep, wake. */
+void engine_sleep(struct engine *e, uint64_t now_ns, uint64_t timeout_ns);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * engine_thread.h - an engine on a thread of its own: start, idle strategy, stop.
+ *
+ * The thread opens its engine itself (io_uring's single issuer), spins for spin_ns
+ * after the last work, then sleeps.  The main thread talks to it through the mailboxes
+ * and rings its doorbell.
+ */
+#ifndef DAEMON_ENGINE_THREAD_H
+#define DAEMON_ENGINE_THREAD_H
+
+#include "daemon/engine.h"
+
+struct engine_thread; /* owns the thread, the engine, the doorbell */
+
+struct engine_thread_options {
+	struct engine_options engine; /* doorbell is made and filled in by the thread object */
+	uint64_t spin_ns;
+	int numa_node; /* -1: anywhere                                            */
+	int cpu;       /* -1: anywhere                                            */
+};
+
+/* Start and wait until the engine is open.  Return: 0 or negative errno and *err. */
+int engine_thread_start(struct engine_thread **out, const struct engine_thread_options *options,
+			struct err *err);
+/* Send ENGINE_STOP, join, close.  Facts not read are dropped.  Tolerates NULL. */
+void engine_thread_stop(struct engine_thread *t);
+
+struct engine *engine_thread_engine(struct engine_thread *t);
+int engine_thread_doorbell(const struct engine_thread *t); /* eventfd; give trainers a dup by SCM_RIGHTS */
+
+/* Put a command and ring.  Return: false if the mailbox is full. */
+bool engine_thread_command(struct engine_thread *t, const struct engine_command *command);
+
+#endif

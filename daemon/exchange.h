@@ -1,0 +1,173 @@
+/*
+ * exchange.h - one group on one lane: its ops in flight, slots, cursors and buffers.
+ *
+ * Pure: no I/O, no clock, no allocation after exchange_new().  The engine tells it
+ * what happened (posted, arrived, acked, ended) and asks what to do (progress, next
+ * frame for a node, next completion).  The simulator drives the same code.
+ *
+ * An op's life on a lane:
+ *
+ *   post (every local rank) -> contributions out, in ascending (seq, chunk) order per
+ *   owner -> owned chunks close, in ascending order, when all contributions are in
+ *   slots -> finals out / finals in -> results written -> completions
+ *
+ * Why nothing locks up, with one slot a class too: contributions leave for each node
+ * in ascending order and chunks close in ascending order, so the lowest open chunk
+ * always finds its slots free; finals are consumed on arrival (forwarded ones, in a
+ * ring, keep one buffer free: bubble flow control).
+ *
+ * Shapes: nodes and local ranks are indices; the tensor is count elements of a type,
+ * cut into chunks of chunk_count elements, the last one shorter (exchange_geometry()).
+ */
+#ifndef DAEMON_EXCHANGE_H
+#define DAEMON_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "compress/vector.h"
+#include "daemon/err.h"
+#include "daemon/sched/owner.h"
+#include "daemon/sched/sched.h"
+#include "proto/shm.h"
+#include "proto/wire.h"
+
+enum {
+	EXCHANGE_OPS_MAX = SHM_OPS_MAX, /* in flight on a node, by seq % EXCHANGE_OPS_MAX  */
+	EXCHANGE_LOCAL_MAX = 64,        /* ranks of a group on one node                     */
+	EXCHANGE_CHUNKS_MAX = 65536,    /* of one tensor                                    */
+};
+
+/* What is fixed when the group forms.  Pointers are the caller's and outlive the exchange. */
+struct exchange_plan {
+	uint64_t group;
+	uint32_t epoch;
+	uint16_t nodes, node;          /* node: ours                                       */
+	uint16_t lanes, lane;
+	uint32_t ranks;
+	const uint32_t *ranks_of_node; /* uint32[nodes]: how many ranks each node has      */
+	uint32_t local_ranks;          /* ranks_of_node[node]                              */
+	const struct owner_table *owners;
+	uint16_t schedule;             /* id, forced by the group; 0: by sched_choose()    */
+	uint64_t flat_bytes_max;       /* agreed threshold for sched_choose()              */
+	uint32_t chunk_bytes_max;      /* agreed; slot size                                */
+	uint32_t slots;                /* per node and class, >= 1                         */
+	uint32_t buffers;              /* for contributions, and again for finals, >= 2    */
+	const struct vec *vec;
+};
+
+/* exchange_memory() - bytes that exchange_new(plan) will map: the account, and the limit's check. */
+uint64_t exchange_memory(const struct exchange_plan *plan);
+
+/*
+ * exchange_plan_size() - choose chunk_bytes_max, slots and buffers for a group of
+ * `nodes` so that all its lanes together map about inflight_bytes at most.
+ * Return: 0, or -ENOMEM and *err with the number that would be needed.
+ */
+int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err);
+
+struct exchange;
+int exchange_new(struct exchange **out, const struct exchange_plan *plan, struct err *err);
+void exchange_free(struct exchange *x); /* NULL is allowed */
+const struct exchange_plan *exchange_plan(const struct exchange *x);
+
+/* What every rank must call alike. */
+struct exchange_call {
+	uint64_t key, count;
+	uint8_t op, type, reduce; /* enum wire_op, vec_type, vec_reduce                       */
+	uint16_t schedule;        /* 0 or a forced schedule's id                              */
+};
+
+/* Two calls of op `seq` that differ. */
+struct exchange_mismatch {
+	uint64_t seq;
+	struct exchange_call ours, theirs;
+	bool local;          /* both are ranks of this node                                   */
+	uint32_t our_rank;   /* local: local rank of `ours`                                   */
+	uint32_t their_rank; /* local: local rank of `theirs`                                 */
+	uint16_t their_node; /* otherwise                                                     */
+};
+
+enum exchange_posted {
+	EXCHANGE_POSTED = 0,
+	EXCHANGE_POST_MISMATCH, /* reported by exchange_mismatch()                             */
+	EXCHANGE_POST_TOO_BIG,  /* more than EXCHANGE_CHUNKS_MAX chunks: the op will end with -EFBIG */
+	EXCHANGE_POST_WINDOW,   /* more than EXCHANGE_OPS_MAX in flight: the trainer broke the rules */
+};
+
+/* A rank posts op seq; its seqs come in order.  in, out: count elements, valid until its completion. */
+enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
+				   const struct exchange_call *call, const void *in, void *out,
+				   uint64_t work);
+
+/* The rank has left (died or destroyed): Return: the last seq that it posted. */
+uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank);
+
+/* Whether op memory of a rank that left is still in use (its arena must stay mapped). */
+bool exchange_rank_busy(const struct exchange *x, uint32_t local_rank);
+
+/*
+ * Memory for the payload of a frame from `node`, whose header passed wire_check() and
+ * whose group is ours.  NULL: the node broke the rules (no credit, wrong epoch, lane,
+ * type...): the caller ends the path and says BAD_FRAME.
+ */
+void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame *frame);
+void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will not arrive */
+
+/* The payload is in `slot`.  Return: 0, or -EPROTO: the frame contradicts the op. */
+int exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame, void *slot);
+
+/* Credits that came with any frame of this group from `node`. */
+void exchange_credit(struct exchange *x, uint16_t node, uint32_t contribution, uint32_t final);
+
+/* A frame to send: header fields of the op and the group are filled in. */
+struct exchange_send {
+	struct wire_frame frame;
+	const void *payload;
+	void *buffer; /* give to exchange_released() once the peer has it; NULL: memory of the trainer */
+};
+
+/* The next frame for `node`, if there is one and credit for it. */
+bool exchange_next(struct exchange *x, uint16_t node, struct exchange_send *out);
+
+/* The peer has acknowledged (or is dead): exactly once for each exchange_next(). */
+void exchange_released(struct exchange *x, void *buffer);
+
+/* Fill in the credit fields of any frame to `node`; clears exchange_owes(). */
+void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *frame);
+
+enum exchange_owing { EXCHANGE_OWES_NOTHING = 0, EXCHANGE_OWES_SOME, EXCHANGE_OWES_SOON };
+/* Credits granted and not yet announced to `node`: SOON if it may be waiting for them. */
+enum exchange_owing exchange_owes(const struct exchange *x, uint16_t node);
+
+/* May the payload of an earlier frame of op `seq` still be read for sending again? */
+bool exchange_open(const struct exchange *x, uint64_t seq);
+
+/* Do one piece of arithmetic (close a chunk, write a result).  Return: whether there was one. */
+bool exchange_progress(struct exchange *x);
+
+struct exchange_completion {
+	uint32_t local_rank;
+	uint64_t work, seq;
+	int error; /* 0 or negative errno */
+	uint64_t wire_bytes;
+};
+bool exchange_completion(struct exchange *x, struct exchange_completion *out);
+bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out);
+
+/* Decided by the members: ops first..last end with `error` unless they are complete here. */
+void exchange_end(struct exchange *x, uint64_t first_seq, uint64_t last_seq, int error);
+
+uint64_t exchange_done_through(const struct exchange *x);
+bool exchange_idle(const struct exchange *x); /* no frame of it is unacknowledged: may be freed */
+
+/* Cutting a tensor: a function of count, type and the group's size at creation only. */
+struct exchange_geometry {
+	uint64_t chunk_count; /* elements in each chunk but the last               */
+	uint32_t chunks;      /* >= 1, also for count 0; 0: more than EXCHANGE_CHUNKS_MAX */
+};
+struct exchange_geometry exchange_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
+					   uint32_t chunk_bytes_max);
+
+#endif

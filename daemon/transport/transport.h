@@ -1,0 +1,158 @@
+/*
+ * transport.h - moves frames between the lanes of two daemons; knows nothing of
+ * what is in them.
+ *
+ * A transport is submit-and-poll.  No call blocks (but wait()), no call calls back:
+ * what happened is read with poll(), in order.  One instance serves one lane and is
+ * used by that lane's thread only.  It never resends and never reconnects: the main
+ * thread makes connections and hands them over with attach(); link.h decides what is
+ * sent again.
+ *
+ * A *path* is one connection to a peer, named (peer, path); both numbers are the
+ * daemon's.  On a path frames are delivered once, in order, whole - or the path goes
+ * down and says so once.
+ *
+ * Receiving takes two steps, so that a payload lands where it is needed without a
+ * copy: TRANSPORT_HEADER brings a header that passed wire_check(); the caller answers
+ * with place(); TRANSPORT_FRAME says that the payload is there.  Until place() the
+ * path is not read any further.  A frame without payload comes as TRANSPORT_FRAME at once.
+ * Headers that fail wire_check(), and payloads that fail wire_check_payload(), take
+ * the path down with -EBADMSG and the verdict.
+ *
+ * To add one: write daemon/transport/NAME.c, which defines transport_NAME, and add
+ * X(NAME) to TRANSPORTS.  tests/unit/test_transport.c runs the rules over all.
+ */
+#ifndef DAEMON_TRANSPORT_TRANSPORT_H
+#define DAEMON_TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/err.h"
+#include "proto/wire.h"
+
+struct transport; /* each implementation has its own */
+struct sim_net;   /* transport/sim.h */
+
+enum { TRANSPORT_PEERS_MAX = 256, TRANSPORT_PATHS_MAX = WIRE_PATHS_MAX };
+
+/* A feature that may be forced: the default asks the kernel (and, for zero-copy, measures). */
+enum transport_switch { TRANSPORT_AUTO = 0, TRANSPORT_ON, TRANSPORT_OFF };
+
+struct transport_options {
+	int wake_fd;       /* eventfd: wait() returns when it is readable and reads it empty; -1 */
+	uint32_t queue_frames; /* most frames queued unsent on a path, 1..64                      */
+	bool payload_crc;  /* compute CRCs of payloads that are sent (those received are checked anyway) */
+	/* uring */
+	enum transport_switch multishot;    /* multishot receive into provided buffers          */
+	enum transport_switch defer_taskrun; /* SINGLE_ISSUER + DEFER_TASKRUN                    */
+	enum transport_switch zerocopy;     /* SENDMSG_ZC / SEND_ZC                              */
+	enum transport_switch fixed_buffers; /* registered buffers for zero-copy sends           */
+	enum transport_switch sqpoll;       /* AUTO means off; excludes defer_taskrun            */
+	uint32_t zerocopy_bytes_min;        /* payloads from here on; 0: the measured default    */
+	/* fault */
+	const char *inner;      /* name of the wrapped transport                                 */
+	uint64_t fault_seed;
+	uint32_t cut_every;     /* cut a path about every so many frames sent; 0 never           */
+	uint32_t delay_us_max;  /* hold back received events up to that long                     */
+	uint32_t corrupt_every; /* flip a bit of a header about every so many frames; 0 never    */
+	/* sim */
+	struct sim_net *sim;
+	uint32_t sim_node;
+};
+
+enum transport_event_kind {
+	TRANSPORT_HEADER = 1, /* `frame` arrived: say where its payload goes                    */
+	TRANSPORT_FRAME,      /* `frame` is complete; its payload is at `payload`, as placed    */
+	TRANSPORT_SENT,       /* the transport no longer needs the payload with `cookie`        */
+	TRANSPORT_DOWN,       /* the path is gone, `error` says why; none of its memory is in use
+	                       * any more; cookies not reported by now never will be            */
+};
+
+struct transport_event {
+	enum transport_event_kind kind;
+	uint16_t peer;
+	uint16_t path;
+	int error;                 /* DOWN: negative errno                                      */
+	enum wire_verdict verdict; /* DOWN with -EBADMSG: which rule the peer broke             */
+	uint64_t cookie;           /* SENT: as given to send()                                  */
+	struct wire_frame frame;   /* HEADER, FRAME                                             */
+	void *payload;             /* FRAME: as given to place(), NULL: discarded or none       */
+};
+
+/* Counters, monotone, written by the lane's thread. */
+struct transport_stats {
+	uint64_t frames_sent, frames_received;
+	uint64_t bytes_sent, bytes_received; /* headers included                             */
+	uint64_t syscalls;
+	uint64_t zerocopy_sends, zerocopy_copied; /* notifications; those where the kernel copied anyway */
+	uint64_t bad_frames;
+};
+
+struct transport_ops {
+	const char *name; /* as in the configuration */
+
+	/*
+	 * Open an instance, on the thread that will use it.
+	 * Return: 0, or negative errno and *err says what to do (which sysctl forbids io_uring...).
+	 */
+	int (*open)(struct transport **out, const struct transport_options *options, struct err *err);
+	void (*close)(struct transport *t); /* NULL is allowed; closes all paths */
+
+	/* What is on and what is off, and why, for people: "multishot on, zerocopy off (kernel copies)". */
+	const char *(*describe)(struct transport *t);
+
+	/*
+	 * Take over a connected socket whose HELLOs are done, as (peer, path), which must not be attached.
+	 * Return: 0 or negative errno; the descriptor is the transport's only if 0.
+	 */
+	int (*attach)(struct transport *t, uint16_t peer, uint16_t path, int fd);
+
+	/* End a path; its DOWN comes through poll() with error -ECANCELED, if it is attached. */
+	void (*detach)(struct transport *t, uint16_t peer, uint16_t path);
+
+	/* How many more frames send() would take on this path now; 0 if it is down. */
+	uint32_t (*room)(struct transport *t, uint16_t peer, uint16_t path);
+
+	/*
+	 * Queue a frame; room() must not be 0.  The header is copied and sealed here.  The
+	 * payload (frame->payload_bytes; NULL if 0) stays the transport's until SENT with this
+	 * cookie or DOWN of the path.
+	 */
+	void (*send)(struct transport *t, uint16_t peer, uint16_t path, const struct wire_frame *frame,
+		     const void *payload, uint64_t cookie);
+
+	/* Answer to HEADER: the payload goes to dst (frame.payload_bytes of room); NULL: throw it away. */
+	void (*place)(struct transport *t, uint16_t peer, uint16_t path, void *dst);
+
+	/* Submit what is queued, fill in at most `max` events.  Return: how many, 0 if there are none. */
+	size_t (*poll)(struct transport *t, struct transport_event *events, size_t max);
+
+	/* Sleep until poll() has something, wake_fd is written, or timeout_ns passed. */
+	void (*wait)(struct transport *t, uint64_t timeout_ns);
+
+	/*
+	 * [base, base+bytes) will often be sent from, until forget(); a hint, may do nothing.
+	 */
+	void (*remember)(struct transport *t, void *base, size_t bytes);
+	void (*forget)(struct transport *t, void *base);
+
+	const struct transport_stats *(*stats)(struct transport *t);
+};
+
+#define TRANSPORTS(X) \
+	X(uring)      \
+	X(fault)      \
+	X(sim)
+
+#define X(name) extern const struct transport_ops transport_##name;
+TRANSPORTS(X)
+#undef X
+
+extern const struct transport_ops *const transport_table[]; /* the same, ended by NULL */
+
+/* transport_by_name() - Return: the entry, or NULL. */
+const struct transport_ops *transport_by_name(const char *name);
+
+#endif
