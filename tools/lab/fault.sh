@@ -1,0 +1,3 @@
+# fault.sh - faults.
+cpu_clear() { :; }
+cpu_remove() { :; }

@@ -1,0 +1,219 @@
+# net.sh - the lab's network: namespaces, bridge, shaped ports, measuring.
+#
+#   node K: eth0 --veth-- pK on br0 in the hub
+#
+# A shaped port has the same HTB at both ends: at eth0 for what the node sends, at pK for what it
+# receives, so that several senders to one node meet a bottleneck.
+#   1:1 the port's rate - 1:10 everything else - 1:1xx traffic to one destination (fault.sh)
+# The burst is 2 ms of the rate; segmentation offload makes packets smaller than that, so that no
+# packet must wait for more than one burst, and HTB, unlike TBF, never cuts a packet in pieces.
+# The rate counts Ethernet frames without preamble, checksum and gap (what the kernel counts), so
+# TCP with timestamps gets rate * (mtu - 52) / (mtu + 14): 0.956 at 1500, 0.993 at 9000.
+# The queue is 100 ms of the rate: TCP, which the kernel tells about its packets in the queue
+# (TSQ) across the bridge too, never fills it; others lose packets at its end.
+
+readonly UNLIMITED=400000000000
+readonly IPERF_PORT=17117
+
+in_net() { # NAMESPACE CMD...: for our own tools; the file system stays as it is
+	local name=$1
+	shift
+	nsenter --net="/run/netns/$name" "$@"
+}
+
+# --- building ------------------------------------------------------------------------------------
+
+# net_begin: makes the hub's namespace and bridge; fails with WHY if this machine does not let us.
+net_begin() {
+	local tool hub
+	hub=$(hub_name)
+	[ "$EUID" -eq 0 ] || { WHY='not root'; return 1; }
+	for tool in ip tc nsenter; do
+		command -v "$tool" >/dev/null || { WHY="$tool is missing"; return 1; }
+	done
+	WHY=$(ip netns add "$hub" 2>&1) || { WHY="no network namespaces: $WHY"; return 1; }
+	WHY=$(ip -n "$hub" link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 2>&1) || {
+		WHY="no bridge device: $WHY"
+		ip netns del "$hub"
+		return 1
+	}
+	ip -n "$hub" link set br0 mtu "${LAB[mtu]}" up
+}
+
+net_add_node() {
+	local node=$1 hub name
+	hub=$(hub_name) name=$(node_name "$1")
+	ip netns add "$name" &&
+		ip link add name "p$node" mtu "${LAB[mtu]}" netns "$hub" type veth \
+			peer name eth0 mtu "${LAB[mtu]}" netns "$name" &&
+		ip -n "$hub" link set "p$node" master br0 up &&
+		ip -n "$name" link set lo up &&
+		ip -n "$name" address add "$(address "$node")/24" dev eth0 &&
+		ip -n "$name" link set eth0 up || return 1
+	if [ -e /proc/net/if_inet6 ]; then
+		# The address must be there at once, and still be there after the link was down.
+		in_net "$name" bash -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down' &&
+			ip -n "$name" address add "$(address6 "$node")/64" dev eth0 nodad || return 1
+	fi
+	port_shape "$name" eth0 && port_shape "$hub" "p$node"
+}
+
+net_build() {
+	local node
+	if [ "${LAB[delay]}" -gt 0 ] && ! netem_there; then
+		say "--delay needs the kernel's netem queue (CONFIG_NET_SCH_NETEM), which this one lacks"
+		return 1
+	fi
+	for ((node = 0; node < LAB[nodes]; node++)); do
+		net_add_node "$node" || { say "cannot build node $node's network"; return 1; }
+	done
+}
+
+netem_there() {
+	local hub
+	hub=$(hub_name)
+	tc -n "$hub" qdisc replace dev lo root netem delay 1ms 2>/dev/null &&
+		tc -n "$hub" qdisc del dev lo root
+}
+
+# net_remove: all namespaces of the lab, whether its folder still knows them or not.
+net_remove() {
+	local name left rc=0
+	[ "$EUID" -eq 0 ] && command -v ip >/dev/null || return 0
+	while read -r name _; do
+		[[ $name =~ ^carry-"$NAME"-(hub|[0-9]+)$ ]] || continue
+		left=$(ip netns pids "$name" 2>/dev/null | paste -sd' ')
+		[ -z "$left" ] || say "still running in $name, and left alone: process $left"
+		[[ $name != *-hub ]] || ip -n "$name" link del br0 2>/dev/null
+		ip -n "$name" link del eth0 2>/dev/null
+		ip netns del "$name" || rc=1
+	done < <(ip netns list 2>/dev/null)
+	return $rc
+}
+
+# --- shaping -------------------------------------------------------------------------------------
+
+burst_of() { # RATE: bytes
+	local burst=$(($1 / 4000))
+	echo $((burst > LAB[mtu] + 1024 ? burst : LAB[mtu] + 1024))
+}
+
+# port_class NAMESPACE DEV PARENT CLASS CEIL: a class with that limit, made or changed
+port_class() {
+	local burst rate=$5
+	burst=$(burst_of "$5")
+	# Children are promised next to nothing and borrow all they use: the parent's limit holds.
+	[ "$3" = 1: ] || rate=8000
+	tc -n "$1" class replace dev "$2" parent "$3" classid "$4" htb rate "${rate}bit" \
+		ceil "${5}bit" burst "$burst" cburst "$burst" quantum 100000
+}
+
+# port_leaf NAMESPACE DEV CLASS DELAY: the queue of a class
+port_leaf() {
+	local rate=${LAB[rate]} limit queue
+	limit=$((rate / 80 > 1048576 ? rate / 80 : 1048576))
+	queue=(bfifo limit "$limit")
+	[ "$4" -eq 0 ] || queue=(netem limit 100000 delay "${4}us")
+	tc -n "$1" qdisc replace dev "$2" parent "$3" handle "${3#1:}:" "${queue[@]}"
+}
+
+# port_base NAMESPACE DEV: the two lowest classes, if they are not there yet
+port_base() {
+	local rate=${LAB[rate]} delay=0
+	[ "$rate" -gt 0 ] || rate=$UNLIMITED
+	[ "$2" != eth0 ] || delay=${LAB[delay]}
+	! tc -n "$1" qdisc show dev "$2" | grep -q '^qdisc htb 1: root' || return 0
+	tc -n "$1" qdisc replace dev "$2" root handle 1: htb default 10 &&
+		port_class "$1" "$2" 1: 1:1 "$rate" && port_class "$1" "$2" 1:1 1:10 "$rate" &&
+		port_leaf "$1" "$2" 1:10 "$delay"
+}
+
+# port_rate NAMESPACE DEV RATE: 0 means what the lab was made with
+port_rate() {
+	local rate=${3}
+	[ "$rate" -gt 0 ] || rate=${LAB[rate]}
+	[ "$rate" -gt 0 ] || rate=$UNLIMITED
+	port_base "$1" "$2" && port_class "$1" "$2" 1: 1:1 "$rate" &&
+		port_class "$1" "$2" 1:1 1:10 "$rate" && port_has_rate "$1" "$2" 1:1 "$rate"
+}
+
+# port_has_rate NAMESPACE DEV CLASS RATE: is that the limit in force?  (tc prints six digits)
+port_has_rate() {
+	local text
+	text=$(tc -n "$1" class show dev "$2" | grep "^class htb $3 " | sed -n 's/.* ceil \([^ ]*\) .*/\1/p')
+	awk -v want="$4" -v got="$(parse_rate "${text:-none}")" 'BEGIN {
+		exit !(got > want * 0.999 && got < want * 1.001)
+	}'
+}
+
+# port_shape NAMESPACE DEV: as the lab was asked for
+port_shape() {
+	local gso
+	[ "${LAB[rate]}" -gt 0 ] || [ "${LAB[delay]}" -gt 0 ] || return 0
+	port_base "$1" "$2" || return 1
+	[ "${LAB[rate]}" -gt 0 ] && [ "$2" = eth0 ] || return 0
+	gso=$(($(burst_of "${LAB[rate]}") * 3 / 4))
+	[ $gso -gt $((LAB[mtu] + 512)) ] || gso=$((LAB[mtu] + 512))
+	[ $gso -lt 65536 ] || gso=65536
+	ip -n "$1" link set dev "$2" gso_max_size "$gso"
+}
+
+# --- measuring -----------------------------------------------------------------------------------
+
+expected_goodput() { # RATE
+	echo $(($1 * (LAB[mtu] - 52) / (LAB[mtu] + 14)))
+}
+
+# measure A B MILLISECONDS RATE: TCP goodput from A to B in bit/s as the receiver saw it; RATE is
+# about what to expect.
+measure() {
+	local from to bytes server text try amount
+	from=$(node_name "$1") to=$(node_name "$2")
+	bytes=$(($4 / 8 * $3 / 1000))
+	amount=(-n "$bytes")
+	# So little would fit into the sender's buffer at once.
+	[ $bytes -gt 16000000 ] || amount=(-t $((1 + $3 / 1000)))
+	in_net "$to" timeout 15 iperf3 -s -1 -B "$(address "$2")" -p $IPERF_PORT >/dev/null 2>&1 &
+	server=$!
+	for ((try = 0; try < 40; try++)); do
+		text=$(in_net "$from" timeout 10 iperf3 -c "$(address "$2")" -p $IPERF_PORT -f k \
+			"${amount[@]}" 2>/dev/null | sed -n 's/.* \([0-9.]*\) Kbits\/sec .*receiver.*/\1/p')
+		[ -z "$text" ] || break
+		kill -0 $server 2>/dev/null || break
+		sleep 0.05
+	done
+	kill $server 2>/dev/null
+	wait $server 2>/dev/null
+	[ -n "$text" ] && awk -v k="$text" 'BEGIN { printf "%.0f\n", k * 1000 }'
+}
+
+within_3_percent() { # GOT WANT
+	[ -n "$1" ] && [ "$1" -ge $(($2 * 97 / 100)) ] && [ "$1" -le $(($2 * 103 / 100)) ]
+}
+
+# measure_ports: from every node to the next, several at once if the machine can carry that;
+# then what was off once more alone, for a busy machine is not a wrong link.
+measure_ports() {
+	local n=${LAB[nodes]} rate=${LAB[rate]} at_once node to got want try folder=$DIR/measured
+	at_once=$((4000000000 / rate))
+	want=$(expected_goodput "$rate")
+	mkdir -p "$folder"
+	for ((node = 0; node < n; node++)); do
+		measure "$node" $(((node + 1) % n)) 500 "$rate" >"$folder/$node" {LAB_LOCK}>&- &
+		[ $(((node + 1) % (at_once > 0 ? at_once : 1))) -ne 0 ] || wait
+	done
+	wait
+	for ((node = 0; node < n; node++)); do
+		to=$(((node + 1) % n)) got=$(<"$folder/$node")
+		for ((try = 0; try < 2; try++)); do
+			! within_3_percent "${got:-0}" "$want" || break
+			got=$(measure "$node" "$to" 1000 "$rate")
+		done
+		echo "${got:-0}" >"$folder/$node"
+		within_3_percent "${got:-0}" "$want" && continue
+		say "the link from node $node to node $to carries $(rate_text "${got:-0}") of TCP" \
+			"payload, more than 3 % off the $(rate_text "$want") that" \
+			"--rate $(rate_text "$rate") must give"
+		return 1
+	done
+}
