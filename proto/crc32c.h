@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* crc32c() - of data[bytes], going on from `crc` (0 to begin); by the CPU's instruction if it can. */
+/* crc32c() - of data[bytes], going on from `crc`, 0 to begin. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t bytes);
 
 /* crc32c_portable() - the same number without the instruction; the tests compare the two. */

@@ -27,30 +27,31 @@ enum ctl_kind {
 	/* requests */
 	CTL_ATTACH = 1,  /* body: struct ctl_attach; answer CTL_ATTACHED with descriptors */
 	CTL_CREATE = 2,  /* body: struct ctl_create; answer CTL_CREATED, after everybody came */
-	CTL_DESTROY = 3, /* body: struct ctl_destroy; answer CTL_OK                        */
-	CTL_QUERY = 4,   /* body: struct ctl_query; answers CTL_MORE*, CTL_OK, body: JSON text parts */
+	CTL_DESTROY = 3, /* body: struct ctl_destroy; answer CTL_OK */
+	CTL_QUERY =
+		4, /* body: struct ctl_query; answers CTL_MORE*, CTL_OK, body: JSON text parts */
 	/* answers */
 	CTL_OK = 32,
-	CTL_ERROR = 33,    /* body: struct ctl_error                                       */
-	CTL_ATTACHED = 34, /* body: struct ctl_attached                                    */
-	CTL_CREATED = 35,  /* body: struct ctl_created                                     */
-	CTL_MORE = 36,     /* body: the next part of a long answer                         */
+	CTL_ERROR = 33,    /* body: struct ctl_error */
+	CTL_ATTACHED = 34, /* body: struct ctl_attached */
+	CTL_CREATED = 35,  /* body: struct ctl_created */
+	CTL_MORE = 36,     /* body: the next part of a long answer */
 };
 
 struct ctl_header {
-	uint32_t magic;   /* CTL_MAGIC                             */
-	uint16_t version; /* CTL_VERSION                           */
-	uint16_t kind;    /* enum ctl_kind                         */
-	uint32_t id;      /* the requester's, returned             */
-	uint32_t bytes;   /* of body                               */
+	uint32_t magic;   /* CTL_MAGIC */
+	uint16_t version; /* CTL_VERSION */
+	uint16_t kind;    /* enum ctl_kind */
+	uint32_t id;      /* the requester's, returned */
+	uint32_t bytes;   /* of body */
 };
 static_assert(sizeof(struct ctl_header) == 16, "no padding");
 
 struct ctl_attach {
-	uint64_t arena_bytes; /* wanted; 0: the daemon's default    */
+	uint64_t arena_bytes; /* wanted; 0: the daemon's default */
 	uint32_t pid;         /* for messages; the kernel's word counts */
 	uint32_t reserved;
-	char name[CTL_NAME_BYTES]; /* of the program, for messages  */
+	char name[CTL_NAME_BYTES]; /* of the program, for messages */
 };
 static_assert(sizeof(struct ctl_attach) == 16 + CTL_NAME_BYTES, "no padding");
 
@@ -58,30 +59,30 @@ static_assert(sizeof(struct ctl_attach) == 16 + CTL_NAME_BYTES, "no padding");
 struct ctl_attached {
 	uint64_t total_bytes; /* of the memfd; shm_header says the rest */
 	uint32_t lanes;
-	uint32_t client; /* the daemon's number for this trainer   */
-	char version[CTL_NAME_BYTES]; /* of the daemon             */
+	uint32_t client;              /* the daemon's number for this trainer */
+	char version[CTL_NAME_BYTES]; /* of the daemon */
 };
 static_assert(sizeof(struct ctl_attached) == 16 + CTL_NAME_BYTES, "no padding");
 
 struct ctl_create {
 	char name[CTL_NAME_BYTES];
 	char run[CTL_NAME_BYTES];
-	char root[CTL_NAME_BYTES]; /* numeric address of rank 0's node; may have %scope   */
+	char root[CTL_NAME_BYTES]; /* numeric address of rank 0's node; may have %scope */
 	uint16_t root_port;
-	uint16_t schedule;    /* 0: automatic                                            */
+	uint16_t schedule; /* 0: automatic */
 	uint32_t rank;
 	uint32_t ranks;
-	uint32_t timeout_ms;  /* 1..                                                     */
-	uint32_t reserved[2]; /* zero                                                    */
+	uint32_t timeout_ms;  /* 1.. */
+	uint32_t reserved[2]; /* zero */
 };
 static_assert(sizeof(struct ctl_create) == 3 * CTL_NAME_BYTES + 24, "no padding");
 
 struct ctl_created {
-	uint64_t group; /* id on the wire, for logs              */
-	uint32_t handle; /* for submissions, < SHM_GROUPS_MAX     */
+	uint64_t group;  /* id on the wire, for logs */
+	uint32_t handle; /* for submissions, < SHM_GROUPS_MAX */
 	uint32_t nodes;
-	uint32_t node;   /* of the caller                         */
-	uint32_t lanes;  /* agreed: submit to lanes 0..lanes-1 only */
+	uint32_t node;  /* of the caller */
+	uint32_t lanes; /* agreed: submit to lanes 0..lanes-1 only */
 };
 static_assert(sizeof(struct ctl_created) == 24, "no padding");
 
@@ -126,12 +127,14 @@ enum ctl_verdict ctl_answer_check(const void *packet, size_t bytes);
 
 /*
  * ctl_send(), ctl_receive() - one packet over a SEQPACKET socket, with descriptors.
- * @fds: up to CTL_FDS_MAX; ctl_receive() closes what does not fit and sets *nfds.
+ * @fds: up to CTL_FDS_MAX.  To ctl_receive() always room for CTL_FDS_MAX, or NULL to
+ * close whatever comes; it sets *nfds (0 on errors; NULL is allowed with fds NULL).
  * They never raise SIGPIPE; received descriptors are close-on-exec.
  * Return: bytes, 0 at end of file (receive), or negative errno (-EAGAIN on a
  * non-blocking socket, -EMSGSIZE if the packet was longer than `bytes`).
  */
-long ctl_send(int fd, const struct ctl_header *header, const void *body, const int *fds, size_t nfds);
+long ctl_send(int fd, const struct ctl_header *header, const void *body, const int *fds,
+	      size_t nfds);
 long ctl_receive(int fd, void *packet, size_t bytes, int *fds, size_t *nfds);
 
 #endif

@@ -35,8 +35,8 @@
 
 #define SHM_MAGIC 0x4d485343u /* "CSHM" */
 #define SHM_VERSION 1
-#define SHM_RING_ENTRIES 1024u /* of each ring; a power of two                     */
-#define SHM_GROUPS_MAX 64u     /* groups of one trainer                            */
+#define SHM_RING_ENTRIES 1024u /* of each ring; a power of two */
+#define SHM_GROUPS_MAX 64u     /* groups of one trainer */
 #define SHM_OPS_MAX 64u        /* ops of one group in flight; SHM_RING_ENTRIES bounds their sum */
 #define SHM_LANES_MAX 16u
 #define SHM_TEXT_BYTES 512u
@@ -45,29 +45,30 @@
 
 /* Why ops of a group failed, in words; the daemon writes it before any completion that fails. */
 struct shm_why {
-	_Atomic uint64_t version; /* odd while the daemon is writing           */
+	_Atomic uint64_t version; /* odd while the daemon is writing */
 	char text[SHM_TEXT_BYTES - 8];
 };
 static_assert(sizeof(struct shm_why) == SHM_TEXT_BYTES, "no padding");
 
 struct shm_header {
-	uint32_t magic;   /* SHM_MAGIC, written last     */
-	uint16_t version; /* SHM_VERSION                 */
+	uint32_t magic;   /* SHM_MAGIC, written last */
+	uint16_t version; /* SHM_VERSION */
 	uint16_t lanes;
-	uint64_t total_bytes; /* of the memfd            */
+	uint64_t total_bytes; /* of the memfd */
 	uint64_t rings_offset;
 	uint64_t arena_offset;
 	uint64_t arena_bytes;
-	_Alignas(64) _Atomic uint32_t trainer_sleeps; /* set by the trainer before it sleeps on its eventfd */
+	_Alignas(64) _Atomic uint32_t
+		trainer_sleeps; /* set by the trainer before it sleeps on its eventfd */
 	uint8_t pad[60];
-	struct shm_why why[SHM_GROUPS_MAX]; /* by group handle               */
+	struct shm_why why[SHM_GROUPS_MAX]; /* by group handle */
 };
 static_assert(sizeof(struct shm_header) == 128 + SHM_GROUPS_MAX * SHM_TEXT_BYTES, "no padding");
 
 struct shm_ring {
-	_Alignas(64) _Atomic uint64_t tail;   /* written by the producer                */
-	_Alignas(64) _Atomic uint64_t head;   /* written by the consumer                */
-	_Alignas(64) _Atomic uint32_t sleeps; /* submissions: the lane sleeps           */
+	_Alignas(64) _Atomic uint64_t tail;   /* written by the producer */
+	_Alignas(64) _Atomic uint64_t head;   /* written by the consumer */
+	_Alignas(64) _Atomic uint32_t sleeps; /* submissions: the lane sleeps */
 	uint8_t pad[60];
 };
 static_assert(sizeof(struct shm_ring) == 192, "three cache lines");
@@ -79,29 +80,29 @@ enum shm_kind {
 
 /* The trainer posts the same submission to every lane; each lane answers with one completion. */
 struct shm_submission {
-	uint64_t work;       /* the trainer's own name for it, returned                */
-	uint64_t seq;        /* 1, 2, 3... in each group                               */
-	uint64_t key;        /* hash of the tensor key, 0 without one                  */
-	uint64_t count;      /* elements                                               */
-	uint64_t in_offset;  /* of the input, from the start of the arena              */
-	uint64_t out_offset; /* of the result; may be in_offset; otherwise disjoint    */
-	uint32_t group;      /* handle from group create, < SHM_GROUPS_MAX             */
-	uint8_t kind;        /* enum shm_kind                                          */
-	uint8_t type;        /* enum shm_type                                          */
-	uint8_t reduce;      /* enum shm_reduce                                        */
-	uint8_t flags;       /* zero                                                   */
-	uint16_t schedule;   /* 0: by the group's rule; else id of a schedule          */
-	uint16_t codec;      /* zero until there are codecs                            */
-	uint32_t reserved;   /* zero                                                   */
+	uint64_t work;       /* the trainer's own name for it, returned */
+	uint64_t seq;        /* 1, 2, 3... in each group */
+	uint64_t key;        /* hash of the tensor key, 0 without one */
+	uint64_t count;      /* elements */
+	uint64_t in_offset;  /* of the input, from the start of the arena */
+	uint64_t out_offset; /* of the result; may be in_offset; otherwise disjoint */
+	uint32_t group;      /* handle from group create, < SHM_GROUPS_MAX */
+	uint8_t kind;        /* enum shm_kind */
+	uint8_t type;        /* enum shm_type */
+	uint8_t reduce;      /* enum shm_reduce */
+	uint8_t flags;       /* zero */
+	uint16_t schedule;   /* 0: by the group's rule; else id of a schedule */
+	uint16_t codec;      /* zero until there are codecs */
+	uint32_t reserved;   /* zero */
 };
 static_assert(sizeof(struct shm_submission) == 64, "one cache line");
 
 struct shm_completion {
 	uint64_t work;
 	uint64_t seq;
-	int32_t status;      /* 0, or negative errno: shm_header.why[group] says why   */
+	int32_t status; /* 0, or negative errno: shm_header.why[group] says why */
 	uint32_t group;
-	uint64_t wire_bytes; /* payload that this lane of the node sent for the op     */
+	uint64_t wire_bytes; /* payload that this lane of the node sent for the op */
 	uint64_t reserved[4];
 };
 static_assert(sizeof(struct shm_completion) == 64, "one cache line");
@@ -141,11 +142,11 @@ enum shm_verdict {
 	SHM_BAD_KIND,
 	SHM_BAD_TYPE,
 	SHM_BAD_REDUCE,
-	SHM_NOT_ZERO,   /* a reserved field */
+	SHM_NOT_ZERO, /* a reserved field */
 	SHM_BAD_GROUP,
 	SHM_BAD_SEQ,
-	SHM_BAD_RANGE,  /* input or result not within the arena            */
-	SHM_OVERLAP,    /* input and result overlap without being the same */
+	SHM_BAD_RANGE, /* input or result not within the arena */
+	SHM_OVERLAP,   /* input and result overlap without being the same */
 };
 const char *shm_verdict_name(enum shm_verdict verdict);
 
@@ -181,6 +182,6 @@ void shm_consume(struct shm_port *p); /* give the entry back, advance */
 /* The sleeping protocol above, on `sleeps` of a ring or trainer_sleeps of the header. */
 void shm_sleep_prepare(_Atomic uint32_t *sleeps); /* set and fence: now look again */
 void shm_sleep_cancel(_Atomic uint32_t *sleeps);
-bool shm_wake_needed(_Atomic uint32_t *sleeps);   /* fence, take the flag: true = write the eventfd */
+bool shm_wake_needed(_Atomic uint32_t *sleeps); /* fence, take the flag: true = write the eventfd */
 
 #endif

@@ -31,38 +31,39 @@
 #define WIRE_VERSION 1
 #define WIRE_HEADER_BYTES 144
 
-#define WIRE_NODES_MAX 256      /* nodes in a group                          */
-#define WIRE_RANKS_MAX 4096     /* ranks in a group                          */
-#define WIRE_LANES_MAX 16       /* lanes of a daemon                         */
-#define WIRE_PATHS_MAX 8        /* paths of a lane to a peer                 */
-#define WIRE_NAME_BYTES 64      /* a name with its terminating zero          */
-#define WIRE_TEXT_BYTES 384     /* a sentence with its terminating zero      */
-#define WIRE_CHUNK_BYTES_MAX (4u << 20) /* payload of a data frame            */
-#define WIRE_MESSAGE_BYTES_MAX (128u << 10) /* payload of a control frame     */
+#define WIRE_NODES_MAX 256                  /* nodes in a group */
+#define WIRE_RANKS_MAX 4096                 /* ranks in a group */
+#define WIRE_LANES_MAX 16                   /* lanes of a daemon */
+#define WIRE_PATHS_MAX 8                    /* paths of a lane to a peer */
+#define WIRE_NAME_BYTES 64                  /* a name with its terminating zero */
+#define WIRE_TEXT_BYTES 384                 /* a sentence with its terminating zero */
+#define WIRE_COUNT_MAX (1ull << 46)         /* elements of a tensor */
+#define WIRE_CHUNK_BYTES_MAX (4u << 20)     /* payload of a data frame */
+#define WIRE_MESSAGE_BYTES_MAX (128u << 10) /* payload of a control frame */
 
 enum wire_kind {
 	/* any connection */
-	WIRE_HELLO = 1, /* payload: struct wire_hello; the first frame, both ways        */
+	WIRE_HELLO = 1, /* payload: struct wire_hello; the first frame, both ways */
 	/* data connections */
-	WIRE_CONTRIBUTION = 2, /* a node's encoded chunk on its way to an owner          */
-	WIRE_FINAL = 3,        /* an owner's encoded sum on its way to everybody         */
-	WIRE_CREDIT = 4,       /* no payload: credits and acknowledgement only           */
+	WIRE_CONTRIBUTION = 2, /* a node's encoded chunk on its way to an owner */
+	WIRE_FINAL = 3,        /* an owner's encoded sum on its way to everybody */
+	WIRE_CREDIT = 4,       /* no payload: credits and acknowledgement only */
 	/* control connections */
-	WIRE_JOIN = 16,   /* payload: struct wire_join; a rank registers with the root's daemon */
-	WIRE_REFUSE = 17, /* payload: struct wire_refuse; why a rank can't be in               */
-	WIRE_TABLE = 18,  /* payload: struct wire_table + nodes + ranks; the members           */
-	WIRE_READY = 19,  /* payload: struct wire_ready; this node can take frames of the group */
-	WIRE_GO = 20,     /* payload: struct wire_ready; so can everybody                      */
-	WIRE_LEAVE = 21,  /* payload: struct wire_leave; a rank left or died                   */
-	WIRE_PROPOSE = 22, /* payload: struct wire_end; ask the group's lowest node to end ops  */
-	WIRE_END = 23,    /* payload: struct wire_end; its decision                            */
-	WIRE_BEAT = 24,   /* payload: struct wire_beat; heartbeat, not numbered                */
-	WIRE_ACK = 25,    /* no payload; acknowledges control frames, not numbered             */
-	WIRE_BYE = 26,    /* no payload; this daemon ends on purpose                           */
+	WIRE_JOIN = 16,    /* payload: struct wire_join; a rank registers with the root's daemon */
+	WIRE_REFUSE = 17,  /* payload: struct wire_refuse; why a rank can't be in */
+	WIRE_TABLE = 18,   /* payload: struct wire_table + nodes + ranks; the members */
+	WIRE_READY = 19,   /* payload: struct wire_ready; this node can take frames of the group */
+	WIRE_GO = 20,      /* payload: struct wire_ready; so can everybody */
+	WIRE_LEAVE = 21,   /* payload: struct wire_leave; a rank left or died */
+	WIRE_PROPOSE = 22, /* payload: struct wire_end; ask the group's lowest node to end ops */
+	WIRE_END = 23,     /* payload: struct wire_end; its decision */
+	WIRE_BEAT = 24,    /* payload: struct wire_beat; heartbeat, not numbered */
+	WIRE_ACK = 25,     /* no payload; acknowledges control frames, not numbered */
+	WIRE_BYE = 26,     /* no payload; this daemon ends on purpose */
 };
 
 /* enum wire_flag, a bit set in wire_frame.flags */
-#define WIRE_FLAG_NONFINITE 0x01u /* a NaN or Inf is in the payload       */
+#define WIRE_FLAG_NONFINITE 0x01u /* a NaN or Inf is in the payload */
 #define WIRE_FLAG_LAST 0x02u      /* the last chunk of its op on its lane */
 #define WIRE_FLAGS_KNOWN 0x03u
 
@@ -71,51 +72,51 @@ enum wire_kind {
  * "data" below means CONTRIBUTION and FINAL.
  */
 struct wire_frame {
-	uint32_t magic;   /* WIRE_MAGIC                                                     */
-	uint16_t version; /* WIRE_VERSION                                                   */
-	uint16_t kind;    /* enum wire_kind                                                 */
+	uint32_t magic;   /* WIRE_MAGIC */
+	uint16_t version; /* WIRE_VERSION */
+	uint16_t kind;    /* enum wire_kind */
 
-	uint64_t group;        /* data, CREDIT: id of the group                             */
-	uint64_t seq;          /* data: the op, counted from 1                              */
-	uint64_t key;          /* data: hash of the tensor key, 0 without one               */
-	uint64_t count;        /* data: elements of the whole tensor                        */
+	uint64_t group;        /* data, CREDIT: id of the group */
+	uint64_t seq;          /* data: the op, counted from 1 */
+	uint64_t key;          /* data: hash of the tensor key, 0 without one */
+	uint64_t count;        /* data: elements of the whole tensor */
 	uint64_t done_through; /* data, CREDIT: all ops up to it are complete at the sender */
-	uint64_t weight;       /* data: total weight of the contributors, bits of an f64    */
+	uint64_t weight;       /* data: total weight of the contributors, bits of an f64 */
 
-	uint32_t epoch;        /* data, CREDIT: membership version of the group             */
-	uint32_t chunk;        /* data: 0-based, over the whole tensor                      */
-	uint32_t contributors; /* data: ranks whose data is in the payload                  */
-	uint32_t divisor;      /* FINAL: what the sum was divided by, 1 if it was not       */
-	uint32_t call_digest;  /* data: wire_call_digest() of the sender's call             */
+	uint32_t epoch;        /* data, CREDIT: membership version of the group */
+	uint32_t chunk;        /* data: 0-based, over the whole tensor */
+	uint32_t contributors; /* data: ranks whose data is in the payload */
+	uint32_t divisor;      /* FINAL: what the sum was divided by, 1 if it was not */
+	uint32_t call_digest;  /* data: wire_call_digest() of the sender's call */
 
-	uint32_t path_seq; /* number of this frame on its connection's stream, from 1; 0: not counted */
-	uint32_t path_ack; /* all frames up to this number of the other way have arrived    */
+	uint32_t path_seq; /* number of this frame on its stream, from 1; 0: not counted */
+	uint32_t path_ack; /* all frames up to this number of the other way have arrived */
 
-	uint32_t credit_contribution; /* data, CREDIT: contributions ever allowed to the     */
-	uint32_t credit_final;        /* receiver of this frame in this group; finals alike  */
+	uint32_t credit_contribution; /* data, CREDIT: contributions ever allowed to the */
+	uint32_t credit_final;        /* receiver of this frame in this group; finals alike */
 
-	uint32_t credit_post_us; /* fault-detection stamps: credit seen to posted            */
-	uint32_t avail_post_us;  /* payload ready to posted                                  */
-	uint32_t turn_us;        /* receiver's turnaround: consumed to credit granted        */
+	uint32_t credit_post_us; /* fault-detection stamps: credit seen to posted */
+	uint32_t avail_post_us;  /* payload ready to posted */
+	uint32_t turn_us;        /* receiver's turnaround: consumed to credit granted */
 
-	uint16_t node;     /* data, CREDIT: the sender's index in the group                  */
-	uint16_t lane;     /* data, CREDIT: the lane that sent it                            */
-	uint16_t path;     /* data, CREDIT: the path it was sent on                          */
-	uint16_t codec;    /* data: id of the codec of the payload; 0: plain elements        */
-	uint16_t feedback; /* data: id of the error feedback; 0: none                        */
-	uint16_t schedule; /* data: id of the schedule                                       */
-	uint8_t op;        /* data: enum wire_op                                             */
-	uint8_t type;      /* data: element type of the tensor                               */
-	uint8_t reduce;    /* data: reduction                                                */
-	uint8_t payload_type; /* data: element type of a plain payload                       */
+	uint16_t node;        /* data, CREDIT: the sender's index in the group */
+	uint16_t lane;        /* data, CREDIT: the lane that sent it */
+	uint16_t path;        /* data, CREDIT: the path it was sent on */
+	uint16_t codec;       /* data: id of the codec of the payload; 0: plain elements */
+	uint16_t feedback;    /* data: id of the error feedback; 0: none */
+	uint16_t schedule;    /* data: id of the schedule */
+	uint8_t op;           /* data: enum wire_op */
+	uint8_t type;         /* data: element type of the tensor */
+	uint8_t reduce;       /* data: reduction */
+	uint8_t payload_type; /* data: element type of a plain payload */
 
-	uint8_t flags;       /* WIRE_FLAG_*                                                  */
-	uint8_t reserved[7]; /* zero                                                         */
+	uint8_t flags;       /* WIRE_FLAG_* */
+	uint8_t reserved[7]; /* zero */
 
-	uint32_t payload_bytes; /* bytes that follow this header                             */
-	uint32_t payload_crc;   /* CRC-32C of those bytes, 0 if not computed                 */
-	uint32_t payload_has_crc; /* 1: payload_crc counts; 0                                */
-	uint32_t header_crc;    /* CRC-32C of the bytes before this field                    */
+	uint32_t payload_bytes;   /* bytes that follow this header */
+	uint32_t payload_crc;     /* CRC-32C of those bytes, 0 if not computed */
+	uint32_t payload_has_crc; /* 1: payload_crc counts; 0 */
+	uint32_t header_crc;      /* CRC-32C of the bytes before this field */
 };
 
 static_assert(sizeof(struct wire_frame) == WIRE_HEADER_BYTES, "header size is fixed");
@@ -128,7 +129,7 @@ static_assert(offsetof(struct wire_frame, payload_bytes) == 128, "no padding");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "port me: add swaps");
 #endif
 
-/* What kind of collective a data frame belongs to.  Only allreduce exists in version 1's first release. */
+/* What kind of collective a data frame belongs to. */
 enum wire_op {
 	WIRE_OP_ALLREDUCE = 1,
 };
@@ -146,32 +147,32 @@ enum wire_purpose {
  * forgets what came through and sends the rest again.
  */
 struct wire_hello {
-	uint64_t instance;      /* random, made at each start of a daemon: its identity   */
-	uint64_t peer_instance; /* whom the sender believes to talk to; 0: does not know  */
-	uint16_t purpose;       /* enum wire_purpose                                      */
-	uint16_t lane;          /* data: which lane                                       */
-	uint16_t path;          /* data: which path                                       */
-	uint16_t port;          /* where the sender listens                               */
-	uint32_t received;      /* frames received on this stream before                  */
-	uint32_t reserved;      /* zero                                                   */
-	char address[48];       /* where the sender listens, numeric, zero-terminated     */
-	char host[WIRE_NAME_BYTES]; /* its host name, for sentences                       */
+	uint64_t instance;          /* random, made at each start of a daemon: its identity */
+	uint64_t peer_instance;     /* whom the sender believes to talk to; 0: does not know */
+	uint16_t purpose;           /* enum wire_purpose */
+	uint16_t lane;              /* data: which lane */
+	uint16_t path;              /* data: which path */
+	uint16_t port;              /* where the sender listens */
+	uint32_t received;          /* frames received on this stream before */
+	uint32_t reserved;          /* zero */
+	char address[48];           /* where the sender listens, numeric, zero-terminated */
+	char host[WIRE_NAME_BYTES]; /* its host name, for sentences */
 };
 static_assert(sizeof(struct wire_hello) == 32 + 48 + WIRE_NAME_BYTES, "no padding");
 
 /* A rank asks to be in a group. */
 struct wire_join {
-	char name[WIRE_NAME_BYTES]; /* identity of the group: name, run and uid           */
+	char name[WIRE_NAME_BYTES]; /* identity of the group: name, run and uid */
 	char run[WIRE_NAME_BYTES];
 	uint32_t uid;
 	uint32_t rank;
 	uint32_t ranks;
-	uint32_t pid;               /* of the trainer, for sentences                      */
-	uint32_t lanes;             /* that the node offers                               */
-	uint32_t timeout_ms;        /* how long the rank is willing to wait               */
-	uint32_t chunk_bytes_max;   /* largest payload that the node offers               */
-	uint16_t schedule;          /* forced schedule of the caller, 0: automatic        */
-	uint16_t reserved;          /* zero                                               */
+	uint32_t pid;             /* of the trainer, for sentences */
+	uint32_t lanes;           /* that the node offers */
+	uint32_t timeout_ms;      /* how long the rank is willing to wait */
+	uint32_t chunk_bytes_max; /* largest payload that the node offers */
+	uint16_t schedule;        /* forced schedule of the caller, 0: automatic */
+	uint16_t reserved;        /* zero */
 };
 static_assert(sizeof(struct wire_join) == 2 * WIRE_NAME_BYTES + 32, "no padding");
 
@@ -179,12 +180,13 @@ struct wire_refuse {
 	char name[WIRE_NAME_BYTES];
 	char run[WIRE_NAME_BYTES];
 	uint32_t uid;
-	uint32_t rank; /* whose claim is refused                */
-	int32_t error; /* negative errno                        */
+	uint32_t rank; /* whose claim is refused */
+	int32_t error; /* negative errno */
 	uint32_t reserved;
-	char text[WIRE_TEXT_BYTES]; /* the sentence             */
+	char text[WIRE_TEXT_BYTES]; /* the sentence */
 };
-static_assert(sizeof(struct wire_refuse) == 2 * WIRE_NAME_BYTES + 16 + WIRE_TEXT_BYTES, "no padding");
+static_assert(sizeof(struct wire_refuse) == 2 * WIRE_NAME_BYTES + 16 + WIRE_TEXT_BYTES,
+	      "no padding");
 
 struct wire_node {
 	uint64_t instance;
@@ -196,18 +198,21 @@ struct wire_node {
 };
 static_assert(sizeof(struct wire_node) == 16 + 48 + WIRE_NAME_BYTES, "no padding");
 
-/* The members of a group, from the root's daemon to all: then nodes wire_node, then ranks uint16 (node of each rank). */
+/*
+ * The members of a group, from the root's daemon to all.  Behind it come `nodes` times
+ * struct wire_node, then `ranks` times uint16_t: the node of each rank.
+ */
 struct wire_table {
-	uint64_t group; /* its id from now on                                        */
+	uint64_t group; /* its id from now on */
 	char name[WIRE_NAME_BYTES];
 	char run[WIRE_NAME_BYTES];
 	uint32_t uid;
 	uint32_t epoch;
 	uint32_t nodes;
 	uint32_t ranks;
-	uint32_t lanes;           /* agreed: the least that a node offers            */
-	uint32_t chunk_bytes_max; /* agreed alike                                    */
-	uint16_t schedule;        /* forced, 0: automatic                            */
+	uint32_t lanes;           /* agreed: the least that a node offers */
+	uint32_t chunk_bytes_max; /* agreed alike */
+	uint16_t schedule;        /* forced, 0: automatic */
 	uint16_t reserved0;
 	uint32_t reserved1;
 };
@@ -225,7 +230,7 @@ struct wire_leave {
 	uint64_t posted_through; /* the last op that the rank posted: it is still in those */
 	uint32_t epoch;
 	uint32_t rank;
-	int32_t error;           /* 0: it destroyed the group; else negative errno: it died */
+	int32_t error; /* 0: it destroyed the group; else negative errno: it died */
 	uint32_t reserved;
 	char text[WIRE_TEXT_BYTES];
 };
@@ -235,18 +240,18 @@ static_assert(sizeof(struct wire_leave) == 32 + WIRE_TEXT_BYTES, "no padding");
 struct wire_end {
 	uint64_t group;
 	uint64_t first_seq;
-	uint64_t last_seq; /* UINT64_MAX: the group is over                              */
+	uint64_t last_seq; /* UINT64_MAX: the group is over */
 	uint32_t epoch;
-	int32_t error;     /* negative errno that the ops return                         */
+	int32_t error; /* negative errno that the ops return */
 	char text[WIRE_TEXT_BYTES];
 };
 static_assert(sizeof(struct wire_end) == 32 + WIRE_TEXT_BYTES, "no padding");
 
 struct wire_beat {
 	uint64_t instance;
-	uint64_t sent_ns;                  /* sender's clock, returned in echo_ns         */
-	uint64_t echo_ns;                  /* the last sent_ns heard from the receiver    */
-	uint64_t progress[WIRE_LANES_MAX]; /* rounds of each lane's loop                  */
+	uint64_t sent_ns;                  /* sender's clock, returned in echo_ns */
+	uint64_t echo_ns;                  /* the last sent_ns heard from the receiver */
+	uint64_t progress[WIRE_LANES_MAX]; /* rounds of each lane's loop */
 };
 static_assert(sizeof(struct wire_beat) == 24 + 8 * WIRE_LANES_MAX, "no padding");
 
@@ -257,10 +262,10 @@ enum wire_verdict {
 	WIRE_BAD_VERSION,
 	WIRE_BAD_CRC,
 	WIRE_BAD_KIND,
-	WIRE_BAD_FIELD,   /* a value out of its range                       */
+	WIRE_BAD_FIELD,   /* a value out of its range */
 	WIRE_NOT_ZERO,    /* a field that the kind does not use is not zero */
-	WIRE_BAD_LENGTH,  /* payload too long or too short for the kind     */
-	WIRE_BAD_PAYLOAD, /* payload CRC, or what a payload check refused   */
+	WIRE_BAD_LENGTH,  /* payload too long or too short for the kind */
+	WIRE_BAD_PAYLOAD, /* payload CRC, or what a payload check refused */
 };
 
 /* A few words for the log, such as "bad magic". */
@@ -276,12 +281,28 @@ const char *wire_kind_name(uint16_t kind);
  */
 enum wire_verdict wire_check(const struct wire_frame *frame);
 
+/*
+ * Arithmetic of path_seq, which wraps: after UINT32_MAX comes 1, for 0 is never a number.
+ * wire_path_seq_after(): was a sent after b?  Right while fewer than 2^31 frames lie between.
+ */
+static inline uint32_t wire_path_seq_next(uint32_t seq)
+{
+	return seq == UINT32_MAX ? 1 : seq + 1;
+}
+
+static inline bool wire_path_seq_after(uint32_t a, uint32_t b)
+{
+	return a != b && a - b < 1u << 31;
+}
+
 /* wire_check_payload() - does the payload match its CRC, if it has one? */
 enum wire_verdict wire_check_payload(const struct wire_frame *frame, const void *payload);
 
 /*
  * wire_seal() - fill in magic, version and header_crc, the last thing before sending.
- * @payload: NULL, or the payload_bytes of payload to compute payload_crc over
+ * @payload: the payload_bytes of payload to compute payload_crc over; NULL leaves
+ * payload_crc and payload_has_crc as they are, so that a header that is sent again with
+ * a new path_ack keeps the checksum of its payload
  */
 void wire_seal(struct wire_frame *frame, const void *payload);
 

@@ -1,0 +1,151 @@
+/*
+ * wire_messages.c - the checks of payloads: what a peer says in a HELLO, of a group,
+ * of its members and of its own health.
+ *
+ * Each check is one function, one sentence of rules.  A payload of the wrong size is
+ * WIRE_BAD_LENGTH, and nothing of it is read; anything else that is wrong is
+ * WIRE_BAD_PAYLOAD.
+ */
+#include "proto/wire.h"
+
+#include "proto/text.h"
+
+#define ERRNO_MAX 4095 /* as in the kernel */
+
+static bool failed(int32_t error)
+{
+	return error < 0 && error >= -ERRNO_MAX;
+}
+
+static enum wire_verdict verdict(bool good)
+{
+	return good ? WIRE_OK : WIRE_BAD_PAYLOAD;
+}
+
+/* Where somebody listens: both or neither. */
+static bool endpoint_ok(const char address[48], uint16_t port)
+{
+	return port ? text_address_ok(address, 48) : text_ok(address, 48) && !address[0];
+}
+
+enum wire_verdict wire_hello_check(const struct wire_hello *hello, size_t bytes)
+{
+	bool place;
+
+	if (bytes != sizeof(*hello))
+		return WIRE_BAD_LENGTH;
+	if (hello->purpose == WIRE_CONTROL)
+		place = !hello->lane && !hello->path && hello->port;
+	else if (hello->purpose == WIRE_DATA)
+		place = hello->lane < WIRE_LANES_MAX && hello->path < WIRE_PATHS_MAX;
+	else
+		place = false;
+	return verdict(place && hello->instance && !hello->reserved &&
+		       endpoint_ok(hello->address, hello->port) &&
+		       text_ok(hello->host, sizeof(hello->host)));
+}
+
+enum wire_verdict wire_join_check(const struct wire_join *join, size_t bytes)
+{
+	if (bytes != sizeof(*join))
+		return WIRE_BAD_LENGTH;
+	return verdict(text_named(join->name, sizeof(join->name)) &&
+		       text_ok(join->run, sizeof(join->run)) && join->ranks >= 1 &&
+		       join->ranks <= WIRE_RANKS_MAX && join->rank < join->ranks &&
+		       join->lanes >= 1 && join->lanes <= WIRE_LANES_MAX && join->timeout_ms >= 1 &&
+		       join->chunk_bytes_max >= 1 &&
+		       join->chunk_bytes_max <= WIRE_CHUNK_BYTES_MAX && !join->reserved);
+}
+
+enum wire_verdict wire_refuse_check(const struct wire_refuse *refuse, size_t bytes)
+{
+	if (bytes != sizeof(*refuse))
+		return WIRE_BAD_LENGTH;
+	return verdict(text_named(refuse->name, sizeof(refuse->name)) &&
+		       text_ok(refuse->run, sizeof(refuse->run)) && refuse->rank < WIRE_RANKS_MAX &&
+		       failed(refuse->error) && !refuse->reserved &&
+		       text_named(refuse->text, sizeof(refuse->text)));
+}
+
+static bool node_ok(const struct wire_node *node)
+{
+	return node->instance && node->port && !node->reserved0 && !node->reserved1 &&
+	       text_address_ok(node->address, sizeof(node->address)) &&
+	       text_ok(node->host, sizeof(node->host));
+}
+
+static bool nodes_ok(const struct wire_node *nodes, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (!node_ok(&nodes[i]))
+			return false;
+		for (uint32_t j = 0; j < i; j++)
+			if (nodes[i].instance == nodes[j].instance)
+				return false;
+	}
+	return true;
+}
+
+/* Nodes are numbered as they first appear: so all of them exist, are used, and are in order. */
+static bool ranks_ok(const uint16_t *ranks, uint32_t count, uint32_t nodes)
+{
+	uint32_t seen = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (ranks[i] > seen)
+			return false;
+		if (ranks[i] == seen)
+			seen++;
+	}
+	return seen == nodes;
+}
+
+enum wire_verdict wire_table_check(const struct wire_table *table, size_t bytes)
+{
+	if (bytes < sizeof(*table))
+		return WIRE_BAD_LENGTH;
+	if (table->nodes < 1 || table->nodes > WIRE_NODES_MAX || table->ranks < table->nodes ||
+	    table->ranks > WIRE_RANKS_MAX)
+		return WIRE_BAD_PAYLOAD;
+	if (bytes != wire_table_bytes(table->nodes, table->ranks))
+		return WIRE_BAD_LENGTH;
+	return verdict(table->group && text_named(table->name, sizeof(table->name)) &&
+		       text_ok(table->run, sizeof(table->run)) && table->epoch &&
+		       table->lanes >= 1 && table->lanes <= WIRE_LANES_MAX &&
+		       table->chunk_bytes_max >= 1 &&
+		       table->chunk_bytes_max <= WIRE_CHUNK_BYTES_MAX && !table->reserved0 &&
+		       !table->reserved1 && nodes_ok(wire_table_nodes(table), table->nodes) &&
+		       ranks_ok(wire_table_ranks(table), table->ranks, table->nodes));
+}
+
+enum wire_verdict wire_ready_check(const struct wire_ready *ready, size_t bytes)
+{
+	if (bytes != sizeof(*ready))
+		return WIRE_BAD_LENGTH;
+	return verdict(ready->group && ready->epoch && ready->node < WIRE_NODES_MAX);
+}
+
+enum wire_verdict wire_leave_check(const struct wire_leave *leave, size_t bytes)
+{
+	if (bytes != sizeof(*leave))
+		return WIRE_BAD_LENGTH;
+	return verdict(leave->group && leave->epoch && leave->rank < WIRE_RANKS_MAX &&
+		       (!leave->error || failed(leave->error)) && !leave->reserved &&
+		       text_ok(leave->text, sizeof(leave->text)));
+}
+
+enum wire_verdict wire_end_check(const struct wire_end *end, size_t bytes)
+{
+	if (bytes != sizeof(*end))
+		return WIRE_BAD_LENGTH;
+	return verdict(end->group && end->epoch && end->first_seq &&
+		       end->first_seq <= end->last_seq && failed(end->error) &&
+		       text_named(end->text, sizeof(end->text)));
+}
+
+enum wire_verdict wire_beat_check(const struct wire_beat *beat, size_t bytes)
+{
+	if (bytes != sizeof(*beat))
+		return WIRE_BAD_LENGTH;
+	return verdict(beat->instance != 0);
+}
