@@ -53,6 +53,7 @@ enum engine_command_kind {
 	ENGINE_PATH_ADD,       /* peer, path, fd, received: a connection whose HELLOs are done;
 				* received: path_seq that the peer has of our stream; 0 also resets
 				* the streams of a peer that was removed before                       */
+	ENGINE_PATH_CUT,       /* peer, path: end the connection; PATH_DOWN follows if it was up     */
 	ENGINE_PEER_REMOVE,    /* peer: it is dead or unused: forget its paths and what was unsent;
 				* answered by PEER_REMOVED                                             */
 	ENGINE_STOP,           /* leave the loop                                                     */
