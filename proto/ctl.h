@@ -28,8 +28,7 @@ enum ctl_kind {
 	CTL_ATTACH = 1,  /* body: struct ctl_attach; answer CTL_ATTACHED with descriptors */
 	CTL_CREATE = 2,  /* body: struct ctl_create; answer CTL_CREATED, after everybody came */
 	CTL_DESTROY = 3, /* body: struct ctl_destroy; answer CTL_OK */
-	CTL_QUERY =
-		4, /* body: struct ctl_query; answers CTL_MORE*, CTL_OK, body: JSON text parts */
+	CTL_QUERY = 4,   /* body: struct ctl_query; answers CTL_MORE*, CTL_OK: JSON in parts */
 	/* answers */
 	CTL_OK = 32,
 	CTL_ERROR = 33,    /* body: struct ctl_error */
