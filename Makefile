@@ -96,7 +96,8 @@ all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(wildcard daemon/main
 # An archive exists only where its folder does.
 archive = $(if $($(1)_c),$(O)/$(1).a)
 floor := $(call archive,compress) $(call archive,proto)
-archives := $(call archive,test) $(call archive,daemon) $(call archive,client) $(floor)
+archives := $(call archive,test) $(call archive,tool) $(call archive,daemon) \
+	$(call archive,client) $(floor)
 
 carryd := $(if $(wildcard daemon/main.c),$(BUILD)/bin/carryd)
 library := $(if $(client_c),$(BUILD)/lib/libcarry.so $(BUILD)/lib/libcarry.so.$(SOVERSION) \
