@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # daemon.sh - up, down, exec, status: the life of a lab and of its daemons.
 
 readonly READY_SECONDS=5
@@ -17,12 +18,11 @@ find_carryd() {
 
 # write_config NODE: our settings, then --set's, each key once under its section
 write_config() {
-	local setting dir=$DIR/node$1 listen='' interface=eth0
+	local settings dir=$DIR/node$1 listen='' interface=eth0
 	[ "${LAB[mode]}" = namespaces ] || { listen=$(address "$1"); interface=lo; }
-	for setting in "daemon.socket=$dir/carryd.sock" "network.listen=$listen" \
-		"network.port=$PORT" "network.interfaces=$interface" ${SETTINGS[@]+"${SETTINGS[@]}"}; do
-		echo "$setting"
-	done | awk '{
+	settings=("daemon.socket=$dir/carryd.sock" "network.listen=$listen" "network.port=$PORT"
+		"network.interfaces=$interface" ${SETTINGS[@]+"${SETTINGS[@]}"})
+	printf '%s\n' "${settings[@]}" | awk '{
 		name = substr($0, 1, index($0, "=") - 1)
 		section = substr(name, 1, index(name, ".") - 1)
 		if (!(section in keys))
@@ -59,8 +59,8 @@ start_daemon() { # NODE
 	(
 		unset NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID LISTEN_FDS LISTEN_PID LISTEN_FDNAMES
 		cd / || exit 1
-		in_node "$1" setsid env --default-signal=INT,QUIT,PIPE "$DAEMON" -c "$dir/carryd.conf" \
-			</dev/null >"$dir/log" 2>&1
+		in_node "$1" setsid env --default-signal=INT,QUIT,PIPE \
+			"$DAEMON" -c "$dir/carryd.conf" </dev/null >"$dir/log" 2>&1
 	) &
 	process_record $! "$dir/pid"
 	disown $! 2>/dev/null
@@ -75,11 +75,11 @@ wait_for_daemons() {
 	for ((node = 0; node < LAB[nodes]; node++)); do
 		until [ -S "$DIR/node$node/carryd.sock" ]; do
 			if ! process_find "$DIR/node$node/pid"; then
-				say "node $node's carryd ended before it was ready; its log ends with"
+				say "node $node's carryd ended before it was ready; its log's end:"
 				log_tail "$node"
 				return 1
 			elif [ $SECONDS -ge $limit ]; then
-				say "node $node's carryd has no socket after $READY_SECONDS s; its log ends with"
+				say "node $node's carryd is not ready after $READY_SECONDS s; its log's end:"
 				log_tail "$node"
 				return 1
 			fi
@@ -127,13 +127,13 @@ choose_subnet() {
 
 loopback_taken() { # /proc/net/tcp shows 127.0.3.1:7117 as 0103007F:1BCD
 	local pattern
-	pattern=$(printf '^ *[0-9]+: (..%02X007F|00000000):%04X 00000000:0000 0A ' "$1" $PORT)
+	pattern=$(printf '^ *[0-9]+: (..%02X007F|00000000):%04X 00000000:0000 0A ' "$1" "$PORT")
 	grep -qE "$pattern" /proc/net/tcp 2>/dev/null
 }
 
 # lab_create: the folder and the network mode, under the lock that all labs share
 lab_create() {
-	local lock key
+	local lock
 	lock_file "$STATE/.lock" 30 || die "another carry-lab holds $STATE/.lock"
 	lock=$LOCK
 	LAB=([stage]=building [name]=$NAME [nodes]=$NODES [rate]=$RATE [delay]=$DELAY [mtu]=$MTU
@@ -143,7 +143,10 @@ lab_create() {
 		net_remove
 		die "no free subnet: all of $STATE is in use"
 	fi
-	mkdir -p "$DIR" && lab_write && : >"$DIR/faults" || die "cannot write $DIR"
+	if ! { mkdir -p "$DIR" && lab_write && : >"$DIR/faults"; }; then
+		net_remove
+		die "cannot write $DIR"
+	fi
 	exec {lock}>&-
 	[ "${LAB[mode]}" = loopback ] || return 0
 	say "$WHY: the nodes are daemons on 127.0.${LAB[subnet]}.x, without a network of their own"
@@ -201,7 +204,8 @@ lab_up() {
 command_up() {
 	[ $# -eq 0 ] || bad_usage "up takes no argument: $1"
 	lab_up
-	echo "lab $NAME: ${LAB[nodes]} nodes, $(address 0) to $(address $((LAB[nodes] - 1)))$(link_text)"
+	echo "lab $NAME: ${LAB[nodes]} nodes, $(address 0) to" \
+		"$(address $((LAB[nodes] - 1)))$(link_text)"
 }
 
 link_text() {
@@ -215,7 +219,7 @@ link_text() {
 # take_down: everything the folder and the names tell of; the caller holds the lab's lock.  Fails if
 # a daemon had to be killed or a sanitizer complained in its log.
 take_down() {
-	local node rc=0 file files=()
+	local node rc=0 file files=() log
 	lab_read || LAB=()
 	for file in "$DIR"/runs/*/* "$DIR"/node*/pid; do
 		[ ! -f "$file" ] || files+=("$file")
@@ -232,13 +236,13 @@ take_down() {
 		rc=1
 	done
 	for ((node = 0; node < ${LAB[nodes]:-0}; node++)); do
-		if grep -qE '(ERROR|WARNING): [A-Za-z]+Sanitizer|runtime error:' "$DIR/node$node/log" 2>/dev/null
-		then
+		log=$DIR/node$node/log
+		if grep -qsE '(ERROR|WARNING): [A-Za-z]+Sanitizer|runtime error:' "$log"; then
 			say "a sanitizer complained in node $node's carryd; its log ends with"
 			log_tail "$node" 40
 			rc=1
 		fi
-		[ -z "$LOGS" ] || cp "$DIR/node$node/log" "$LOGS/$NAME-node$node.log" 2>/dev/null
+		[ -z "$LOGS" ] || cp "$log" "$LOGS/$NAME-node$node.log" 2>/dev/null
 		cpu_remove "$node"
 	done
 	net_remove || rc=1
@@ -280,11 +284,13 @@ daemon_state() { # NODE: prints running, stopped or dead; sets nothing
 	esac
 }
 
-status_json() { # words in it are ours or checked, so only the faults and paths need no quoting
-	local node separator='' fault pid
-	printf '{"lab": "%s", "mode": "%s", "nodes": %d, "subnet": %d, "port": %d, "rate_bits": %d, ' \
-		"$NAME" "${LAB[mode]}" "${LAB[nodes]}" "${LAB[subnet]}" $PORT "${LAB[rate]}"
-	printf '"delay_us": %d, "mtu": %d, "dir": "%s", "faults": [' "${LAB[delay]}" "${LAB[mtu]}" "$DIR"
+# Lab names, our paths and the faults' words hold nothing that JSON would want escaped.
+status_json() {
+	local node separator='' fault pid dir
+	printf '{"lab": "%s", "mode": "%s", "nodes": %d, ' "$NAME" "${LAB[mode]}" "${LAB[nodes]}"
+	printf '"subnet": %d, "port": %d, "rate_bits": %d, "delay_us": %d, "mtu": %d, ' \
+		"${LAB[subnet]}" "$PORT" "${LAB[rate]}" "${LAB[delay]}" "${LAB[mtu]}"
+	printf '"dir": "%s", "faults": [' "$DIR"
 	while read -r fault; do
 		printf '%s"%s"' "$separator" "$fault"
 		separator=', '
@@ -292,12 +298,13 @@ status_json() { # words in it are ours or checked, so only the faults and paths 
 	separator=''
 	printf '], "node": ['
 	for ((node = 0; node < LAB[nodes]; node++)); do
-		read -r pid _ <"$DIR/node$node/pid"
+		dir=$DIR/node$node
+		read -r pid _ <"$dir/pid"
 		printf '%s{"node": %d, "address": "%s", ' "$separator" "$node" "$(address "$node")"
-		[ "${LAB[mode]}" != namespaces ] ||
-			printf '"address6": "%s", "namespace": "%s", ' "$(address6 "$node")" "$(node_name "$node")"
+		[ "${LAB[mode]}" != namespaces ] || printf '"address6": "%s", "namespace": "%s", ' \
+			"$(address6 "$node")" "$(node_name "$node")"
 		printf '"socket": "%s", "log": "%s", "pid": %d, "state": "%s"}' \
-			"$DIR/node$node/carryd.sock" "$DIR/node$node/log" "$pid" "$(daemon_state "$node")"
+			"$dir/carryd.sock" "$dir/log" "$pid" "$(daemon_state "$node")"
 		separator=', '
 	done
 	printf ']}\n'

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # fault.sh - faults.
 cpu_clear() { :; }
 cpu_remove() { :; }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # net.sh - the lab's network: namespaces, bridge, shaped ports, measuring.
 #
 #   node K: eth0 --veth-- pK on br0 in the hub
@@ -50,6 +51,8 @@ net_add_node() {
 		ip -n "$name" link set lo up &&
 		ip -n "$name" address add "$(address "$node")/24" dev eth0 &&
 		ip -n "$name" link set eth0 up || return 1
+	# What Linux does by default, whatever this machine was told to do: the same figures everywhere.
+	in_net "$name" bash -c 'echo cubic >/proc/sys/net/ipv4/tcp_congestion_control' 2>/dev/null
 	if [ -e /proc/net/if_inet6 ]; then
 		# The address must be there at once, and still be there after the link was down.
 		in_net "$name" bash -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down' &&
@@ -140,7 +143,7 @@ port_rate() {
 # port_has_rate NAMESPACE DEV CLASS RATE: is that the limit in force?  (tc prints six digits)
 port_has_rate() {
 	local text
-	text=$(tc -n "$1" class show dev "$2" | grep "^class htb $3 " | sed -n 's/.* ceil \([^ ]*\) .*/\1/p')
+	text=$(tc -n "$1" class show dev "$2" | sed -n "s/^class htb $3 .* ceil \([^ ]*\) .*/\1/p")
 	awk -v want="$4" -v got="$(parse_rate "${text:-none}")" 'BEGIN {
 		exit !(got > want * 0.999 && got < want * 1.001)
 	}'
@@ -164,56 +167,76 @@ expected_goodput() { # RATE
 	echo $(($1 * (LAB[mtu] - 52) / (LAB[mtu] + 14)))
 }
 
-# measure A B MILLISECONDS RATE: TCP goodput from A to B in bit/s as the receiver saw it; RATE is
-# about what to expect.
+# measure A B: TCP goodput from A to B in bit/s as the receiver sees it: the best 0.1 s of one second,
+# its start left out.  A machine that is late by more than a burst takes from a link what no later
+# moment gives back, and a virtual one often is; but nothing makes 0.1 s more than a burst, that is 2 %,
+# better than the link.  So the best piece tells what the link can do, the mean what the machine can.
 measure() {
-	local from to bytes server text try amount
-	from=$(node_name "$1") to=$(node_name "$2")
-	bytes=$(($4 / 8 * $3 / 1000))
-	amount=(-n "$bytes")
-	# So little would fit into the sender's buffer at once.
-	[ $bytes -gt 16000000 ] || amount=(-t $((1 + $3 / 1000)))
-	in_net "$to" timeout 15 iperf3 -s -1 -B "$(address "$2")" -p $IPERF_PORT >/dev/null 2>&1 &
+	local server text try
+	# -R below: the client receives, and prints each piece.
+	in_net "$(node_name "$1")" timeout 15 iperf3 -s -1 -B "$(address "$1")" -p $IPERF_PORT \
+		>/dev/null 2>&1 &
 	server=$!
-	for ((try = 0; try < 40; try++)); do
-		text=$(in_net "$from" timeout 10 iperf3 -c "$(address "$2")" -p $IPERF_PORT -f k \
-			"${amount[@]}" 2>/dev/null | sed -n 's/.* \([0-9.]*\) Kbits\/sec .*receiver.*/\1/p')
-		[ -z "$text" ] || break
+	for ((try = 0; try < 40; try++)); do # the server may not be there yet
+		text=$(in_net "$(node_name "$2")" timeout 10 iperf3 -c "$(address "$1")" -R \
+			-p $IPERF_PORT -f k -t 1 -i 0.1 2>/dev/null) && break
 		kill -0 $server 2>/dev/null || break
 		sleep 0.05
 	done
 	kill $server 2>/dev/null
 	wait $server 2>/dev/null
-	[ -n "$text" ] && awk -v k="$text" 'BEGIN { printf "%.0f\n", k * 1000 }'
+	sed -n '/sender\|receiver/d; s/.* \([0-9.]*\) Kbits\/sec.*/\1/p' <<<"$text" |
+		sed 1,3d | sort -n | tail -n 1 | awk '{ printf "%.0f\n", $1 * 1000 }'
 }
 
 within_3_percent() { # GOT WANT
 	[ -n "$1" ] && [ "$1" -ge $(($2 * 97 / 100)) ] && [ "$1" -le $(($2 * 103 / 100)) ]
 }
 
-# measure_ports: from every node to the next, several at once if the machine can carry that;
-# then what was off once more alone, for a busy machine is not a wrong link.
+# measure_ports: from every node to the next, several at once if the machine can carry that; then
+# what was off again, alone: a shaper loses rate whenever the machine is too busy to serve it
+# every 2 ms, so one good measurement says more than five bad ones.
 measure_ports() {
-	local n=${LAB[nodes]} rate=${LAB[rate]} at_once node to got want try folder=$DIR/measured
-	at_once=$((4000000000 / rate))
+	local n=${LAB[nodes]} rate=${LAB[rate]} at_once node want folder=$DIR/measured
+	local limit=$((SECONDS + 20 + n))
+	at_once=$((8000000000 / rate))
 	want=$(expected_goodput "$rate")
 	mkdir -p "$folder"
 	for ((node = 0; node < n; node++)); do
-		measure "$node" $(((node + 1) % n)) 500 "$rate" >"$folder/$node" {LAB_LOCK}>&- &
+		measure "$node" $(((node + 1) % n)) >"$folder/$node" &
 		[ $(((node + 1) % (at_once > 0 ? at_once : 1))) -ne 0 ] || wait
 	done
 	wait
 	for ((node = 0; node < n; node++)); do
-		to=$(((node + 1) % n)) got=$(<"$folder/$node")
-		for ((try = 0; try < 2; try++)); do
-			! within_3_percent "${got:-0}" "$want" || break
-			got=$(measure "$node" "$to" 1000 "$rate")
-		done
-		echo "${got:-0}" >"$folder/$node"
-		within_3_percent "${got:-0}" "$want" && continue
-		say "the link from node $node to node $to carries $(rate_text "${got:-0}") of TCP" \
-			"payload, more than 3 % off the $(rate_text "$want") that" \
-			"--rate $(rate_text "$rate") must give"
+		measure_again "$node" $(((node + 1) % n)) "$(<"$folder/$node")" "$limit" && {
+			echo "$GOT" >"$folder/$node"
+			continue
+		}
+		say "the link from node $node to node $(((node + 1) % n)) carries $(rate_text "$GOT")" \
+			"of TCP payload, more than 3 % off the $(rate_text "$want") that --rate" \
+			"$(rate_text "$rate") must give; the machine was $BUSY % busy meanwhile"
 		return 1
 	done
+}
+
+# measure_again FROM TO GOT LIMIT: up to five times, until it fits; sets GOT and BUSY
+measure_again() {
+	local try want before after
+	want=$(expected_goodput "${LAB[rate]}")
+	GOT=${3:-0} BUSY=0
+	for ((try = 0; try < 5 && SECONDS < $4; try++)); do
+		within_3_percent "$GOT" "$want" && break
+		before=$(head -n 1 /proc/stat)
+		GOT=$(measure "$1" "$2")
+		GOT=${GOT:-0}
+		after=$(head -n 1 /proc/stat)
+		BUSY=$(awk -v a="$before" -v b="$after" 'BEGIN {
+			n = split(a, x, " +")
+			split(b, y, " +")
+			for (i = 2; i <= n; i++)
+				all += y[i] - x[i]
+			printf "%d", all ? 100 - 100 * (y[5] - x[5] + y[6] - x[6]) / all : 0
+		}')
+	done
+	within_3_percent "$GOT" "$want"
 }

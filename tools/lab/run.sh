@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # run.sh - one trainer per rank, their output told apart, their end collected.
 #
 # Every trainer is a session of its own, so that it can be ended with its children and a Ctrl-C at

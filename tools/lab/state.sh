@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # state.sh - a lab's folder, its lock, the processes it started.
 #
 # LAB is the lab at hand: the pairs of its file `lab`.  DIR is its folder, STATE the folder of all.
