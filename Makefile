@@ -70,7 +70,7 @@ LIBS := $(package_libs) -lm
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 programs = $(patsubst %.c,$(BUILD)/%,$(1))
-with_main = $(if $(1),$(shell grep -lE '^int main\b' $(1)))
+with = $(if $(strip $(2)),$(shell grep -l '$(1)' $(2)))
 
 proto_c := $(wildcard proto/*.c)
 compress_c := $(wildcard compress/*.c)
@@ -81,17 +81,17 @@ tool_c := $(filter-out $(tool_main_c),$(wildcard tools/*.c tools/*/*.c))
 tool_scripts := $(filter-out %.c %.h %.sh %.py $(patsubst %/,%,$(wildcard tools/*/)),\
 	$(wildcard tools/carry*))
 unit_main_c := $(wildcard tests/unit/test_*.c)
-sim_main_c := $(call with_main,$(wildcard tests/sim/*.c))
+sim_main_c := $(call with,^int main\b,$(wildcard tests/sim/*.c))
 bench_main_c := $(wildcard tests/bench/bench_*.c)
 preload_c := $(wildcard tests/sys/preload_*.c)
-sys_main_c := $(call with_main,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
+sys_main_c := $(call with,^int main\b,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
 fuzz_c := $(wildcard tests/fuzz/fuzz_*.c)
 test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c),\
 	$(wildcard tests/common/*.c tests/unit/*.c tests/sim/*.c tests/bench/*.c tests/sys/*.c))
 
-all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(wildcard daemon/main.c) $(tool_main_c) \
-	$(tool_c) $(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
-	$(test_c) $(wildcard tests/fuzz/replay.c)
+all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(tool_main_c) $(tool_c) $(test_c) \
+	$(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
+	$(wildcard daemon/main.c tests/fuzz/replay.c)
 
 # An archive exists only where its folder does.
 archive = $(if $($(1)_c),$(O)/$(1).a)
@@ -111,6 +111,8 @@ preloads := $(patsubst %.c,$(BUILD)/%.so,$(preload_c))
 sys_programs := $(call programs,$(sys_main_c)) $(preloads)
 replays := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_c))
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/fuzz_%,$(fuzz_c))
+# A script's parts, tools/NAME/*.sh, stand in ../share/carry/NAME/ beside the program.
+script_parts := $(patsubst tools/%,$(BUILD)/share/carry/%,$(wildcard tools/*/*.sh))
 units := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
 
 # Objects are made again when the flags change, archives when a file has left them.
@@ -125,13 +127,13 @@ $(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
 .PHONY: all programs tests check check-unit check-sim check-fuzz check-sys check-threads lint \
-	fuzz bench bench-peers demo nightly soak install setup clean help
+	format fuzz bench bench-peers demo nightly soak install setup clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 all: programs
-programs: $(carryd) $(library) $(tools) $(scripts) $(units)
+programs: $(carryd) $(library) $(tools) $(scripts) $(script_parts) $(units)
 tests: $(unit) $(sim) $(replays) $(sys_programs)
 
 # --- compiling and linking -----------------------------------------------------------------------
@@ -166,15 +168,20 @@ $(scripts): $(BUILD)/bin/%: tools/%
 	@mkdir -p $(@D)
 	@install -m 755 $< $@
 
-wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
+$(script_parts): $(BUILD)/share/carry/%: tools/%
+	@install -D -m 644 $< $@
+
 comma := ,
+wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,\
+	$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
 $(unit) $(sim) $(bench) $(filter-out %.so,$(sys_programs)): $(BUILD)/%: $(O)/%.o $(archives)
 	$(link) $(call wraps,$*.c) $^ -lcmocka $(LIBS)
 
 $(preloads): $(BUILD)/%.so: $(O)/%.o
 	$(link) -shared $^ -ldl
 
-$(replays): $(BUILD)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(archives)
+$(replays): $(BUILD)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o \
+		$(archives)
 	$(link) $^ $(LIBS)
 
 $(fuzzers): $(BUILD)/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(archives)
@@ -213,11 +220,11 @@ $(units): $(BUILD)/systemd/%: systemd/%.in $(O)/prefix
 
 run = BUILD=$(BUILD) CC="$(CC)" tests/run
 lint_tests := $(filter-out tests/lint/samples,$(wildcard tests/lint/*))
-sys_tests := $(foreach f,$(wildcard tests/sys/test_*),$(if $(findstring .,$(notdir $(f))),,$(f)))
+sys_tests := $(foreach f,$(wildcard tests/sys/test_*),$(if $(findstring .,$(notdir $(f))),,$(f))) \
+	$(filter $(BUILD)/tests/sys/test_%,$(sys_programs))
 replay_runs := $(foreach r,$(replays),"$(r) $(patsubst $(BUILD)/tests/fuzz/replay_%,\
 	tests/fuzz/corpus/%,$(r))")
-threaded := $(if $(unit_main_c)$(sim_main_c),\
-	$(call programs,$(shell grep -lE 'pthread_create|thrd_create' $(unit_main_c) $(sim_main_c))))
+threaded := $(call programs,$(call with,pthread_create,$(unit_main_c) $(sim_main_c)))
 
 setup:
 	@tools/setup.sh
@@ -237,8 +244,10 @@ check-sys: all $(sys_programs)
 	@$(run) $(RUN_FLAGS) $(sys_tests)
 check-threads: $(threaded) # those of unit and sim that start threads: what TSan is for
 	@$(run) $(threaded)
-lint:
+lint: all # two of them read objects and the library
 	@$(run) $(lint_tests)
+format:
+	@clang-format -i $(all_c) $(wildcard */*.h */*/*.h)
 
 fuzz:
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer BUILD=$(BUILD)/libfuzzer fuzz-run
@@ -269,15 +278,17 @@ put = $(if $(strip $(2)),install -d $(3) && install -m $(1) $(2) $(3))
 install: all
 	$(call put,755,$(carryd),$(root)/sbin)
 	$(call put,755,$(tools) $(scripts),$(root)/bin)
+	cd $(BUILD) && for part in $(script_parts:$(BUILD)/%=%); do \
+		install -D -m 644 $$part $(abspath $(root))/$$part || exit 1; done
 	$(call put,644,$(so) $(BUILD)/lib/libcarry.a,$(root)/lib)
 	ln -sf libcarry.so.$(VERSION) $(root)/lib/libcarry.so.$(SOVERSION)
 	ln -sf libcarry.so.$(SOVERSION) $(root)/lib/libcarry.so
 	$(call put,644,$(BUILD)/lib/carry.pc,$(root)/lib/pkgconfig)
 	$(call put,644,libclient/carry.h,$(root)/include)
-	$(call put,644,$(wildcard $(addprefix $(BUILD)/systemd/,*.service *.socket)),$(root)/lib/systemd/system)
+	$(call put,644,$(wildcard $(BUILD)/systemd/*.service),$(root)/lib/systemd/system)
 	install -D -m 644 systemd/carryd.sysusers $(root)/lib/sysusers.d/carry.conf
 	install -D -m 644 systemd/carryd.tmpfiles $(root)/lib/tmpfiles.d/carry.conf
-	$(call put,644,$(wildcard README.md ARCHITECTURE.md proto/PROTOCOL.md LICENSE),$(root)/share/doc/carry)
+	$(call put,644,$(wildcard *.md proto/*.md LICENSE),$(root)/share/doc/carry)
 	$(call put,644,$(wildcard systemd/carryd.conf),$(DESTDIR)$(SYSCONFDIR)/carry)
 
 clean:
@@ -285,5 +296,5 @@ clean:
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: all check check-unit check-sim check-fuzz check-sys check-threads lint fuzz"
-	@echo "         bench bench-peers demo nightly soak install clean"
+	@echo "targets: all check check-unit check-sim check-fuzz check-sys check-threads lint"
+	@echo "         format fuzz bench bench-peers demo nightly soak install clean"

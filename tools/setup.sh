@@ -11,7 +11,7 @@ build="gcc make pkg-config libc6-dev liburing-dev libnuma-dev libsystemd-dev lib
 	libjansson-dev zlib1g-dev iproute2 nftables procps"
 # To run every test, the lints and the second compiler.
 check="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-dev iperf3 jq strace
-	scdoc mandoc git"
+	scdoc mandoc shellcheck git"
 # To compare with other systems.
 bench="openmpi-bin libopenmpi-dev libgloo-dev g++ valgrind"
 
@@ -67,10 +67,8 @@ install_missing()
 	trap 'rm -f "$log"' EXIT
 	for try in 1 2; do
 		# shellcheck disable=SC2086
-		if apt update >"$log" 2>&1 && apt install --no-install-recommends $missing >>"$log" 2>&1
-		then
-			return 0
-		fi
+		apt update >"$log" 2>&1 &&
+			apt install --no-install-recommends $missing >>"$log" 2>&1 && return 0
 		say "apt-get failed (try $try of 2): $(grep -m 1 '^E:' "$log")"
 	done
 	tail -n 20 "$log" >&2

@@ -1,0 +1,1 @@
+/* own.h - the header that own.c should begin with. */

@@ -1,0 +1,5 @@
+#!/bin/sh
+# quotes.sh - reads a variable that nobody has set, and compares badly.
+if [ "$1" == 1 ]; then
+	echo one
+fi

@@ -1,0 +1,1 @@
+int x; // no comment in front

@@ -1,0 +1,1 @@
+/* fuzz_none.c - a fuzzer without a corpus. */

@@ -1,0 +1,4 @@
+/* test_none.c - a test that runs nothing. */
+int main(void)
+{
+}
