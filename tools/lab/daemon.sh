@@ -21,7 +21,7 @@ write_config() {
 	local settings dir=$DIR/node$1 listen='' interface=eth0
 	[ "${LAB[mode]}" = namespaces ] || { listen=$(address "$1"); interface=lo; }
 	settings=("daemon.socket=$dir/carryd.sock" "network.listen=$listen" "network.port=$PORT"
-		"network.interfaces=$interface" ${SETTINGS[@]+"${SETTINGS[@]}"})
+		"network.interfaces=$interface" "${SETTINGS[@]}")
 	printf '%s\n' "${settings[@]}" | awk '{
 		name = substr($0, 1, index($0, "=") - 1)
 		section = substr(name, 1, index(name, ".") - 1)
@@ -227,11 +227,11 @@ take_down() {
 	for ((node = 0; node < ${LAB[nodes]:-0}; node++)); do
 		cpu_clear "$node" 2>/dev/null
 	done
-	if ! end_processes 5 ${files[@]+"${files[@]}"}; then
+	if ! end_processes 5 "${files[@]}"; then
 		say "a process of lab '$NAME' cannot be ended: ${STUBBORN[*]}"
 		rc=1
 	fi
-	for file in ${STUBBORN[@]+"${STUBBORN[@]}"}; do
+	for file in "${STUBBORN[@]}"; do
 		say "$file: did not end within 5 s of SIGTERM and was killed"
 		rc=1
 	done

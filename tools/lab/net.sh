@@ -120,12 +120,17 @@ port_leaf() {
 	tc -n "$1" qdisc replace dev "$2" parent "$3" handle "${3#1:}:" "${queue[@]}"
 }
 
+# No `tc | grep -q` here or anywhere: grep would leave first, and pipefail blame tc for it.
+port_shaped() { # NAMESPACE DEV
+	[[ $(tc -n "$1" qdisc show dev "$2") == *"qdisc htb 1: root"* ]]
+}
+
 # port_base NAMESPACE DEV: the two lowest classes, if they are not there yet
 port_base() {
 	local rate=${LAB[rate]} delay=0
 	[ "$rate" -gt 0 ] || rate=$UNLIMITED
 	[ "$2" != eth0 ] || delay=${LAB[delay]}
-	! tc -n "$1" qdisc show dev "$2" | grep -q '^qdisc htb 1: root' || return 0
+	! port_shaped "$1" "$2" || return 0
 	tc -n "$1" qdisc replace dev "$2" root handle 1: htb default 10 &&
 		port_class "$1" "$2" 1: 1:1 "$rate" && port_class "$1" "$2" 1:1 1:10 "$rate" &&
 		port_leaf "$1" "$2" 1:10 "$delay"
