@@ -17,7 +17,7 @@
  * ring, keep one buffer free: bubble flow control).
  *
  * Shapes: nodes and local ranks are indices; the tensor is count elements of a type,
- * cut into chunks of chunk_count elements, the last one shorter (exchange_geometry()).
+ * cut into chunks of chunk_count elements, the last one shorter (op_geometry()).
  */
 #ifndef DAEMON_EXCHANGE_H
 #define DAEMON_EXCHANGE_H
@@ -28,6 +28,7 @@
 
 #include "compress/vector.h"
 #include "daemon/err.h"
+#include "daemon/op.h"
 #include "daemon/sched/owner.h"
 #include "daemon/sched/sched.h"
 #include "proto/shm.h"
@@ -36,7 +37,6 @@
 enum {
 	EXCHANGE_OPS_MAX = SHM_OPS_MAX, /* in flight on a node, by seq % EXCHANGE_OPS_MAX  */
 	EXCHANGE_LOCAL_MAX = 64,        /* ranks of a group on one node                     */
-	EXCHANGE_CHUNKS_MAX = 65536,    /* of one tensor                                    */
 };
 
 /* What is fixed when the group forms.  Pointers are the caller's and outlive the exchange. */
@@ -61,8 +61,10 @@ struct exchange_plan {
 uint64_t exchange_memory(const struct exchange_plan *plan);
 
 /*
- * exchange_plan_size() - choose chunk_bytes_max, slots and buffers for a group of
- * `nodes` so that all its lanes together map about inflight_bytes at most.
+ * exchange_plan_size() - fill in slots, buffers and chunk_bytes_max; nodes, lanes and
+ * local_ranks are set.  Slots and buffers depend on nodes alone, so all nodes agree on
+ * the credits that they begin with.  A chunk_bytes_max that is set (agreed) is kept,
+ * 0 is replaced by the largest with which all lanes together map inflight_bytes at most.
  * Return: 0, or -ENOMEM and *err with the number that would be needed.
  */
 int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err);
@@ -72,17 +74,10 @@ int exchange_new(struct exchange **out, const struct exchange_plan *plan, struct
 void exchange_free(struct exchange *x); /* NULL is allowed */
 const struct exchange_plan *exchange_plan(const struct exchange *x);
 
-/* What every rank must call alike. */
-struct exchange_call {
-	uint64_t key, count;
-	uint8_t op, type, reduce; /* enum wire_op, vec_type, vec_reduce                       */
-	uint16_t schedule;        /* 0 or a forced schedule's id                              */
-};
-
 /* Two calls of op `seq` that differ. */
 struct exchange_mismatch {
 	uint64_t seq;
-	struct exchange_call ours, theirs;
+	struct op_call ours, theirs;
 	bool local;          /* both are ranks of this node                                   */
 	uint32_t our_rank;   /* local: local rank of `ours`                                   */
 	uint32_t their_rank; /* local: local rank of `theirs`                                 */
@@ -92,13 +87,13 @@ struct exchange_mismatch {
 enum exchange_posted {
 	EXCHANGE_POSTED = 0,
 	EXCHANGE_POST_MISMATCH, /* reported by exchange_mismatch()                             */
-	EXCHANGE_POST_TOO_BIG,  /* more than EXCHANGE_CHUNKS_MAX chunks: the op will end with -EFBIG */
+	EXCHANGE_POST_TOO_BIG,  /* more than OP_CHUNKS_MAX chunks: the op will end with -EFBIG */
 	EXCHANGE_POST_WINDOW,   /* more than EXCHANGE_OPS_MAX in flight: the trainer broke the rules */
 };
 
 /* A rank posts op seq; its seqs come in order.  in, out: count elements, valid until its completion. */
 enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
-				   const struct exchange_call *call, const void *in, void *out,
+				   const struct op_call *call, const void *in, void *out,
 				   uint64_t work);
 
 /* The rank has left (died or destroyed): Return: the last seq that it posted. */
@@ -115,8 +110,8 @@ bool exchange_rank_busy(const struct exchange *x, uint32_t local_rank);
 void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame *frame);
 void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will not arrive */
 
-/* The payload is in `slot`.  Return: 0, or -EPROTO: the frame contradicts the op. */
-int exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame, void *slot);
+/* The payload is in `slot`. */
+void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame, void *slot);
 
 /* Credits that came with any frame of this group from `node`. */
 void exchange_credit(struct exchange *x, uint16_t node, uint32_t contribution, uint32_t final);
@@ -156,18 +151,16 @@ struct exchange_completion {
 bool exchange_completion(struct exchange *x, struct exchange_completion *out);
 bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out);
 
+/* A frame of `node` contradicted op `seq` (wrong length, owner, contributors): it can't be trusted. */
+bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq);
+
 /* Decided by the members: ops first..last end with `error` unless they are complete here. */
 void exchange_end(struct exchange *x, uint64_t first_seq, uint64_t last_seq, int error);
 
-uint64_t exchange_done_through(const struct exchange *x);
-bool exchange_idle(const struct exchange *x); /* no frame of it is unacknowledged: may be freed */
+/* The node is dead or has left: nothing is sent to it any more. */
+void exchange_node_gone(struct exchange *x, uint16_t node);
 
-/* Cutting a tensor: a function of count, type and the group's size at creation only. */
-struct exchange_geometry {
-	uint64_t chunk_count; /* elements in each chunk but the last               */
-	uint32_t chunks;      /* >= 1, also for count 0; 0: more than EXCHANGE_CHUNKS_MAX */
-};
-struct exchange_geometry exchange_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
-					   uint32_t chunk_bytes_max);
+uint64_t exchange_done_through(const struct exchange *x);
+bool exchange_idle(const struct exchange *x); /* nothing of it is unsent or unacknowledged: may be freed */
 
 #endif

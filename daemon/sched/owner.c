@@ -28,7 +28,7 @@ void owner_found(struct owner_table *t, uint16_t nodes)
 	assert(nodes >= 1 && nodes <= OWNER_NODES_MAX);
 
 	t->nodes = nodes;
-	t->period = OWNER_BUCKETS / nodes * nodes;
+	t->period = (uint32_t)OWNER_BUCKETS / nodes * nodes;
 	for (uint32_t b = 0; b < OWNER_BUCKETS; b++)
 		t->owner[b] = b < t->period ? (uint16_t)(b % nodes) : OWNER_NOBODY;
 }
@@ -90,5 +90,5 @@ void owner_add(struct owner_table *t, uint16_t node)
 
 uint16_t owner_of(const struct owner_table *t, uint64_t key, uint32_t chunk)
 {
-	return t->owner[(mix(key) + chunk) % t->period];
+	return t->owner[(mix(key) % t->period + chunk) % t->period];
 }

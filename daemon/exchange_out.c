@@ -1,0 +1,307 @@
+/*
+ * exchange_out.c - what to send to a node next, and the credits; see exchange.h.
+ */
+#include "daemon/exchange_state.h"
+
+#include <assert.h>
+#include <string.h>
+
+struct buffer *exchange_buffer_take(struct pool *pool)
+{
+	struct buffer *buffer = pool->free;
+
+	if (!buffer)
+		return NULL;
+	pool->free = buffer->next;
+	buffer->refs = 1;
+	return buffer;
+}
+
+void exchange_buffer_drop(struct buffer *buffer)
+{
+	assert(buffer->refs);
+	if (--buffer->refs)
+		return;
+	buffer->next = buffer->pool->free;
+	buffer->pool->free = buffer;
+}
+
+bool exchange_queue_room(const struct exchange *x, const struct sched_role *role)
+{
+	const struct buffer *free = x->final_pool.free;
+	uint64_t used = x->queue_tail - x->queue_head;
+	bool made_here = !role->final_in;
+	bool passed_on = role->final_out == SCHED_ONE;
+
+	if (!free || used >= x->plan.buffers)
+		return false;
+	if (made_here && passed_on)
+		return free->next && used + 1 < x->plan.buffers;
+	return true;
+}
+
+/* What every data frame of an op says. */
+static void fill_frame(const struct exchange *x, const struct op *op, uint32_t chunk, uint16_t kind,
+		       uint32_t contributors, enum vec_type payload, struct wire_frame *f)
+{
+	double weight = contributors;
+
+	*f = (struct wire_frame){
+		.kind = kind,
+		.group = x->plan.group,
+		.seq = op->seq,
+		.key = op->call.key,
+		.count = op->call.count,
+		.epoch = x->plan.epoch,
+		.chunk = chunk,
+		.contributors = contributors,
+		.call_digest = op->digest,
+		.node = x->plan.node,
+		.lane = x->plan.lane,
+		.schedule = op->sched->id,
+		.op = op->call.op,
+		.type = op->call.type,
+		.reduce = op->call.reduce,
+		.payload_type = (uint8_t)payload,
+		.flags = chunk + 1 == op->last ? WIRE_FLAG_LAST : 0,
+		.payload_bytes = (uint32_t)(op_elements(op, chunk) * vec_type_bytes(payload)),
+	};
+	memcpy(&f->weight, &weight, sizeof(f->weight));
+}
+
+struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t chunk,
+				    const struct sched_role *role)
+{
+	struct final *final = &x->queue[x->queue_tail % x->plan.buffers];
+	uint32_t waiting = 0;
+
+	for (uint16_t n = 0; n < x->plan.nodes; n++)
+		waiting += n != x->plan.node && !x->nodes[n].gone &&
+			   (role->final_out == SCHED_ALL || role->final_to == n);
+
+	*final = (struct final){
+		.whom = role->final_out,
+		.to = role->final_to,
+		.waiting = waiting,
+		.buffer = exchange_buffer_take(&x->final_pool),
+	};
+	fill_frame(x, op, chunk, WIRE_FINAL, x->plan.ranks, (enum vec_type)op->call.type,
+		   &final->frame);
+	final->frame.divisor = op->call.reduce == VEC_AVG ? x->plan.ranks : 1;
+	op->wire_bytes += (uint64_t)waiting * final->frame.payload_bytes;
+	x->queue_tail++;
+	return final->buffer;
+}
+
+static void queue_retire(struct exchange *x)
+{
+	while (x->queue_head < x->queue_tail) {
+		struct final *final = &x->queue[x->queue_head % x->plan.buffers];
+
+		if (final->waiting && !final->cancelled)
+			return;
+		exchange_buffer_drop(final->buffer);
+		x->queue_head++;
+	}
+}
+
+/* The next final in the queue that is for `node`, if it has credit for it. */
+static bool next_final(struct exchange *x, uint16_t node, struct exchange_send *out)
+{
+	struct exchange_node *to = &x->nodes[node];
+
+	queue_retire(x);
+	if (to->final_next < x->queue_head)
+		to->final_next = x->queue_head;
+	for (; to->final_next < x->queue_tail; to->final_next++) {
+		struct final *final = &x->queue[to->final_next % x->plan.buffers];
+
+		if (final->cancelled || (final->whom == SCHED_ONE && final->to != node))
+			continue;
+		if (to->sent_final == to->credit_final)
+			return false;
+		out->frame = final->frame;
+		out->payload = final->buffer->memory;
+		out->buffer = final->buffer;
+		final->buffer->refs++;
+		final->waiting--;
+		to->final_next++;
+		to->sent_final++;
+		queue_retire(x);
+		return true;
+	}
+	return false;
+}
+
+/* inputs + own, or a copy of own, in a buffer that is ours to keep until it is acknowledged. */
+static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
+			const struct sched_role *role, struct exchange_send *out)
+{
+	enum vec_type type = (enum vec_type)op->call.type;
+	bool partial = role->partial && role->inputs == SCHED_ONE;
+	struct slot *slot = partial ? exchange_slot_of(x, role->input, op->seq, chunk) : NULL;
+	struct buffer *buffer;
+	enum vec_type payload;
+	uint32_t contributors = x->plan.local_ranks;
+
+	if (partial && !slot)
+		return false;
+	buffer = exchange_buffer_take(&x->contribution_pool);
+	if (!buffer)
+		return false;
+
+	if (partial) {
+		struct vec_input inputs[2] = {
+			{ slot->memory, (enum vec_type)slot->frame.payload_type },
+			exchange_own(x, op, chunk, x->scratch),
+		};
+
+		payload = vec_sum_type(type);
+		contributors += slot->frame.contributors;
+		vec_combine(x->plan.vec, type, (enum vec_reduce)op->call.reduce, inputs, 2, 0,
+			    buffer->memory, payload, op_elements(op, chunk));
+		exchange_slot_release(x, role->input, slot);
+	} else {
+		struct vec_input own = exchange_own(x, op, chunk, buffer->memory);
+
+		payload = own.type;
+		if (own.data != buffer->memory)
+			memcpy(buffer->memory, own.data,
+			       op_elements(op, chunk) * vec_type_bytes(payload));
+	}
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, contributors, payload, &out->frame);
+	out->payload = buffer->memory;
+	out->buffer = buffer;
+	return true;
+}
+
+/* Our contribution of a chunk, for one node.  Return: false if it can't be made yet. */
+static bool make_contribution(struct exchange *x, struct op *op, uint32_t chunk,
+			      const struct sched_role *role, struct exchange_send *out)
+{
+	struct vec_input own;
+
+	/* What goes to one owner may be read from the trainer's memory until the final is there. */
+	if (role->contribute == SCHED_ALL || role->inputs != SCHED_NONE || x->plan.local_ranks > 1)
+		return fill_buffer(x, op, chunk, role, out);
+
+	own = exchange_own(x, op, chunk, NULL);
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, 1, own.type, &out->frame);
+	out->payload = own.data;
+	out->buffer = NULL;
+	x->arena_frames++;
+	return true;
+}
+
+/* The chunk that the cursor of `node` stands at: move it to the next one that is for the node. */
+static struct op *seek_contribution(struct exchange *x, uint16_t node, struct sched_role *role)
+{
+	struct cursor *at = &x->nodes[node].contributed;
+
+	for (;; at->seq++, at->chunk = 0) {
+		struct op *op = exchange_op(x, at->seq);
+
+		if (at->seq <= x->done_through || (op && op_over(op)))
+			continue;
+		if (!op || op->state != OP_RUNNING)
+			return NULL;
+		for (at->chunk = at->chunk < op->first ? op->first : at->chunk;
+		     at->chunk < op->last; at->chunk++) {
+			*role = exchange_role(x, op, at->chunk);
+			if (role->contribute == SCHED_ALL ||
+			    (role->contribute == SCHED_ONE && role->contribute_to == node))
+				return op;
+		}
+	}
+}
+
+static bool next_contribution(struct exchange *x, uint16_t node, struct exchange_send *out)
+{
+	struct exchange_node *to = &x->nodes[node];
+	struct sched_role role;
+	struct op *op = seek_contribution(x, node, &role);
+	uint32_t chunk = to->contributed.chunk;
+
+	if (!op || to->sent_contribution == to->credit_contribution)
+		return false;
+	if (!make_contribution(x, op, chunk, &role, out))
+		return false;
+	op->chunks[chunk - op->first].handed++;
+	op->wire_bytes += out->frame.payload_bytes;
+	to->sent_contribution++;
+	to->contributed.chunk++;
+	return true;
+}
+
+bool exchange_next(struct exchange *x, uint16_t node, struct exchange_send *out)
+{
+	if (x->nodes[node].gone)
+		return false;
+	if (!next_final(x, node, out) && !next_contribution(x, node, out))
+		return false;
+
+	out->frame.done_through = x->done_through;
+	exchange_announce(x, node, &out->frame);
+	x->frames_out++;
+	return true;
+}
+
+void exchange_released(struct exchange *x, void *buffer)
+{
+	assert(x->frames_out);
+	x->frames_out--;
+	if (buffer) {
+		exchange_buffer_drop(buffer);
+		return;
+	}
+	assert(x->arena_frames);
+	x->arena_frames--;
+}
+
+void exchange_credit(struct exchange *x, uint16_t node, uint32_t contribution, uint32_t final)
+{
+	struct exchange_node *n = &x->nodes[node];
+
+	/* Counts that wrap around, and frames of two paths that overtake each other. */
+	if ((int32_t)(contribution - n->credit_contribution) > 0)
+		n->credit_contribution = contribution;
+	if ((int32_t)(final - n->credit_final) > 0)
+		n->credit_final = final;
+}
+
+void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *frame)
+{
+	struct exchange_node *n = &x->nodes[node];
+
+	frame->credit_contribution = n->announced_contribution = n->granted_contribution;
+	frame->credit_final = n->announced_final = n->granted_final;
+}
+
+enum exchange_owing exchange_owes(const struct exchange *x, uint16_t node)
+{
+	const struct exchange_node *n = &x->nodes[node];
+	uint32_t contribution = n->granted_contribution - n->announced_contribution;
+	uint32_t final = n->granted_final - n->announced_final;
+	uint32_t most = contribution > final ? contribution : final;
+
+	if (!most)
+		return EXCHANGE_OWES_NOTHING;
+	return 2 * most >= x->plan.slots ? EXCHANGE_OWES_SOON : EXCHANGE_OWES_SOME;
+}
+
+void exchange_node_gone(struct exchange *x, uint16_t node)
+{
+	struct exchange_node *gone = &x->nodes[node];
+
+	if (gone->gone)
+		return;
+	gone->gone = true;
+	for (uint64_t n = gone->final_next > x->queue_head ? gone->final_next : x->queue_head;
+	     n < x->queue_tail; n++) {
+		struct final *final = &x->queue[n % x->plan.buffers];
+
+		if (final->whom == SCHED_ALL || final->to == node)
+			final->waiting--;
+	}
+	queue_retire(x);
+}

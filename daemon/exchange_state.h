@@ -1,0 +1,151 @@
+/*
+ * exchange_state.h - what an exchange is made of; for exchange*.c alone.
+ *
+ *   exchange.c       life, ops: post, end, completions
+ *   exchange_in.c    slots: place, arrived, finals received
+ *   exchange_out.c   what to send next, credits
+ *   exchange_sum.c   closing of chunks, writing of results
+ *
+ * Cursors are positions (seq, chunk) that only go up.  `contributed` of a node says
+ * which chunk is offered to it next; `closing` which owned chunk is closed next.
+ * Finals wait for sending in a queue, in the order in which they were made.
+ */
+#ifndef DAEMON_EXCHANGE_STATE_H
+#define DAEMON_EXCHANGE_STATE_H
+
+#include "daemon/exchange.h"
+
+/* What is held in a slot. */
+enum slot_state { SLOT_FREE = 0, SLOT_FILLING, SLOT_HELD };
+
+struct slot {
+	enum slot_state state;
+	bool counted; /* a contribution that is in op_chunk.arrived            */
+	struct wire_frame frame;
+	unsigned char *memory; /* [chunk_bytes_max]                            */
+};
+
+struct buffer {
+	uint32_t refs;         /* queue entry + frames not yet acknowledged    */
+	struct pool *pool;
+	unsigned char *memory; /* [chunk_bytes_max]                            */
+	struct buffer *next;   /* while free                                   */
+};
+
+struct pool {
+	struct buffer *free;
+	struct buffer *all; /* [plan.buffers] */
+};
+
+struct cursor {
+	uint64_t seq;
+	uint32_t chunk;
+};
+
+/* Another node of the group, seen from this lane. */
+struct exchange_node {
+	bool gone;
+	struct slot *contributions; /* [plan.slots] */
+	struct slot *finals;        /* [plan.slots] */
+	uint32_t granted_contribution, granted_final; /* ever, to it; wrap around      */
+	uint32_t announced_contribution, announced_final;
+	uint32_t credit_contribution, credit_final;   /* ever, to us                   */
+	uint32_t sent_contribution, sent_final;
+	struct cursor contributed;
+	uint64_t final_next; /* number in the queue of finals                          */
+};
+
+/* A final on its way out. */
+struct final {
+	bool cancelled;          /* its op ended                           */
+	struct wire_frame frame; /* all but credits; its op may be gone    */
+	uint32_t waiting;        /* nodes to which it is still to be handed */
+	enum sched_whom whom;
+	uint16_t to;
+	struct buffer *buffer;
+};
+
+struct exchange {
+	struct exchange_plan plan;
+	void *memory; /* one mapping for everything below    */
+	size_t memory_bytes;
+	struct op *ops;              /* [EXCHANGE_OPS_MAX], by seq % EXCHANGE_OPS_MAX */
+	struct exchange_node *nodes; /* [plan.nodes]; our own is unused              */
+	struct pool contribution_pool, final_pool;
+	unsigned char *scratch;      /* [chunk_bytes_max]: sum of the local ranks    */
+	struct vec_input *inputs;    /* [nodes + EXCHANGE_LOCAL_MAX]                 */
+
+	struct cursor closing;
+	struct final *queue; /* [plan.buffers], number % plan.buffers */
+	uint64_t queue_head, queue_tail;
+	uint32_t finals_held; /* finals in slots that could not be passed on yet */
+
+	uint64_t done_through;
+	uint64_t ended_from; /* ops from here on fail; UINT64_MAX: none */
+	int ended_error;
+
+	uint64_t posted[EXCHANGE_LOCAL_MAX]; /* last seq of each local rank */
+	bool left[EXCHANGE_LOCAL_MAX];
+	uint32_t completions;  /* ops over whose completions are not all taken */
+	uint32_t frames_out;   /* handed out by exchange_next(), not released  */
+	uint32_t arena_frames; /* of them, with memory of a trainer            */
+	uint32_t mismatches_pending;
+	struct exchange_mismatch mismatches[EXCHANGE_OPS_MAX]; /* of op seq % EXCHANGE_OPS_MAX */
+	bool bad_set; /* a frame contradicted its op         */
+	uint16_t bad_node;
+	uint64_t bad_seq;
+};
+
+/* The op of that seq, NULL if it has none (over long ago, or not yet heard of). */
+static inline struct op *exchange_op(const struct exchange *x, uint64_t seq)
+{
+	struct op *op = &x->ops[seq % EXCHANGE_OPS_MAX];
+
+	return op->state != OP_FREE && op->seq == seq ? op : NULL;
+}
+
+static inline struct sched_role exchange_role(const struct exchange *x, const struct op *op,
+					      uint32_t chunk)
+{
+	uint64_t key = op->call.key ? op->call.key : op->seq;
+
+	return op->sched->role(x->plan.nodes, x->plan.node,
+			       owner_of(x->plan.owners, key, chunk));
+}
+
+/* How many nodes `whom` names. */
+static inline uint32_t exchange_whom_count(const struct exchange *x, enum sched_whom whom)
+{
+	return whom == SCHED_ALL ? x->plan.nodes - 1u : whom == SCHED_ONE ? 1u : 0u;
+}
+
+/* exchange.c */
+void exchange_op_check_over(struct exchange *x, struct op *op); /* all chunks done: DONE          */
+void exchange_advance(struct exchange *x);                      /* move done_through on           */
+bool exchange_seq_over(const struct exchange *x, uint64_t seq);
+void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire_frame *frame);
+
+/* exchange_in.c */
+void exchange_slot_release(struct exchange *x, uint16_t node, struct slot *slot);
+struct slot *exchange_slot_of(struct exchange *x, uint16_t node, uint64_t seq, uint32_t chunk);
+void exchange_compare_early(struct exchange *x, struct op *op);    /* calls of those that came first  */
+void exchange_count_early(struct exchange *x, struct op *op);      /* contributions that came first   */
+void exchange_drop_slots(struct exchange *x, uint64_t first, uint64_t last); /* of ops that ended    */
+bool exchange_retry_finals(struct exchange *x);
+
+/* exchange_sum.c */
+/* The sum of the local ranks' chunk: memory of the trainer if there is one rank, else in `room`. */
+struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
+			      unsigned char *room);
+void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final);
+bool exchange_close_next(struct exchange *x);
+
+/* exchange_out.c */
+/* Room for one more final?  One that is made here leaves a buffer for those passed on. */
+bool exchange_queue_room(const struct exchange *x, const struct sched_role *role);
+struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t chunk,
+				    const struct sched_role *role);
+struct buffer *exchange_buffer_take(struct pool *pool); /* refs = 1, or NULL */
+void exchange_buffer_drop(struct buffer *buffer);
+
+#endif

@@ -1,0 +1,174 @@
+/*
+ * exchange_sum.c - the arithmetic: closing chunks, writing results; see exchange.h.
+ *
+ * Order of a sum: local ranks in rank order give the node's contribution; nodes are
+ * added in node order (in a ring: the partial sum first, then our own), in the sum type;
+ * an average is divided once, by the owner, and rounded once, into the final.
+ */
+#include "daemon/exchange_state.h"
+
+#include <assert.h>
+#include <string.h>
+
+static enum vec_type op_type(const struct op *op)
+{
+	return (enum vec_type)op->call.type;
+}
+
+static const unsigned char *chunk_in(const struct op *op, uint32_t local_rank, uint32_t chunk)
+{
+	return (const unsigned char *)op->ranks[local_rank].in +
+	       op_offset(op, chunk) * vec_type_bytes(op_type(op));
+}
+
+static unsigned char *chunk_out(const struct op *op, uint32_t local_rank, uint32_t chunk)
+{
+	return (unsigned char *)op->ranks[local_rank].out +
+	       op_offset(op, chunk) * vec_type_bytes(op_type(op));
+}
+
+static void combine(const struct exchange *x, const struct op *op, uint32_t chunk,
+		    const struct vec_input *inputs, size_t count, bool final, void *out)
+{
+	enum vec_type type = op_type(op);
+	uint64_t divisor = final && op->call.reduce == VEC_AVG ? x->plan.ranks : 0;
+
+	vec_combine(x->plan.vec, type, (enum vec_reduce)op->call.reduce, inputs, count, divisor, out,
+		    final ? type : vec_sum_type(type), op_elements(op, chunk));
+}
+
+/* inputs[0..local_ranks) = the local ranks' chunks. */
+static size_t local_inputs(const struct exchange *x, const struct op *op, uint32_t chunk,
+			   struct vec_input *inputs)
+{
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		inputs[r] = (struct vec_input){ chunk_in(op, r, chunk), op_type(op) };
+	return x->plan.local_ranks;
+}
+
+struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk, unsigned char *room)
+{
+	struct vec_input *inputs = x->inputs + x->plan.nodes;
+
+	if (x->plan.local_ranks == 1)
+		return (struct vec_input){ chunk_in(op, 0, chunk), op_type(op) };
+	combine(x, op, chunk, inputs, local_inputs(x, op, chunk, inputs), false, room);
+	return (struct vec_input){ room, vec_sum_type(op_type(op)) };
+}
+
+void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final)
+{
+	size_t bytes = op_elements(op, chunk) * vec_type_bytes(op_type(op));
+
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++) {
+		unsigned char *out = chunk_out(op, r, chunk);
+
+		if (bytes && out != final)
+			memcpy(out, final, bytes);
+	}
+}
+
+static struct vec_input slot_input(struct exchange *x, uint16_t node, const struct op *op,
+				   uint32_t chunk)
+{
+	const struct slot *slot = exchange_slot_of(x, node, op->seq, chunk);
+
+	assert(slot);
+	return (struct vec_input){ slot->memory, (enum vec_type)slot->frame.payload_type };
+}
+
+/* Everything that goes into the whole sum, in order. */
+static size_t closing_inputs(struct exchange *x, struct op *op, uint32_t chunk,
+			     const struct sched_role *role)
+{
+	struct vec_input own;
+	size_t count = 0;
+
+	if (role->inputs == SCHED_NONE || x->plan.nodes == 1)
+		return local_inputs(x, op, chunk, x->inputs);
+
+	own = exchange_own(x, op, chunk, x->scratch);
+	if (role->inputs == SCHED_ONE) {
+		x->inputs[count++] = slot_input(x, role->input, op, chunk);
+		x->inputs[count++] = own;
+		return count;
+	}
+	for (uint16_t n = 0; n < x->plan.nodes; n++)
+		x->inputs[count++] = n == x->plan.node ? own : slot_input(x, n, op, chunk);
+	return count;
+}
+
+static void release_inputs(struct exchange *x, const struct op *op, uint32_t chunk,
+			   const struct sched_role *role)
+{
+	for (uint16_t n = 0; n < x->plan.nodes; n++) {
+		struct slot *slot;
+
+		if (n == x->plan.node || role->inputs == SCHED_NONE ||
+		    (role->inputs == SCHED_ONE && role->input != n))
+			continue;
+		slot = exchange_slot_of(x, n, op->seq, chunk);
+		exchange_slot_release(x, n, slot);
+	}
+}
+
+static void close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
+			const struct sched_role *role)
+{
+	unsigned char *out = chunk_out(op, 0, chunk);
+	size_t count = closing_inputs(x, op, chunk, role);
+
+	if (role->final_out != SCHED_NONE)
+		out = exchange_queue_final(x, op, chunk, role)->memory;
+	combine(x, op, chunk, x->inputs, count, true, out);
+	release_inputs(x, op, chunk, role);
+	exchange_write_result(x, op, chunk, out);
+	op->chunks[chunk - op->first].done = true;
+	op->remaining--;
+	exchange_op_check_over(x, op);
+}
+
+static bool may_close(const struct exchange *x, const struct op *op, uint32_t chunk,
+		      const struct sched_role *role)
+{
+	const struct op_chunk *state = &op->chunks[chunk - op->first];
+
+	if (state->arrived < exchange_whom_count(x, role->inputs))
+		return false;
+	/* The result may overwrite the input: our contribution must have been taken from it. */
+	if (state->handed < exchange_whom_count(x, role->contribute))
+		return false;
+	return role->final_out == SCHED_NONE || exchange_queue_room(x, role);
+}
+
+bool exchange_close_next(struct exchange *x)
+{
+	struct cursor *at = &x->closing;
+
+	for (;; at->seq++, at->chunk = 0) {
+		struct op *op = exchange_op(x, at->seq);
+
+		if (at->seq <= x->done_through || (op && op_over(op)))
+			continue;
+		if (!op || op->state != OP_RUNNING)
+			return false;
+		for (at->chunk = at->chunk < op->first ? op->first : at->chunk;
+		     at->chunk < op->last; at->chunk++) {
+			uint32_t chunk = at->chunk;
+			struct sched_role role = exchange_role(x, op, chunk);
+
+			if (!role.closes)
+				continue;
+			if (!may_close(x, op, chunk, &role))
+				return false;
+			at->chunk++;
+			close_chunk(x, op, chunk, &role);
+			return true;
+		}
+	}
+}
+
+bool exchange_progress(struct exchange *x)
+{
+	return exchange_retry_finals(x) || exchange_close_next(x);
+}

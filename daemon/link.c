@@ -1,0 +1,186 @@
+/*
+ * link.c - numbering and sending again; see link.h.
+ */
+#include "daemon/link.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ACK_SOON_FRAMES = 8,
+	ACK_SOON_BYTES = 1 << 20, /* buffers of so much may wait at the peer */
+};
+
+int link_init(struct link *l, uint16_t paths)
+{
+	assert(paths >= 1 && paths <= WIRE_PATHS_MAX);
+	memset(l, 0, sizeof(*l));
+	l->memory = calloc((size_t)paths * LINK_LOG, sizeof(*l->memory));
+	if (!l->memory)
+		return -ENOMEM;
+	l->paths = paths;
+	for (uint16_t p = 0; p < paths; p++)
+		l->path[p].log = l->memory + (size_t)p * LINK_LOG;
+	return 0;
+}
+
+void link_deinit(struct link *l)
+{
+	for (uint16_t p = 0; p < l->paths; p++)
+		assert(l->path[p].sent == l->path[p].acked);
+	free(l->memory);
+	memset(l, 0, sizeof(*l));
+}
+
+bool link_room(const struct link *l, uint16_t path)
+{
+	const struct link_path *p = &l->path[path];
+
+	return p->up && p->sent - p->acked < LINK_LOG && p->offered == p->sent;
+}
+
+struct link_entry *link_push(struct link *l, uint16_t path, const struct wire_frame *frame,
+			     const void *payload, struct exchange *exchange, void *buffer)
+{
+	struct link_path *p = &l->path[path];
+	struct link_entry *entry;
+
+	assert(link_room(l, path));
+	p->sent++;
+	p->offered = p->sent;
+	entry = &p->log[p->sent % LINK_LOG];
+	*entry = (struct link_entry){
+		.frame = *frame,
+		.payload = payload,
+		.exchange = exchange,
+		.buffer = buffer,
+	};
+	entry->frame.path_seq = p->sent;
+	return entry;
+}
+
+struct link_entry *link_resend(struct link *l, uint16_t path)
+{
+	struct link_path *p = &l->path[path];
+
+	if (!p->up || p->offered == p->sent)
+		return NULL;
+	return &p->log[(p->offered + 1) % LINK_LOG];
+}
+
+void link_resent(struct link *l, uint16_t path)
+{
+	assert(l->path[path].offered != l->path[path].sent);
+	l->path[path].offered++;
+}
+
+bool link_up(struct link *l, uint16_t path, uint32_t received)
+{
+	struct link_path *p = &l->path[path];
+
+	assert(!p->up);
+	if (received - p->acked > p->sent - p->acked)
+		return false;
+	p->up = true;
+	p->offered = received;
+	p->announced = p->received;
+	p->arrived_bytes = 0;
+	return true;
+}
+
+void link_down(struct link *l, uint16_t path)
+{
+	l->path[path].up = false;
+	l->path[path].arriving = 0;
+}
+
+enum link_verdict link_arriving(struct link *l, uint16_t path, const struct wire_frame *frame)
+{
+	struct link_path *p = &l->path[path];
+
+	if (!frame->path_seq)
+		return LINK_NOT_NUMBERED;
+	if (frame->path_seq != p->received + 1)
+		return LINK_WRONG_NUMBER;
+	p->arriving = frame->path_seq;
+	return LINK_TAKE;
+}
+
+void link_arrived(struct link *l, uint16_t path, const struct wire_frame *frame)
+{
+	struct link_path *p = &l->path[path];
+
+	assert(p->arriving == frame->path_seq);
+	p->received = p->arriving;
+	p->arriving = 0;
+	p->arrived_bytes += frame->payload_bytes;
+}
+
+bool link_ack(struct link *l, uint16_t path, uint32_t ack, uint32_t *through)
+{
+	struct link_path *p = &l->path[path];
+
+	/* An acknowledgement that another frame overtook says less than we know. */
+	if ((int32_t)(ack - p->acked) <= 0) {
+		*through = p->acked;
+		return true;
+	}
+	if (ack - p->acked > p->sent - p->acked)
+		return false;
+	*through = ack;
+	return true;
+}
+
+struct link_entry *link_acked(struct link *l, uint16_t path, uint32_t through)
+{
+	struct link_path *p = &l->path[path];
+
+	if (p->acked == through)
+		return NULL;
+	p->acked++;
+	return &p->log[p->acked % LINK_LOG];
+}
+
+struct link_entry *link_drop(struct link *l)
+{
+	for (uint16_t n = 0; n < l->paths; n++) {
+		struct link_path *p = &l->path[n];
+		struct link_entry *entry = link_acked(l, n, p->sent);
+
+		p->offered = p->sent;
+		if (entry)
+			return entry;
+	}
+	return NULL;
+}
+
+void link_reset(struct link *l)
+{
+	for (uint16_t n = 0; n < l->paths; n++) {
+		struct link_entry *log = l->path[n].log;
+
+		assert(l->path[n].sent == l->path[n].acked);
+		l->path[n] = (struct link_path){ .log = log };
+	}
+}
+
+int link_owes_ack(const struct link *l, uint16_t path)
+{
+	const struct link_path *p = &l->path[path];
+	uint32_t frames = p->received - p->announced;
+
+	if (!frames)
+		return 0;
+	return frames >= ACK_SOON_FRAMES || p->arrived_bytes >= ACK_SOON_BYTES ? 2 : 1;
+}
+
+void link_announce(struct link *l, uint16_t path, struct wire_frame *frame)
+{
+	struct link_path *p = &l->path[path];
+
+	frame->path = path;
+	frame->path_ack = p->announced = p->received;
+	p->arrived_bytes = 0;
+}

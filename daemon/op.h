@@ -1,0 +1,101 @@
+/*
+ * op.h - one op in flight on one lane: what was called, by whom, and how far it is.
+ *
+ * Plain state and arithmetic; the exchange (exchange.h) moves it on.
+ *
+ *   OP_FREE -> OP_OPEN (some local ranks posted) -> OP_RUNNING (all did)
+ *           -> OP_DONE (results written) or OP_ENDED (failed: `error`)
+ *           -> OP_FREE (all local ranks have their completion)
+ *
+ * A chunk of an op is `elements` = op_elements(chunk) long and starts at element
+ * chunk * geometry.chunk_count; this lane has the chunks [first, last).
+ */
+#ifndef DAEMON_OP_H
+#define DAEMON_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "compress/vector.h"
+#include "daemon/sched/owner.h"
+#include "daemon/sched/sched.h"
+
+enum { OP_CHUNKS_MAX = 65536 }; /* of one tensor */
+
+/* What every rank must call alike. */
+struct op_call {
+	uint64_t key, count;
+	uint8_t op, type, reduce; /* enum wire_op, vec_type, vec_reduce     */
+	uint16_t schedule;        /* 0 or a forced schedule's id            */
+};
+
+bool op_call_same(const struct op_call *a, const struct op_call *b);
+
+/* Cutting a tensor: a function of count, type and the group's size at creation only. */
+struct op_geometry {
+	uint64_t chunk_count; /* elements in each chunk but the last, >= 1               */
+	uint32_t chunks;      /* >= 1, also for count 0; 0: more than OP_CHUNKS_MAX      */
+};
+
+/*
+ * op_geometry() - chunks of 4 KiB to chunk_bytes_max (in the type that sums are made
+ * in), at least about 4 a node where the tensor allows, a multiple of the number of
+ * nodes if there are more chunks than nodes, whole multiples of OP_BLOCK elements.
+ */
+enum { OP_BLOCK = 1024, OP_CHUNK_BYTES_MIN = 4096 };
+struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
+			       uint32_t chunk_bytes_max);
+
+enum op_state { OP_FREE = 0, OP_OPEN, OP_RUNNING, OP_DONE, OP_ENDED };
+
+struct op_rank {
+	const void *in; /* count elements in the trainer's arena    */
+	void *out;
+	uint64_t work;  /* the trainer's name for the op            */
+	bool posted;
+	bool reported;  /* its completion was taken                 */
+};
+
+struct op_chunk {
+	uint16_t arrived; /* contributions in slots                      */
+	uint16_t handed;  /* nodes to which our contribution was handed  */
+	bool done;        /* its result is written                       */
+};
+
+struct op {
+	enum op_state state;
+	bool mismatched;       /* found once                                             */
+	bool mismatch_pending; /* and not yet told                                       */
+	uint64_t seq;
+	struct op_call call; /* of the first local rank that posted; valid from OPEN */
+	const struct sched *sched;
+	struct op_geometry geometry;
+	uint32_t first, last; /* this lane's chunks                                 */
+	uint32_t remaining;   /* of them, not done                                  */
+	uint32_t digest;      /* wire_call_digest() of the call                     */
+	uint32_t posted;      /* local ranks                                        */
+	int error;
+	uint64_t wire_bytes;  /* payload this lane sent                             */
+	struct op_rank *ranks; /* [local_ranks], the exchange's memory              */
+	struct op_chunk *chunks; /* [OP_CHUNKS_MAX / lanes + 1], chunks[c - first]  */
+};
+
+/* The part of a tensor that belongs to chunk c. */
+uint64_t op_offset(const struct op *op, uint32_t chunk);   /* first element */
+uint64_t op_elements(const struct op *op, uint32_t chunk); /* how many      */
+
+/* First chunk of `lane` of `lanes` (lane == lanes: the end). */
+uint32_t op_lane_first(uint32_t chunks, uint32_t lane, uint32_t lanes);
+
+static inline bool op_has(const struct op *op, uint32_t chunk)
+{
+	return chunk >= op->first && chunk < op->last;
+}
+
+static inline bool op_over(const struct op *op)
+{
+	return op->state == OP_DONE || op->state == OP_ENDED;
+}
+
+#endif
