@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -336,6 +337,69 @@ static void sleeping_alone(void **state)
 	assert_false(shm_wake_needed(&sleeps));
 }
 
+/* --- the race of going to sleep, alone: at least one side sees the other ---------------------- */
+
+enum { RACES = 50000 };
+
+struct race {
+	struct shm_ring ring;
+	_Alignas(64) _Atomic uint32_t started; /* rounds that the consumer has begun      */
+	_Alignas(64) _Atomic uint32_t ended;   /* rounds that the producer has ended      */
+	_Atomic bool woken;                    /* in the round that ended last            */
+};
+
+/* Wait for the other thread: close to it on two processors, politely on one. */
+static void await(const _Atomic uint32_t *counter, uint32_t value)
+{
+	for (uint32_t spins = 0; atomic_load(counter) != value; spins++)
+		if (spins >= 300)
+			sched_yield();
+}
+
+static void *race_producer(void *argument)
+{
+	struct race *race = argument;
+	struct shm_port port = {&race->ring, 0};
+
+	for (uint32_t i = 1; i <= RACES; i++) {
+		await(&race->started, i);
+		shm_produce(&port);
+		atomic_store(&race->woken, shm_wake_needed(&race->ring.sleeps));
+		atomic_store(&race->ended, i);
+	}
+	return NULL;
+}
+
+static void nobody_oversleeps(void **state)
+{
+	static struct race race;
+	struct shm_port port = {&race.ring, 0};
+	uint32_t seen = 0, woken = 0, lost = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, race_producer, &race), 0);
+	for (uint32_t i = 1; i <= RACES; i++) {
+		bool there, wake;
+
+		atomic_store(&race.started, i);
+		for (volatile uint32_t delay = 0; delay < i % 64; delay++)
+			; /* meet the producer at each point of its way */
+		shm_sleep_prepare(&race.ring.sleeps);
+		there = shm_consume_ready(&port) == 1;
+		await(&race.ended, i);
+		wake = atomic_load(&race.woken);
+		seen += there;
+		woken += wake;
+		lost += !there && !wake;
+		shm_sleep_cancel(&race.ring.sleeps);
+		shm_consume(&port);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	print_message("%u saw the entry, %u were woken\n", seen, woken);
+	assert_int_equal(lost, 0);
+}
+
 /* --- two threads: submissions go one way, completions the other, both sleep -------------------- */
 
 enum { ROUNDS = 60000, WAIT_MS = 30000 };
@@ -493,6 +557,7 @@ int main(void)
 		cmocka_unit_test(ring_positions),
 		cmocka_unit_test(ring_hostile_positions),
 		cmocka_unit_test(sleeping_alone),
+		cmocka_unit_test(nobody_oversleeps),
 		cmocka_unit_test(two_threads),
 	};
 
