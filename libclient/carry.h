@@ -82,13 +82,7 @@ enum carry_type {
  * once, at the end), f64 in f64, integers in their own type: sums and products wrap, averages
  * truncate toward zero.  A NaN wins in MIN and MAX.
  */
-enum carry_reduce {
-	CARRY_SUM = 1,
-	CARRY_AVG,
-	CARRY_MIN,
-	CARRY_MAX,
-	CARRY_PROD
-};
+enum carry_reduce { CARRY_SUM = 1, CARRY_AVG, CARRY_MIN, CARRY_MAX, CARRY_PROD };
 
 /* --- errors and facts ------------------------------------------------------------------------ */
 
@@ -119,11 +113,11 @@ size_t carry_type_bytes(enum carry_type type);
 /* --- the connection to the daemon ------------------------------------------------------------ */
 
 struct carry_open_options {
-	size_t size;           /* sizeof(struct carry_open_options)                              */
-	const char *socket;    /* NULL: $CARRY_SOCKET, or /run/carry/carryd.sock                 */
-	uint64_t arena_bytes;  /* 0: $CARRY_ARENA_BYTES ("64M"; K M G are powers of 1024), or the
+	size_t size;          /* sizeof(struct carry_open_options)                              */
+	const char *socket;   /* NULL: $CARRY_SOCKET, or /run/carry/carryd.sock                 */
+	uint64_t arena_bytes; /* 0: $CARRY_ARENA_BYTES ("64M"; K M G are powers of 1024), or the
 				* daemon's default.  At least 1 MiB; the daemon has a limit      */
-	uint64_t timeout_ns;   /* for all of open; 0: 30 s                                       */
+	uint64_t timeout_ns;  /* for all of open; 0: 30 s                                       */
 };
 
 /*
@@ -173,7 +167,7 @@ void *carry_alloc(struct carry *c, size_t bytes);
 int carry_free(struct carry *c, void *memory);
 
 struct carry_arena_info {
-	size_t size;            /* sizeof(struct carry_arena_info), set by the caller       */
+	size_t size; /* sizeof(struct carry_arena_info), set by the caller       */
 	uint64_t total_bytes;
 	uint64_t free_bytes;
 	uint64_t largest_bytes; /* that carry_alloc() could give now                        */
@@ -238,8 +232,8 @@ int carry_group_create(struct carry_group **out, struct carry *c,
  * and nothing was destroyed; carry_group_abort() and destroy it again.  Works that nobody waited
  * for are released; whether their results arrived in memory outside the arena is undefined.
  * If a thread waits for one of the ops, its carry_wait() returns first.
- * Return: 0, -ETIMEDOUT, -EOWNERDEAD.  When the daemon has ended the group is freed all the same:
- * -ECONNRESET, and g is invalid.
+ * Return: 0; -ETIMEDOUT, -EOWNERDEAD: nothing was destroyed.  With all others g is gone as well:
+ * -ECONNRESET (the daemon has ended), -EIO (the daemon does not answer).
  */
 int carry_group_destroy(struct carry_group *g);
 
