@@ -34,7 +34,7 @@ INLINE struct operands operands_of(const void *const *in, size_t inputs)
 }
 
 struct rest { /* of up to four operands, less than a register of each */
-	unsigned char a[sizeof(f32v)], b[sizeof(f32v)], c[sizeof(f32v)], d[sizeof(f32v)];
+	unsigned char a[sizeof(f64v)], b[sizeof(f64v)], c[sizeof(f64v)], d[sizeof(f64v)];
 };
 
 /* rest_of() - copy the last bytes of each operand, from `at`, and zeros after them. */
