@@ -126,8 +126,9 @@ $(call stamp,$(O)/files,$(sort $(all_c)))
 $(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
-.PHONY: all programs tests check check-unit check-sim check-fuzz check-sys check-threads lint \
-	format fuzz bench bench-peers demo nightly soak install setup clean help
+.PHONY: all programs tests check check-all check-tests check-unit check-sim check-fuzz check-sys \
+	check-threads lint analyse format fuzz bench bench-peers demo nightly soak install setup \
+	clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
@@ -218,7 +219,7 @@ $(units): $(BUILD)/systemd/%: systemd/%.in $(O)/prefix
 
 # --- checks --------------------------------------------------------------------------------------
 
-run = BUILD=$(BUILD) CC="$(CC)" tests/run
+run = BUILD=$(BUILD) CC="$(CC)" CARRY_SLOWER=$(if $(SANITIZE),4,1) tests/run $(RUN_FLAGS)
 lint_tests := $(filter-out tests/lint/samples,$(wildcard tests/lint/*))
 sys_tests := $(foreach f,$(wildcard tests/sys/test_*),$(if $(findstring .,$(notdir $(f))),,$(f))) \
 	$(filter $(BUILD)/tests/sys/test_%,$(sys_programs))
@@ -231,9 +232,11 @@ setup:
 
 # The packages come first: the second make then asks pkg-config about them.
 check: setup
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory check-all
+check-all: all tests
 	@$(run) $(lint_tests) $(unit) $(sim) $(replay_runs) $(sys_tests)
-
+check-tests: all tests # without the lints: for the sanitizers
+	@$(run) $(unit) $(sim) $(replay_runs) $(sys_tests)
 check-unit: $(unit)
 	@$(run) $(unit)
 check-sim: $(sim)
@@ -241,11 +244,13 @@ check-sim: $(sim)
 check-fuzz: $(replays)
 	@$(run) $(replay_runs)
 check-sys: all $(sys_programs)
-	@$(run) $(RUN_FLAGS) $(sys_tests)
+	@$(run) $(sys_tests)
 check-threads: $(threaded) # those of unit and sim that start threads: what TSan is for
 	@$(run) $(threaded)
 lint: all # two of them read objects and the library
 	@$(run) $(lint_tests)
+analyse:
+	@tests/analyse
 format:
 	@clang-format -i $(all_c) $(wildcard */*.h */*/*.h)
 
@@ -296,5 +301,6 @@ clean:
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: all check check-unit check-sim check-fuzz check-sys check-threads lint"
-	@echo "         format fuzz bench bench-peers demo nightly soak install clean"
+	@echo "targets: all check check-tests check-unit check-sim check-fuzz check-sys"
+	@echo "  check-threads lint analyse format fuzz bench bench-peers demo nightly soak"
+	@echo "  install clean"
