@@ -212,7 +212,7 @@ static void values_are_plain(void **state)
 	for (size_t n = 0; n < COUNT(many); n++)
 		for (size_t r = 0; r < COUNT(reduces); r++)
 			for (size_t t = 0; t < 4; t++) {
-				/* 4096 ranks are slow; the narrowest range is the one to look at. */
+				/* 4096 ranks are slow: the narrowest range will do. */
 				if (many[n] == 4096 &&
 				    (types[t] != CARRY_F16 || reduces[r] != CARRY_SUM))
 					continue;

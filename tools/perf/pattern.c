@@ -155,8 +155,8 @@ static uint64_t float_result(const struct format *f, enum carry_reduce reduce, u
 	double sum = 0, product = 1, low = INFINITY, high = -INFINITY;
 
 	for (uint32_t rank = 0; rank < ranks; rank++) {
-		double value = float_value(f, reduce, ranks, class, rank,
-					   hash_of(salt, class, rank));
+		double value =
+			float_value(f, reduce, ranks, class, rank, hash_of(salt, class, rank));
 
 		sum += value;
 		product *= value;
@@ -193,13 +193,13 @@ void pattern_make(struct pattern *p, enum carry_type type, enum carry_reduce red
 		uint64_t hash = hash_of(p->salt, class, rank);
 
 		if (f.is_float) {
-			p->input[class] = narrow(&f,
-						 float_value(&f, reduce, ranks, class, rank, hash));
+			p->input[class] =
+				narrow(&f, float_value(&f, reduce, ranks, class, rank, hash));
 			p->expected[class] = float_result(&f, reduce, ranks, p->salt, class);
 		} else {
 			p->input[class] = (uint64_t)integer_value(&f, reduce, hash) & mask;
-			p->expected[class] = integer_result(&f, reduce, ranks, p->salt, class) &
-					     mask;
+			p->expected[class] =
+				integer_result(&f, reduce, ranks, p->salt, class) & mask;
 		}
 	}
 }
