@@ -79,12 +79,19 @@ wait_for_daemons() {
 				log_tail "$node"
 				return 1
 			elif [ $SECONDS -ge $limit ]; then
-				say "node $node's carryd is not ready after $READY_SECONDS s; its log's end:"
+				say "node $node's carryd is not ready after $READY_SECONDS s;" \
+					"its log's end:"
 				log_tail "$node"
 				return 1
 			fi
 			sleep 0.02
 		done
+	done
+	for ((node = 0; node < LAB[nodes]; node++)); do
+		process_find "$DIR/node$node/pid" && continue
+		say "node $node's carryd was ready but ended; its log's end:"
+		log_tail "$node"
+		return 1
 	done
 }
 
@@ -191,7 +198,8 @@ lab_up() {
 	fi
 	sweep
 	LAB=()
-	trap 'say "interrupted"; take_down; unlock_lab; exit 1' INT TERM HUP
+	# Measurements under way end by themselves; daemons are no jobs any more.
+	trap 'wait; say "interrupted"; take_down; unlock_lab; exit 1' INT TERM HUP
 	if ! lab_build; then
 		take_down
 		unlock_lab

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # fault.sh - faults: made, checked to have taken hold, taken away again.
 #
-# The file `faults` says what is wanted, one fault a line; tc, nft and cgroup settings follow from it.
+# The file `faults` says what is wanted, one fault a line; settings of tc and nft follow from it.
 # A new fault is written there first, then everything that depends on it is set and read back; if
 # that fails, the line goes again.
 #
@@ -45,7 +45,7 @@ base_rate() {
 	if [ -z "${LAB[capacity]:-}" ]; then
 		[ "$1" -ne "$2" ] || { say "a lab of one node has no link to measure"; return 1; }
 		command -v iperf3 >/dev/null || {
-			say "the lab has no --rate, and without iperf3 no percentage can be told of it"
+			say "the lab has no --rate, and there is no iperf3 to tell what 100 % are"
 			return 1
 		}
 		LAB[capacity]=$(measure "$1" "$2")
@@ -90,12 +90,13 @@ link_shape() {
 		tc -n "$name" filter add dev eth0 parent 1: protocol ipv6 prio $((prio + 1)) u32 \
 			match ip6 dst "$(address6 "$2")/128" flowid "$class" || return 1
 	port_has_rate "$name" eth0 "$class" "$rate" && link_class_used "$1" "$2" || return 1
-	[ "$delay" -eq 0 ] || [[ $(tc -n "$name" qdisc show dev eth0) =~ netem\ [^$'\n']*"parent $class " ]]
+	value=$(tc -n "$name" qdisc show dev eth0)
+	[ "$delay" -eq 0 ] || [[ $value =~ netem\ [^$'\n']*"parent $class " ]]
 }
 
 class_packets() { # NODE CLASS
 	tc -n "$(node_name "$1")" -s class show dev eth0 classid "$2" 2>/dev/null |
-		awk -v c="$2" '$1 == "class" { hit = $3 == c } hit && $1 == "Sent" { print $4; exit }'
+		awk -v c="$2" '$1 == "class" { hit = $3 == c } hit && $1 == "Sent" { print $4 }'
 }
 
 # Do packets to that node really go through its class?
@@ -258,7 +259,8 @@ cpu_clear() { # NODE: back to where it came from, and see that it is there
 		echo max >"$group/cpu.max"
 	fi
 	if process_find "$DIR/node$1/pid"; then
-		echo "$PID" >"$home/cgroup.procs" && ! grep -qx "$PID" "$group/cgroup.procs" || return 1
+		echo "$PID" >"$home/cgroup.procs" || return 1
+		! grep -qx "$PID" "$group/cgroup.procs" || return 1
 	fi
 	cpu_remove "$1"
 }
@@ -338,12 +340,14 @@ fault_value() {
 	--loss | --cpu) parse_percent "$VALUE" ;;
 	--delay) parse_delay "$VALUE" ;;
 	*) bad_usage "unknown fault: $option" ;;
-	esac >/dev/null || bad_usage "$option $VALUE: not a value such as --help shows, or out of range"
+	esac >/dev/null ||
+		bad_usage "$option $VALUE: not a value such as --help shows, or out of range"
 }
 
 need_namespaces() {
 	[ "${LAB[mode]}" = namespaces ] ||
-		die "fault $1 needs network namespaces, and this lab's nodes are on $(address 0) and so on"
+		die "this fault needs network namespaces, but this lab's nodes are on" \
+			"$(address 0) and so on"
 }
 
 need_nic() {
@@ -370,11 +374,10 @@ fault_link() {
 	*) bad_usage "unknown link fault: $option" ;;
 	esac
 	fault_value "${@:3}"
-	need_namespaces link
+	need_namespaces
 	need_nic "$a"
 	need_nic "$b"
-	[ "$option" != --delay ] || netem_there ||
-		die "--delay needs the kernel's netem queue (CONFIG_NET_SCH_NETEM), which this one lacks"
+	[ "$option" != --delay ] || netem_there || die "$NO_NETEM"
 	[ "$option" != --rate ] || need_rate --rate "$a" "$b"
 	fault_note "$link" "$option" "$VALUE"
 	case $option in
@@ -402,11 +405,11 @@ fault_node() {
 	fault_value "${@:2}"
 	case $option in
 	--tx | --rx)
-		need_namespaces node
+		need_namespaces
 		need_nic "$node"
 		need_rate "$option" "$node" $(((node + 1) % LAB[nodes]))
 		;;
-	--nic-down) need_namespaces node ;;
+	--nic-down) need_namespaces ;;
 	*) process_find "$DIR/node$node/pid" || die "node $node's carryd has gone already" ;;
 	esac
 	case $option in
@@ -429,7 +432,7 @@ fault_node() {
 
 # port_clear NAMESPACE DEV: as `up` left it, read back
 port_clear() {
-	local class full=${LAB[rate]} delay=${LAB[delay]}
+	local class classes full=${LAB[rate]} delay=${LAB[delay]}
 	port_shaped "$1" "$2" || return 0
 	[ "$2" = eth0 ] || delay=0
 	if [ "$full" -eq 0 ] && [ "$delay" -eq 0 ]; then
@@ -440,8 +443,8 @@ port_clear() {
 	[ "$full" -gt 0 ] || full=$UNLIMITED
 	port_rate "$1" "$2" 0 || return 1
 	tc -n "$1" filter del dev "$2" parent 1: 2>/dev/null
-	for class in $(tc -n "$1" class show dev "$2" | sed -n 's/^class htb \(1:1[0-9a-f][0-9a-f]\) .*/\1/p')
-	do
+	classes=$(tc -n "$1" class show dev "$2")
+	for class in $(sed -n 's/^class htb \(1:1[0-9a-f][0-9a-f]\) .*/\1/p' <<<"$classes"); do
 		# What waits there has a moment to leave at full rate.
 		port_class "$1" "$2" 1:1 "$class" "$full" && sleep 0.02
 		tc -n "$1" class del dev "$2" classid "$class" || return 1

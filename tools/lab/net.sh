@@ -15,6 +15,7 @@
 
 readonly UNLIMITED=400000000000
 readonly IPERF_PORT=17117
+readonly NO_NETEM="--delay needs netem, which this kernel has not (CONFIG_NET_SCH_NETEM)"
 
 in_net() { # NAMESPACE CMD...: for our own tools; the file system stays as it is
 	local name=$1
@@ -33,7 +34,7 @@ net_begin() {
 		command -v "$tool" >/dev/null || { WHY="$tool is missing"; return 1; }
 	done
 	WHY=$(ip netns add "$hub" 2>&1) || { WHY="no network namespaces: $WHY"; return 1; }
-	WHY=$(ip -n "$hub" link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 2>&1) || {
+	WHY=$(ip -n "$hub" link add br0 type bridge stp_state 0 mcast_snooping 0 2>&1) || {
 		WHY="no bridge device: $WHY"
 		ip netns del "$hub"
 		return 1
@@ -51,12 +52,13 @@ net_add_node() {
 		ip -n "$name" link set lo up &&
 		ip -n "$name" address add "$(address "$node")/24" dev eth0 &&
 		ip -n "$name" link set eth0 up || return 1
-	# What Linux does by default, whatever this machine was told to do: the same figures everywhere.
+	# Linux's default, whatever this machine was told to use: the same figures everywhere.
 	in_net "$name" bash -c 'echo cubic >/proc/sys/net/ipv4/tcp_congestion_control' 2>/dev/null
 	if [ -e /proc/net/if_inet6 ]; then
 		# The address must be there at once, and still be there after the link was down.
 		in_net "$name" bash -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down' &&
-			ip -n "$name" address add "$(address6 "$node")/64" dev eth0 nodad || return 1
+			ip -n "$name" address add "$(address6 "$node")/64" dev eth0 nodad ||
+			return 1
 	fi
 	port_shape "$name" eth0 && port_shape "$hub" "p$node"
 }
@@ -64,7 +66,7 @@ net_add_node() {
 net_build() {
 	local node
 	if [ "${LAB[delay]}" -gt 0 ] && ! netem_there; then
-		say "--delay needs the kernel's netem queue (CONFIG_NET_SCH_NETEM), which this one lacks"
+		say "$NO_NETEM"
 		return 1
 	fi
 	for ((node = 0; node < LAB[nodes]; node++)); do
@@ -172,15 +174,16 @@ expected_goodput() { # RATE
 	echo $(($1 * (LAB[mtu] - 52) / (LAB[mtu] + 14)))
 }
 
-# measure A B: TCP goodput from A to B in bit/s as the receiver sees it: the best 0.1 s of one second,
-# its start left out.  A machine that is late by more than a burst takes from a link what no later
-# moment gives back, and a virtual one often is; but nothing makes 0.1 s more than a burst, that is 2 %,
-# better than the link.  So the best piece tells what the link can do, the mean what the machine can.
+# measure A B: TCP goodput from A to B in bit/s as the receiver sees it: the best 0.1 s of one
+# second, its start left out.  A machine that is late by more than a burst takes from a link what no
+# later moment gives back, and a virtual one often is; but nothing makes 0.1 s more than a burst,
+# that is 2 %, better than the link.  So the best piece tells what the link can do, the mean what
+# the machine can.
 measure() {
 	local server text try
 	# -R below: the client receives, and prints each piece.
-	in_net "$(node_name "$1")" timeout 15 iperf3 -s -1 -B "$(address "$1")" -p $IPERF_PORT \
-		>/dev/null 2>&1 &
+	nsenter --net="/run/netns/$(node_name "$1")" timeout 15 \
+		iperf3 -s -1 -B "$(address "$1")" -p $IPERF_PORT >/dev/null 2>&1 &
 	server=$!
 	for ((try = 0; try < 40; try++)); do # the server may not be there yet
 		text=$(in_net "$(node_name "$2")" timeout 10 iperf3 -c "$(address "$1")" -R \
@@ -217,9 +220,10 @@ measure_ports() {
 			echo "$GOT" >"$folder/$node"
 			continue
 		}
-		say "the link from node $node to node $(((node + 1) % n)) carries $(rate_text "$GOT")" \
-			"of TCP payload, more than 3 % off the $(rate_text "$want") that --rate" \
-			"$(rate_text "$rate") must give; the machine was $BUSY % busy meanwhile"
+		say "the link from node $node to node $(((node + 1) % n)) carries" \
+			"$(rate_text "$GOT") of TCP payload, more than 3 % off the" \
+			"$(rate_text "$want") that --rate $(rate_text "$rate") must give;" \
+			"the machine was $BUSY % busy meanwhile"
 		return 1
 	done
 }

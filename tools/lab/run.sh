@@ -2,8 +2,8 @@
 # run.sh - one trainer per rank, their output told apart, their end collected.
 #
 # Every trainer is a session of its own, so that it can be ended with its children and a Ctrl-C at
-# the terminal reaches only us.  Its two outputs are pipes, each read by a process that puts the rank
-# before every line.  A trainer that fails does not end the others: groups may go on without it.
+# the terminal reaches only us.  Its two outputs are pipes, each read by a process that puts the
+# rank before every line.  A trainer that fails does not end the others: they may go on without it.
 
 readonly END_SECONDS=3
 
@@ -13,9 +13,13 @@ command_run() {
 	if lab_read && lab_live && [ "${LAB[stage]}" = up ]; then
 		[ ${#LINK_OPTIONS[@]} -eq 0 ] || die "${LINK_OPTIONS[0]}: lab '$NAME' is up already"
 		NODES=${NODES:-${LAB[nodes]}}
-		[ "$NODES" -le "${LAB[nodes]}" ] || die "lab '$NAME' has ${LAB[nodes]} nodes, not $NODES"
+		[ "$NODES" -le "${LAB[nodes]}" ] ||
+			die "lab '$NAME' has ${LAB[nodes]} nodes, not $NODES"
 	else
-		[ -n "$NODES" ] || die "no lab '$NAME' is up, and without -n NODES run cannot make one"
+		[ -n "$NODES" ] ||
+			die "no lab '$NAME' is up, and without -n NODES run cannot make one"
+		# Two such runs at once are two labs.
+		[ -n "$NAMED" ] || { NAME=$NAME-run$$; DIR=$STATE/$NAME; }
 		OWNER=$(self) lab_up
 		temporary=yes
 	fi

@@ -67,7 +67,7 @@ process_record() { # PID FILE
 	echo "$1 $PROCESS_START" >"$2.new" && mv "$2.new" "$2"
 }
 
-# process_find FILE: the process that FILE records; sets PID and PROCESS_STATE, fails if it has gone.
+# process_find FILE: the process that FILE records; sets PID and PROCESS_STATE, fails if it is gone.
 process_find() {
 	local start
 	{ read -r PID start <"$1"; } 2>/dev/null || return 1
@@ -84,8 +84,8 @@ self() { # "PID START" of this program
 	process_read $$ && echo "$$ $PROCESS_START"
 }
 
-# end_processes SECONDS FILE...: TERM, then KILL after so many seconds.  Sets STUBBORN to the files of
-# those that needed it; fails if one is there even then.
+# end_processes SECONDS FILE...: TERM, then KILL after so many seconds.  Sets STUBBORN to the files
+# of those that needed it; fails if one is there even then.
 end_processes() {
 	local seconds=$1 file left limit
 	shift
@@ -119,7 +119,7 @@ end_processes() {
 find_state() {
 	if [ "$EUID" -eq 0 ]; then
 		STATE=/run/carry-lab
-	elif [ -n "${XDG_RUNTIME_DIR:-}" ] && [ -O "$XDG_RUNTIME_DIR" ] && [ -w "$XDG_RUNTIME_DIR" ]; then
+	elif [ -O "${XDG_RUNTIME_DIR:-}" ] && [ -w "$XDG_RUNTIME_DIR" ]; then
 		STATE=$XDG_RUNTIME_DIR/carry-lab
 	else
 		STATE=/tmp/carry-lab-$EUID
@@ -134,8 +134,8 @@ make_state() {
 		die "cannot use $STATE: it must be a folder of our own"
 }
 
-# lock_file PATH SECONDS: sets LOCK to the descriptor that holds it.  The file may be removed by the one
-# who held it last, so a lock counts only on the file that the path still names.
+# lock_file PATH SECONDS: sets LOCK to the descriptor that holds it.  The file may be removed by the
+# one who held it last, so a lock counts only on the file that the path still names.
 lock_file() {
 	local limit=$((SECONDS + $2))
 	while :; do
@@ -197,7 +197,7 @@ lab_live() {
 need_lab() {
 	local others
 	if ! lab_read; then
-		others=$(cd "$STATE" 2>/dev/null && ls -d -- */lab 2>/dev/null | sed 's|/lab$||' | paste -sd' ')
+		others=$(grep -hs '^name=' "$STATE"/*/lab | cut -d= -f2 | paste -sd' ')
 		die "no lab '$NAME' is up${others:+ (there are: $others)}"
 	fi
 	[ "${LAB[stage]}" = up ] || ! lab_live || die "lab '$NAME' is still coming up"
