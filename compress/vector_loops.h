@@ -9,7 +9,7 @@
  *              Arithmetic operators must work on them.  Integers are added and multiplied as
  *              unsigned, so that they wrap.
  *   floats     TYPE canonical_TYPE(v)             every NaN becomes the quiet one
- *              TYPE smaller_TYPE(a, b), larger_TYPE(a, b)    -0 < +0; any NaN if one is NaN
+ *              TYPE smaller_TYPE(a, b), larger_TYPE(a, b)    -0 < +0; the quiet NaN if one is NaN
  *   narrow     f32v widen_f16(halfv), widen_bf16(halfv)
  *              halfv narrow_f16(f32v), narrow_bf16(f32v)     given canonical NaNs
  *   PICK(TYPE, less, a, b)                        lane by lane: less ? a : b
