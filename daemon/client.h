@@ -34,7 +34,7 @@
 #include "proto/ctl.h"
 #include "proto/shm.h"
 
-enum { CLIENTS_MAX = 1024 };
+enum { CLIENTS_MAX = CONFIG_CLIENTS_MAX };
 
 struct clients;
 

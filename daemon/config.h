@@ -25,13 +25,14 @@ enum {
 	CONFIG_TEXT_BYTES = 200, /* of any text, the final 0 included                  */
 	CONFIG_PATH_BYTES = 256, /* of the file's name, for messages                   */
 	CONFIG_KEYS_MAX = 64,
+	CONFIG_CLIENTS_MAX = 1024,
 	CONFIG_FILE_BYTES_MAX = 1 << 20,
 };
 
 /* auto, on, off: the numbers are those of enum transport_switch. */
 enum config_switch { CONFIG_SWITCH_AUTO = 0, CONFIG_SWITCH_ON, CONFIG_SWITCH_OFF };
 
-/* Numbers are uint64_t and texts char[CONFIG_TEXT_BYTES], whatever their range: the table writes them. */
+/* The table writes them: numbers are uint64_t, texts char[CONFIG_TEXT_BYTES], whatever their range. */
 struct config {
 	/* [daemon] */
 	char socket[CONFIG_TEXT_BYTES];
@@ -89,18 +90,19 @@ int config_parse(struct config *out, const char *text, size_t bytes, const char 
 
 /* The table, for reports.  row: 0.. until config_key() is false. */
 struct config_key {
-	const char *section, *key, *help;
-	const char *range; /* in words                        */
+	const char *section, *key;
+	const char *value; /* the default                     */
+	const char *help;  /* a sentence or two               */
+	char range[128];   /* in words: "1 to 16"             */
 };
 bool config_key(size_t row, struct config_key *out);
 /* config_value() - the value as it would be written.  Return: text. */
 const char *config_value(const struct config *c, size_t row, char *text, size_t bytes);
-const char *config_default(size_t row);
 
-/* config_print() - the whole configuration: help as comments, default, origin.  Readable by config_load(). */
+/* config_print() - all of it, with help, default and origin as comments, as config_load() reads it. */
 void config_print(const struct config *c, FILE *to);
 
-/* config_cpu() - the processor of a lane: the lane'th of engine.cpus, from the start again; -1: any. */
+/* config_cpu() - the processor of a lane: the lane'th of engine.cpus, round and round; -1: any. */
 int config_cpu(const struct config *c, uint32_t lane);
 
 #endif
