@@ -45,12 +45,15 @@ struct clients_options {
 	const char *version;  /* of the daemon                                        */
 };
 
+int clients_open(struct clients **out, const struct clients_options *options, struct err *err);
+
 /*
- * clients_open() - take the socket that systemd passed, or make config->socket.
+ * clients_listen() - take the socket that systemd passed, or make config->socket, once
+ * everything else is ready: whoever finds the file may count on the daemon.
  * A socket file that nobody listens on is replaced.
  * Return: 0, or negative errno and *err.
  */
-int clients_open(struct clients **out, const struct clients_options *options, struct err *err);
+int clients_listen(struct clients *c, struct err *err);
 /* Removes the socket file, if we made it; closes all.  No lane may use a mapping any more. */
 void clients_close(struct clients *c);
 
