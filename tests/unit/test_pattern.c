@@ -179,11 +179,10 @@ static void check_one(enum carry_type type, enum carry_reduce reduce, uint32_t r
 		}
 		struct pattern_wrong wrong = pattern_check(p, result, count);
 		if (wrong.count)
-			fail_msg(
-				"type %d reduce %d ranks %u from %u: %llu wrong, [%llu] %llx not %llx",
-				(int)type, (int)reduce, ranks, from,
-				(unsigned long long)wrong.count, (unsigned long long)wrong.first,
-				(unsigned long long)wrong.got, (unsigned long long)wrong.expected);
+			fail_msg("type %d reduce %d ranks %u: %llu wrong, [%llu] 0x%llx not 0x%llx",
+				 (int)type, (int)reduce, ranks, (unsigned long long)wrong.count,
+				 (unsigned long long)wrong.first, (unsigned long long)wrong.got,
+				 (unsigned long long)wrong.expected);
 	}
 	for (uint32_t rank = 0; rank < ranks; rank++)
 		free(inputs[rank]);
