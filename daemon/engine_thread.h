@@ -26,7 +26,13 @@ int engine_thread_start(struct engine_thread **out, const struct engine_thread_o
 void engine_thread_stop(struct engine_thread *t);
 
 struct engine *engine_thread_engine(struct engine_thread *t);
-int engine_thread_doorbell(const struct engine_thread *t); /* eventfd; give trainers a dup by SCM_RIGHTS */
+int engine_thread_doorbell(const struct engine_thread *t); /* eventfd; trainers get it by SCM_RIGHTS */
+
+/*
+ * engine_thread_alive() - has the lane made a round since the last call, or does it sleep?
+ * For the watchdog: asked less often than once a second, a false means that it is stuck.
+ */
+bool engine_thread_alive(struct engine_thread *t);
 
 /* Put a command and ring.  Return: false if the mailbox is full. */
 bool engine_thread_command(struct engine_thread *t, const struct engine_command *command);

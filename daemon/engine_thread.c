@@ -1,0 +1,224 @@
+/* engine_thread.c - see engine_thread.h. */
+#include "daemon/engine_thread.h"
+
+#include <errno.h>
+#include <numa.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+
+/* Whoever has work for a lane wakes it; this only bounds what a lost wake-up would cost. */
+#define THREAD_SLEEP_NS CLOCK_NS_PER_S
+
+struct engine_thread {
+	struct engine_thread_options options;
+	int doorbell;
+	pthread_t thread;
+	sem_t turn; /* posted by the thread: engine or error is set; later: it ends */
+	struct engine *engine;
+	int error;
+	struct err *err; /* of the caller of start(), until start() returns */
+	_Atomic bool sleeps;
+	uint64_t rounds_seen; /* of engine_thread_alive()                                   */
+};
+
+/* --- on the lane's thread ------------------------------------------------------------------ */
+
+static inline void thread_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static int thread_bind(const struct engine_thread_options *o, struct err *err)
+{
+	int node = o->numa_node;
+	cpu_set_t cpus;
+
+	if (o->cpu >= 0) {
+		CPU_ZERO(&cpus);
+		if (o->cpu < CPU_SETSIZE)
+			CPU_SET((size_t)o->cpu, &cpus);
+		if (sched_setaffinity(0, sizeof(cpus), &cpus))
+			return err_set(err, -errno, "bind lane %u to processor %d: %s",
+				       o->engine.lane, o->cpu, strerror(errno));
+		if (node < 0 && numa_available() >= 0)
+			node = numa_node_of_cpu(o->cpu);
+	} else if (node >= 0 && numa_run_on_node(node)) {
+		return err_set(err, -errno, "bind lane %u to NUMA node %d: %s", o->engine.lane,
+			       node, strerror(errno));
+	}
+	if (node >= 0)
+		numa_set_preferred(node);
+	return 0;
+}
+
+static void thread_run(struct engine_thread *t)
+{
+	uint64_t worked_ns = clock_now_ns();
+
+	for (;;) {
+		uint64_t now_ns = clock_now_ns();
+		int worked = engine_round(t->engine, now_ns);
+
+		if (worked < 0)
+			return;
+		if (worked) {
+			worked_ns = now_ns;
+		} else if (now_ns - worked_ns < t->options.spin_ns) {
+			thread_pause();
+		} else {
+			atomic_store_explicit(&t->sleeps, true, memory_order_relaxed);
+			engine_sleep(t->engine, now_ns, THREAD_SLEEP_NS);
+			atomic_store_explicit(&t->sleeps, false, memory_order_relaxed);
+			worked_ns = clock_now_ns();
+		}
+	}
+}
+
+static void *thread_main(void *argument)
+{
+	struct engine_thread *t = argument;
+	struct engine *engine = NULL;
+	char name[16];
+	int error;
+
+	(void)snprintf(name, sizeof(name), "carry-lane-%u", t->options.engine.lane % 100);
+	(void)pthread_setname_np(pthread_self(), name);
+	error = thread_bind(&t->options, t->err);
+	if (!error)
+		error = engine_open(&engine, &t->options.engine, t->err);
+	t->error = error;
+	t->engine = engine;
+	(void)sem_post(&t->turn);
+	if (error)
+		return NULL;
+	thread_run(t);
+	(void)sem_post(&t->turn); /* main looks at the engine no more */
+	engine_close(engine);
+	return NULL;
+}
+
+/* --- on the main thread -------------------------------------------------------------------- */
+
+/* Signals are the main thread's. */
+static int thread_create(struct engine_thread *t)
+{
+	sigset_t all, before;
+	int error;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&t->thread, NULL, thread_main, t);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -error;
+}
+
+static void thread_free(struct engine_thread *t)
+{
+	(void)sem_destroy(&t->turn);
+	(void)close(t->doorbell);
+	free(t);
+}
+
+int engine_thread_start(struct engine_thread **out, const struct engine_thread_options *options,
+			struct err *err)
+{
+	uint32_t lane = options->engine.lane;
+	struct engine_thread *t = calloc(1, sizeof(*t));
+	int error;
+
+	if (!t)
+		return err_set(err, -ENOMEM, "no memory for lane %u", lane);
+	t->options = *options;
+	t->err = err;
+	t->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (t->doorbell < 0) {
+		error = -errno;
+		free(t);
+		return err_set(err, error, "make the doorbell of lane %u: %s", lane,
+			       strerror(-error));
+	}
+	t->options.engine.doorbell = t->doorbell;
+	(void)sem_init(&t->turn, 0, 0);
+	error = thread_create(t);
+	if (error) {
+		thread_free(t);
+		return err_set(err, error, "start the thread of lane %u: %s", lane,
+			       strerror(-error));
+	}
+	while (sem_wait(&t->turn) && errno == EINTR)
+		;
+	t->err = NULL;
+	if (t->error) {
+		error = t->error;
+		(void)pthread_join(t->thread, NULL);
+		thread_free(t);
+		return error;
+	}
+	*out = t;
+	return 0;
+}
+
+void engine_thread_stop(struct engine_thread *t)
+{
+	struct engine_command stop = {.kind = ENGINE_STOP};
+	struct engine_fact fact;
+
+	if (!t)
+		return;
+	while (!engine_thread_command(t, &stop))
+		(void)poll(NULL, 0, 1); /* the lane is about to take what fills the mailbox */
+	/* A lane that has more to tell than there is room for would wait for ever. */
+	while (sem_trywait(&t->turn)) {
+		while (mailbox_get(engine_facts(t->engine), &fact))
+			;
+		(void)poll(NULL, 0, 1);
+	}
+	(void)pthread_join(t->thread, NULL);
+	thread_free(t);
+}
+
+struct engine *engine_thread_engine(struct engine_thread *t)
+{
+	return t->engine;
+}
+
+int engine_thread_doorbell(const struct engine_thread *t)
+{
+	return t->doorbell;
+}
+
+bool engine_thread_alive(struct engine_thread *t)
+{
+	uint64_t rounds =
+		atomic_load_explicit(&engine_stats(t->engine)->rounds, memory_order_relaxed);
+	bool alive =
+		rounds != t->rounds_seen || atomic_load_explicit(&t->sleeps, memory_order_relaxed);
+
+	t->rounds_seen = rounds;
+	return alive;
+}
+
+bool engine_thread_command(struct engine_thread *t, const struct engine_command *command)
+{
+	const uint64_t one = 1;
+
+	if (!mailbox_put(engine_commands(t->engine), command))
+		return false;
+	/* Only a full counter could refuse it, and then the bell has been rung already. */
+	(void)!write(t->doorbell, &one, sizeof(one));
+	return true;
+}
