@@ -337,7 +337,7 @@ static void sleeping_alone(void **state)
 	assert_false(shm_wake_needed(&sleeps));
 }
 
-/* --- the race of going to sleep, alone: at least one side sees the other ---------------------- */
+/* --- the race of going to sleep, alone: at least one side sees the other ------------------- */
 
 enum { RACES = 50000 };
 
@@ -441,7 +441,7 @@ static void wait_for_entry(struct side *s, const struct shm_port *port)
 	shm_sleep_cancel(s->my_sleeps);
 }
 
-/* The daemon's part: answer each submission; completions never outnumber submissions, so they fit. */
+/* The daemon's part: answer each submission; there is room, for the trainer counts. */
 static void *answer(void *argument)
 {
 	struct side *s = argument;
