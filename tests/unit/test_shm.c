@@ -400,7 +400,7 @@ static void nobody_oversleeps(void **state)
 	assert_int_equal(lost, 0);
 }
 
-/* --- two threads: submissions go one way, completions the other, both sleep  */
+/* --- two threads: submissions go one way, completions the other, both sleep ---- */
 
 enum { ROUNDS = 60000, WAIT_MS = 30000 };
 
