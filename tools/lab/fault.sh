@@ -60,11 +60,12 @@ base_rate() {
 	BASE=${LAB[capacity]}
 }
 
-# rate_of VALUE: 10% or 100mbit in bit/s, with BASE set
+# rate_of VALUE FROM TO: sets WANTED to what 10% or 100mbit is in bit/s
 rate_of() {
 	local hundredths
-	hundredths=$(parse_percent "$1") || { parse_rate "$1"; return; }
-	echo $((BASE * hundredths / 10000))
+	WANTED=$(parse_rate "$1") && return
+	hundredths=$(parse_percent "$1") && base_rate "$2" "$3" || return 1
+	WANTED=$((BASE * hundredths / 10000))
 }
 
 # --- links ---------------------------------------------------------------------------------------
@@ -78,7 +79,8 @@ link_shape() {
 	[ "$base" -gt 0 ] || base=$UNLIMITED
 	rate=$base
 	if value=$(fault_find "$(pair "$1" "$2")" --rate); then
-		base_rate "$1" "$2" && rate=$(rate_of "$value") || return 1
+		rate_of "$value" "$1" "$2" || return 1
+		rate=$WANTED
 	fi
 	! value=$(fault_find "$(pair "$1" "$2")" --delay) || delay=$(parse_delay "$value")
 	port_base "$name" eth0 && port_class "$name" eth0 1:1 "$class" "$rate" &&
@@ -298,7 +300,8 @@ node_port_set() { # NODE --tx|--rx: the rate that the list says, at the end of t
 	name=$(node_name "$1")
 	[ "$2" = --tx ] || { name=$(hub_name); dev=p$1; }
 	if value=$(fault_find "node $1" "$2"); then
-		base_rate "$1" $((($1 + 1) % LAB[nodes])) && rate=$(rate_of "$value") || return 1
+		rate_of "$value" "$1" $((($1 + 1) % LAB[nodes])) || return 1
+		rate=$WANTED
 	fi
 	port_rate "$name" "$dev" "$rate"
 }
@@ -356,10 +359,8 @@ need_nic() {
 
 # Percentages are looked at again here, when it is known of what.
 need_rate() { # OPTION FROM TO
-	local rate
-	base_rate "$2" "$3" || exit 1
-	rate=$(rate_of "$VALUE")
-	[ "$rate" -ge $LEAST_RATE ] || die "$1 $VALUE: less than $(rate_text $LEAST_RATE)"
+	rate_of "$VALUE" "$2" "$3" || exit 1
+	[ "$WANTED" -ge $LEAST_RATE ] || die "$1 $VALUE: less than $(rate_text $LEAST_RATE)"
 }
 
 fault_link() {

@@ -43,11 +43,12 @@ start_trainer() { # RANK CMD...
 	for stream in out err; do
 		mkfifo "$RUN/.$rank.$stream" || die "cannot make a pipe in $RUN"
 	done
-	prefix "$rank" <"$RUN/.$rank.out" &
+	prefix "$rank" <"$RUN/.$rank.out" {SAY}>&- &
 	PREFIXES+=($!)
-	prefix "$rank" <"$RUN/.$rank.err" >&2 &
+	prefix "$rank" <"$RUN/.$rank.err" >&"$SAY" {SAY}>&- &
 	PREFIXES+=($!)
 	(
+		exec {SAY}>&-
 		export RANK=$rank WORLD_SIZE=$((NODES * PER_NODE)) LOCAL_RANK=$((rank % PER_NODE))
 		export LOCAL_WORLD_SIZE=$PER_NODE MASTER_PORT=$PORT CARRY_RUN_ID=$RUN_ID
 		MASTER_ADDR=$(address 0)
@@ -84,28 +85,33 @@ describe_end() { # STATUS
 	fi
 }
 
-# collect: waits for the trainers; a ticking child makes sure that limits are looked at
+ended() { # PID STATUS
+	local rank=${TRAINERS[$1]}
+	unset "TRAINERS[$1]"
+	rm -f "$RUN/$rank"
+	[ "$2" -gt 0 ] || return 0
+	say "rank $rank $(describe_end "$2")"
+	FAILED=1
+}
+
+# collect: until no trainer is left.  `wait -n` sleeps; but of two that end together bash 5.2 may
+# keep one from it, so all are looked at afterwards, and a ticking child wakes us for that and for
+# the limits.
 collect() {
-	local pid status rank tick
+	local pid status tick
 	while [ ${#TRAINERS[@]} -gt 0 ]; do
 		sleep 0.5 &
-		tick=$!
-		while :; do
-			pid=
-			wait -n -p pid "$tick" "${!TRAINERS[@]}" 2>/dev/null
-			status=$?
-			[ -n "$pid" ] && [ "$pid" != "$tick" ] || break
-			rank=${TRAINERS[$pid]}
-			unset "TRAINERS[$pid]"
-			rm -f "$RUN/$rank"
-			if [ $status -ne 0 ]; then
-				say "rank $rank $(describe_end $status)"
-				FAILED=1
-			fi
-			[ ${#TRAINERS[@]} -gt 0 ] || break
-		done
+		tick=$! pid=''
+		wait -n -p pid "$tick" "${!TRAINERS[@]}" 2>/dev/null
+		status=$?
+		[ -z "${TRAINERS[${pid:-0}]:-}" ] || ended "$pid" $status
 		kill "$tick" 2>/dev/null
 		wait "$tick" 2>/dev/null
+		for pid in "${!TRAINERS[@]}"; do
+			! kill -0 "$pid" 2>/dev/null || continue
+			wait "$pid" 2>/dev/null
+			ended "$pid" $?
+		done
 		[ "$TIMEOUT" -eq 0 ] || [ $SECONDS -lt $((STARTED + TIMEOUT)) ] ||
 			stop_trainers "time is up after $TIMEOUT s"
 		[ -z "$STOPPED" ] || [ $SECONDS -lt $KILL_AT ] || signal_trainers KILL
@@ -130,6 +136,8 @@ run_trainers() {
 	declare -A TRAINERS=()
 	PREFIXES=() STOPPED='' KILL_AT=0 FAILED=0 STARTED=$SECONDS
 	RUN_ID=$NAME-$$-$(date +%s%N)
+	# The shell has words of its own for jobs that signals end; ours go past it.
+	exec {SAY}>&2 2>/dev/null
 	trap 'stop_trainers "interrupted"' INT TERM HUP
 	for ((rank = 0; rank < NODES * PER_NODE; rank++)); do
 		[ -z "$STOPPED" ] || break
@@ -137,6 +145,8 @@ run_trainers() {
 	done
 	collect
 	drain
+	exec 2>&"$SAY" {SAY}>&-
+	SAY=2
 	trap - INT TERM HUP
 	[ "$FAILED" -eq 0 ] && [ -z "$STOPPED" ]
 }
