@@ -85,12 +85,13 @@ bench_main_c := $(wildcard tests/bench/bench_*.c)
 preload_c := $(wildcard tests/sys/preload_*.c)
 sys_main_c := $(call with,^int main\b,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
 fuzz_c := $(wildcard tests/fuzz/fuzz_*.c)
+corpus_c := $(wildcard tests/fuzz/make_corpus.c)
 test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c),\
 	$(wildcard tests/common/*.c tests/unit/*.c tests/sim/*.c tests/bench/*.c tests/sys/*.c))
 
 all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(tool_main_c) $(tool_c) $(test_c) \
 	$(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
-	$(wildcard daemon/main.c tests/fuzz/replay.c)
+	$(corpus_c) $(wildcard daemon/main.c tests/fuzz/replay.c)
 
 # An archive exists only where its folder does.
 archive = $(if $($(1)_c),$(O)/$(1).a)
@@ -109,6 +110,7 @@ bench := $(call programs,$(bench_main_c))
 preloads := $(patsubst %.c,$(BUILD)/%.so,$(preload_c))
 sys_programs := $(call programs,$(sys_main_c)) $(preloads)
 replays := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_c))
+corpus := $(call programs,$(corpus_c))
 fuzzers := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/fuzz_%,$(fuzz_c))
 # A script's parts, tools/NAME/*.sh, stand in ../share/carry/NAME/ beside the program.
 script_parts := $(patsubst tools/%,$(BUILD)/share/carry/%,$(wildcard tools/*/*.sh))
@@ -134,7 +136,7 @@ MAKEFLAGS += --no-builtin-rules
 
 all: programs
 programs: $(carryd) $(library) $(tools) $(scripts) $(script_parts) $(units)
-tests: $(unit) $(sim) $(replays) $(sys_programs)
+tests: $(unit) $(sim) $(replays) $(sys_programs) $(corpus)
 
 # --- compiling and linking -----------------------------------------------------------------------
 
@@ -176,7 +178,8 @@ $(script_parts): $(BUILD)/share/carry/%: tools/%
 comma := ,
 wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,\
 	$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
-$(unit) $(sim) $(bench) $(filter-out %.so,$(sys_programs)): $(BUILD)/%: $(O)/%.o $(archives)
+$(unit) $(sim) $(bench) $(corpus) $(filter-out %.so,$(sys_programs)): \
+		$(BUILD)/%: $(O)/%.o $(archives)
 	$(link) $(call wraps,$*.c) $^ -lcmocka $(LIBS)
 
 $(preloads): $(BUILD)/%.so: $(O)/%.o
@@ -260,7 +263,9 @@ fuzz:
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer BUILD=$(BUILD)/libfuzzer fuzz-run
 fuzz-run: $(fuzzers)
 	@tests/fuzz/run --seconds $(FUZZ_SECONDS) $(fuzzers)
-.PHONY: fuzz-run
+corpus: $(corpus) # writes the seeds again after a layout has changed
+	@$(corpus) tests/fuzz/corpus
+.PHONY: fuzz-run corpus
 
 bench: all $(bench)
 	@BUILD=$(BUILD) tests/bench/run
@@ -304,5 +309,5 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 	@echo "targets: all check check-tests check-unit check-sim check-fuzz check-sys"
-	@echo "  check-threads lint analyse format fuzz bench bench-peers demo nightly soak"
+	@echo "  check-threads lint analyse format fuzz corpus bench bench-peers demo nightly soak"
 	@echo "  install clean"
