@@ -91,6 +91,12 @@ int clients_listen(struct clients *c, struct err *err)
 	return 0;
 }
 
+void clients_unlisten(struct clients *c)
+{
+	client_socket_close(c);
+	c->paused_until_ns = 0;
+}
+
 void clients_close(struct clients *c)
 {
 	if (!c)
@@ -520,4 +526,9 @@ uint64_t client_resident_bytes(const struct clients *c, uint32_t client)
 	if (c->table[client].memory_fd < 0 || fstat(c->table[client].memory_fd, &about))
 		return 0;
 	return (uint64_t)about.st_blocks * 512;
+}
+
+uint32_t client_groups(const struct clients *c, uint32_t client)
+{
+	return (uint32_t)__builtin_popcountll(c->table[client].handles);
 }

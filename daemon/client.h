@@ -54,7 +54,9 @@ int clients_open(struct clients **out, const struct clients_options *options, st
  * Return: 0, or negative errno and *err.
  */
 int clients_listen(struct clients *c, struct err *err);
-/* Removes the socket file, if we made it; closes all.  No lane may use a mapping any more. */
+/* No more connections: close the listening socket; remove its file, if we made it. */
+void clients_unlisten(struct clients *c);
+/* clients_unlisten() and more: closes all.  No lane may use a mapping any more. */
 void clients_close(struct clients *c);
 
 /* --- events of the loop ------------------------------------------------------------------ */
@@ -142,7 +144,8 @@ struct clients_account {
 };
 void clients_account(const struct clients *c, struct clients_account *out);
 
-/* Pages of the client's memory that exist.  Return: bytes. */
+/* Of an attached or gone client: memory that really exists, in bytes; handles taken. */
 uint64_t client_resident_bytes(const struct clients *c, uint32_t client);
+uint32_t client_groups(const struct clients *c, uint32_t client);
 
 #endif

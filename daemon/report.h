@@ -1,0 +1,66 @@
+/*
+ * report.h - what carryctl gets to see, as JSON with stable keys.
+ *
+ * "status"  version, process, lanes and their counters, trainers, memory account
+ * "groups"  groups and their peers (control.c makes it)
+ * "config"  every key of the configuration with value, default, range and origin
+ *
+ * Pure but for what it reads of clients: the caller brings the numbers.
+ */
+#ifndef DAEMON_REPORT_H
+#define DAEMON_REPORT_H
+
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/client.h"
+#include "daemon/config.h"
+#include "daemon/err.h"
+
+/* A lane's counters, as engine.h has them. */
+#define REPORT_COUNTERS(X)  \
+	X(rounds)           \
+	X(slept)            \
+	X(syscalls)         \
+	X(ops_done)         \
+	X(ops_failed)       \
+	X(payload_sent)     \
+	X(payload_received) \
+	X(wire_sent)        \
+	X(wire_received)    \
+	X(frames_sent)      \
+	X(frames_received)  \
+	X(frames_stale)     \
+	X(frames_resent)    \
+	X(zerocopy_sends)   \
+	X(zerocopy_copied)
+
+struct report_lane {
+	const char *transport; /* its features, for people */
+#define X(counter) uint64_t counter;
+	REPORT_COUNTERS(X)
+#undef X
+};
+
+struct report {
+	const char *version;
+	pid_t pid;
+	uint64_t uptime_ns;
+	const struct config *config;
+	const struct clients *clients;
+	const struct report_lane *lanes; /* [lane_count] */
+	uint32_t lane_count;
+	json_t *groups; /* array of groups; borrowed */
+};
+
+/*
+ * report_answer() - the report called `what`.
+ * Return: JSON text of malloc, or NULL and *err: there is no such report, or no memory.
+ */
+char *report_answer(const struct report *r, const char *what, struct err *err);
+
+/* report_text() - a string of any bytes; if it is not UTF-8, '?' stands for what is not ASCII. */
+json_t *report_text(const char *text);
+
+#endif
