@@ -41,18 +41,18 @@ enum { TRANSPORT_PEERS_MAX = 256, TRANSPORT_PATHS_MAX = WIRE_PATHS_MAX };
 enum transport_switch { TRANSPORT_AUTO = 0, TRANSPORT_ON, TRANSPORT_OFF };
 
 struct transport_options {
-	int wake_fd;       /* eventfd: wait() returns when it is readable and reads it empty; -1 */
+	int wake_fd;           /* eventfd: wait() returns when it is readable, reads it empty; -1 */
 	uint32_t queue_frames; /* most frames queued unsent on a path, 1..64                      */
-	bool payload_crc;  /* compute CRCs of payloads that are sent (those received are checked anyway) */
+	bool payload_crc; /* compute CRCs of payloads sent; those received are always checked */
 	/* uring */
-	enum transport_switch multishot;    /* multishot receive into provided buffers          */
+	enum transport_switch multishot;     /* multishot receive into provided buffers          */
 	enum transport_switch defer_taskrun; /* SINGLE_ISSUER + DEFER_TASKRUN                    */
-	enum transport_switch zerocopy;     /* SENDMSG_ZC / SEND_ZC                              */
+	enum transport_switch zerocopy;      /* SENDMSG_ZC / SEND_ZC                              */
 	enum transport_switch fixed_buffers; /* registered buffers for zero-copy sends           */
-	enum transport_switch sqpoll;       /* AUTO means off; excludes defer_taskrun            */
-	uint32_t zerocopy_bytes_min;        /* payloads from here on; 0: the measured default    */
+	enum transport_switch sqpoll;        /* AUTO means off; excludes defer_taskrun            */
+	uint32_t zerocopy_bytes_min;         /* payloads from here on; 0: the measured default    */
 	/* fault */
-	const char *inner;      /* name of the wrapped transport                                 */
+	const char *inner; /* name of the wrapped transport; NULL: uring                    */
 	uint64_t fault_seed;
 	uint32_t cut_every;     /* cut a path about every so many frames sent; 0 never           */
 	uint32_t delay_us_max;  /* hold back received events up to that long                     */
@@ -65,16 +65,22 @@ struct transport_options {
 enum transport_event_kind {
 	TRANSPORT_HEADER = 1, /* `frame` arrived: say where its payload goes                    */
 	TRANSPORT_FRAME,      /* `frame` is complete; its payload is at `payload`, as placed    */
-	TRANSPORT_SENT,       /* the transport no longer needs the payload with `cookie`        */
+	TRANSPORT_SENT,       /* the transport no longer needs the payload with `cookie`; in the
+			       * order of send()                                                */
 	TRANSPORT_DOWN,       /* the path is gone, `error` says why; none of its memory is in use
-	                       * any more; cookies not reported by now never will be            */
+			       * any more; cookies not reported by now never will be            */
 };
 
+/*
+ * Errors of DOWN: -EPIPE: the peer closed between two frames; -ECONNRESET: in the middle of
+ * one, or it was reset; -EBADMSG: the peer broke the protocol; -ECANCELED: detach(); else what
+ * the kernel says.  Frames that had arrived whole are reported before, once placed.
+ */
 struct transport_event {
 	enum transport_event_kind kind;
 	uint16_t peer;
 	uint16_t path;
-	int error;                 /* DOWN: negative errno                                      */
+	int error;                 /* DOWN: negative errno, see below                           */
 	enum wire_verdict verdict; /* DOWN with -EBADMSG: which rule the peer broke             */
 	uint64_t cookie;           /* SENT: as given to send()                                  */
 	struct wire_frame frame;   /* HEADER, FRAME                                             */
@@ -86,7 +92,8 @@ struct transport_stats {
 	uint64_t frames_sent, frames_received;
 	uint64_t bytes_sent, bytes_received; /* headers included                             */
 	uint64_t syscalls;
-	uint64_t zerocopy_sends, zerocopy_copied; /* notifications; those where the kernel copied anyway */
+	uint64_t zerocopy_sends;  /* notifications                          */
+	uint64_t zerocopy_copied; /* those where the kernel copied anyway   */
 	uint64_t bad_frames;
 };
 
@@ -97,19 +104,25 @@ struct transport_ops {
 	 * Open an instance, on the thread that will use it.
 	 * Return: 0, or negative errno and *err says what to do (which sysctl forbids io_uring...).
 	 */
-	int (*open)(struct transport **out, const struct transport_options *options, struct err *err);
+	int (*open)(struct transport **out, const struct transport_options *options,
+		    struct err *err);
 	void (*close)(struct transport *t); /* NULL is allowed; closes all paths */
 
-	/* What is on and what is off, and why, for people: "multishot on, zerocopy off (kernel copies)". */
+	/* What is on and off, and why, for people: "multishot on, zero-copy off (configured)". */
 	const char *(*describe)(struct transport *t);
 
 	/*
-	 * Take over a connected socket whose HELLOs are done, as (peer, path), which must not be attached.
+	 * Take over a connected socket whose HELLOs are done, as (peer, path), which must not be
+	 * attached.  Nothing behind the HELLO may have been read from it.
 	 * Return: 0 or negative errno; the descriptor is the transport's only if 0.
 	 */
 	int (*attach)(struct transport *t, uint16_t peer, uint16_t path, int fd);
 
-	/* End a path; its DOWN comes through poll() with error -ECANCELED, if it is attached. */
+	/*
+	 * End a path; its DOWN comes through poll() with error -ECANCELED, if it is attached and
+	 * was not going down already.  Frames reported as sent still arrive, unless more was
+	 * queued behind them: then the connection is reset at once.
+	 */
 	void (*detach)(struct transport *t, uint16_t peer, uint16_t path);
 
 	/* How many more frames send() would take on this path now; 0 if it is down. */
@@ -117,16 +130,19 @@ struct transport_ops {
 
 	/*
 	 * Queue a frame; room() must not be 0.  The header is copied and sealed here.  The
-	 * payload (frame->payload_bytes; NULL if 0) stays the transport's until SENT with this
+	 * payload (frame->payload_bytes; not looked at if 0) stays the transport's until SENT with this
 	 * cookie or DOWN of the path.
 	 */
-	void (*send)(struct transport *t, uint16_t peer, uint16_t path, const struct wire_frame *frame,
-		     const void *payload, uint64_t cookie);
+	void (*send)(struct transport *t, uint16_t peer, uint16_t path,
+		     const struct wire_frame *frame, const void *payload, uint64_t cookie);
 
-	/* Answer to HEADER: the payload goes to dst (frame.payload_bytes of room); NULL: throw it away. */
+	/*
+	 * Answer to HEADER: the payload goes to dst (frame.payload_bytes of room); NULL: throw it
+	 * away (it is not checked then).  If the path has gone down since, nothing happens.
+	 */
 	void (*place)(struct transport *t, uint16_t peer, uint16_t path, void *dst);
 
-	/* Submit what is queued, fill in at most `max` events.  Return: how many, 0 if there are none. */
+	/* Submit what is queued, fill in at most `max` events.  Return: how many there are. */
 	size_t (*poll)(struct transport *t, struct transport_event *events, size_t max);
 
 	/* Sleep until poll() has something, wake_fd is written, or timeout_ns passed. */
