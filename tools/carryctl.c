@@ -1,0 +1,131 @@
+/*
+ * carryctl.c - looks into a running carryd.
+ *
+ *     carryctl [--socket PATH] [--json] REPORT
+ *
+ * Each report is a row of the table below; the usage text and the dispatch come from
+ * it.  To add one: a function in tools/ctl/show.c, a row here, and the daemon's answer
+ * in daemon/report.c.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ctl/query.h"
+#include "tools/ctl/show.h"
+
+#define DEFAULT_SOCKET "/run/carry/carryd.sock"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct report_row {
+	const char *name, *help;
+	int (*show)(const json_t *report, FILE *to);
+};
+
+static const struct report_row rows[] = {
+	{"status", "the daemon, its lanes, its trainers, its memory", show_status},
+	{"groups", "groups, what they did, their peers", show_groups},
+	{"config", "every key of the configuration and where it was set", show_config},
+};
+
+enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
+
+static void usage(FILE *to)
+{
+	(void)fprintf(to, "usage: carryctl [--socket PATH] [--json] ");
+	for (size_t i = 0; i < ROWS; i++)
+		(void)fprintf(to, "%s%s", i ? "|" : "", rows[i].name);
+	(void)fprintf(to, "\n");
+	for (size_t i = 0; i < ROWS; i++)
+		(void)fprintf(to, "  %-14s %s\n", rows[i].name, rows[i].help);
+	(void)fprintf(to,
+		      "  --socket PATH  of the daemon (default: $CARRY_SOCKET, %s)\n"
+		      "  --json         the report as one JSON document\n"
+		      "  --version      the version of carryctl\n"
+		      "Exit codes: 0 done, 1 failed, 2 bad usage.\n",
+		      DEFAULT_SOCKET);
+}
+
+static const struct report_row *find_row(const char *name)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+static int run(const char *socket, const struct report_row *row, bool json)
+{
+	char sentence[QUERY_SENTENCE_BYTES];
+	char *text = query_run(socket, row->name, sentence);
+	json_error_t error;
+	json_t *report;
+	int failed;
+
+	if (!text) {
+		(void)fprintf(stderr, "carryctl: %s\n", sentence);
+		return EXIT_FAILED;
+	}
+	report = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+	free(text);
+	if (!report) {
+		(void)fprintf(stderr, "carryctl: the daemon's report is not JSON: %s\n",
+			      error.text);
+		return EXIT_FAILED;
+	}
+	if (json)
+		failed = json_dumpf(report, stdout, JSON_INDENT(2)) || putchar('\n') == EOF;
+	else
+		failed = row->show(report, stdout);
+	json_decref(report);
+	if (failed == -ENOMEM)
+		(void)fprintf(stderr, "carryctl: no memory for the tables\n");
+	if (fflush(stdout) || ferror(stdout)) {
+		(void)fprintf(stderr, "carryctl: write to standard output: %s\n", strerror(errno));
+		failed = 1;
+	}
+	return failed ? EXIT_FAILED : EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"socket", required_argument, NULL, 's'},
+		{"json", no_argument, NULL, 'j'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *socket = getenv("CARRY_SOCKET");
+	const struct report_row *row;
+	bool json = false;
+	int option;
+
+	if (!socket || !*socket)
+		socket = DEFAULT_SOCKET;
+	while ((option = getopt_long(argc, argv, "s:jVh", options, NULL)) != -1) {
+		switch (option) {
+		case 's': socket = optarg; break;
+		case 'j': json = true; break;
+		case 'V': (void)printf("carryctl %s\n", CARRY_RELEASE); return EXIT_DONE;
+		case 'h': usage(stdout); return EXIT_DONE;
+		default: usage(stderr); return EXIT_USAGE;
+		}
+	}
+	if (argc - optind != 1) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	row = find_row(argv[optind]);
+	if (!row) {
+		(void)fprintf(stderr, "carryctl: there is no report \"%s\"\n", argv[optind]);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	return run(socket, row, json);
+}

@@ -1,0 +1,201 @@
+/* show.c - see show.h. */
+#include "tools/ctl/show.h"
+
+#include <inttypes.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "tools/ctl/table.h"
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static int64_t number_of(const json_t *object, const char *key)
+{
+	return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+static void cell_number(struct table *t, const json_t *object, const char *key)
+{
+	table_cell(t, "%" PRId64, number_of(object, key));
+}
+
+static void cell_size(struct table *t, const json_t *object, const char *key)
+{
+	char text[16];
+	int64_t bytes = number_of(object, key);
+
+	table_cell(t, "%s", table_size(bytes > 0 ? (uint64_t)bytes : 0, text, sizeof(text)));
+}
+
+/* 93784 s as 1d 2:03:04. */
+static const char *uptime_text(const json_t *status, char *text, size_t bytes)
+{
+	int64_t s = (int64_t)json_number_value(json_object_get(status, "uptime_s"));
+
+	if (s >= 86400)
+		(void)snprintf(text, bytes, "%" PRId64 "d %" PRId64 ":%02d:%02d", s / 86400,
+			       s / 3600 % 24, (int)(s / 60 % 60), (int)(s % 60));
+	else
+		(void)snprintf(text, bytes, "%" PRId64 ":%02d:%02d", s / 3600, (int)(s / 60 % 60),
+			       (int)(s % 60));
+	return text;
+}
+
+static int show_lanes(const json_t *lanes, FILE *to)
+{
+	struct table t;
+	size_t index;
+	json_t *lane;
+
+	table_init(&t, ">lane|>ops|>failed|>sent|>received|>frames sent|>received|>resent|>syscalls"
+		       "|transport");
+	json_array_foreach(lanes, index, lane)
+	{
+		cell_number(&t, lane, "lane");
+		cell_number(&t, lane, "ops_done");
+		cell_number(&t, lane, "ops_failed");
+		cell_size(&t, lane, "wire_sent");
+		cell_size(&t, lane, "wire_received");
+		cell_number(&t, lane, "frames_sent");
+		cell_number(&t, lane, "frames_received");
+		cell_number(&t, lane, "frames_resent");
+		cell_number(&t, lane, "syscalls");
+		table_cell(&t, "%s", text_of(lane, "transport"));
+	}
+	return table_end(&t, to);
+}
+
+static int show_clients(const json_t *clients, FILE *to)
+{
+	struct table t;
+	size_t index;
+	json_t *client;
+
+	if (json_array_size(clients) == 0) {
+		(void)fprintf(to, "no trainers\n");
+		return 0;
+	}
+	table_init(&t, ">trainer|>pid|>uid|>groups|>arena|>used|name");
+	json_array_foreach(clients, index, client)
+	{
+		cell_number(&t, client, "client");
+		cell_number(&t, client, "pid");
+		cell_number(&t, client, "uid");
+		cell_number(&t, client, "groups");
+		cell_size(&t, client, "arena_bytes");
+		cell_size(&t, client, "resident_bytes");
+		table_cell(&t, "%s", text_of(client, "name"));
+	}
+	return table_end(&t, to);
+}
+
+static int show_memory(const json_t *memory, FILE *to)
+{
+	struct table t;
+
+	table_init(&t, "memory|>in use|>limit|limited by");
+	table_cell(&t, "shared with trainers");
+	cell_size(&t, memory, "shared_bytes");
+	cell_size(&t, memory, "shared_bytes_max");
+	table_cell(&t, "[limits] arena_bytes");
+	table_cell(&t, "groups");
+	cell_size(&t, memory, "groups_bytes");
+	cell_size(&t, memory, "inflight_bytes_per_group");
+	table_cell(&t, "[limits] inflight_bytes, each group");
+	return table_end(&t, to);
+}
+
+int show_status(const json_t *status, FILE *to)
+{
+	const json_t *connections = json_object_get(status, "connections");
+	char uptime[48];
+	int error;
+
+	(void)fprintf(to, "carryd %s, pid %" PRId64 ", up %s, socket %s\n",
+		      text_of(status, "version"), number_of(status, "pid"),
+		      uptime_text(status, uptime, sizeof(uptime)), text_of(status, "socket"));
+	(void)fprintf(to,
+		      "%" PRId64 " of %" PRId64 " groups, %" PRId64 " of %" PRId64
+		      " connections, %" PRId64 " trainers, %" PRId64 " refused so far\n\n",
+		      number_of(status, "groups"), number_of(status, "groups_max"),
+		      number_of(connections, "open"), number_of(connections, "max"),
+		      number_of(connections, "attached"), number_of(connections, "refused"));
+	error = show_lanes(json_object_get(status, "lanes"), to);
+	(void)fputc('\n', to);
+	if (!error)
+		error = show_clients(json_object_get(status, "clients"), to);
+	(void)fputc('\n', to);
+	if (!error)
+		error = show_memory(json_object_get(status, "memory"), to);
+	return error;
+}
+
+static int show_peers(const json_t *group, FILE *to)
+{
+	struct table t;
+	size_t index;
+	json_t *peer;
+
+	table_init(&t, "   |>node|>ranks|address|state");
+	json_array_foreach(json_object_get(group, "peers"), index, peer)
+	{
+		table_cell(&t, "   ");
+		cell_number(&t, peer, "node");
+		cell_number(&t, peer, "ranks");
+		table_cell(&t, "%s", text_of(peer, "address"));
+		table_cell(&t, "%s", text_of(peer, "state"));
+	}
+	return table_end(&t, to);
+}
+
+int show_groups(const json_t *groups, FILE *to)
+{
+	size_t index;
+	json_t *group;
+	int error = 0;
+
+	if (json_array_size(groups) == 0)
+		(void)fprintf(to, "no groups\n");
+	json_array_foreach(groups, index, group)
+	{
+		char memory[16];
+
+		(void)fprintf(to,
+			      "%sgroup %s (%s): epoch %" PRId64 ", %" PRId64 " ranks on %" PRId64
+			      " nodes, %" PRId64 " lanes, schedule %s\n"
+			      "    %" PRId64 " ops done, %" PRId64 " failed, memory %s\n",
+			      index ? "\n" : "", text_of(group, "name"), text_of(group, "id"),
+			      number_of(group, "epoch"), number_of(group, "ranks"),
+			      number_of(group, "nodes"), number_of(group, "lanes"),
+			      text_of(group, "schedule"), number_of(group, "ops_done"),
+			      number_of(group, "ops_failed"),
+			      table_size((uint64_t)number_of(group, "memory_bytes"), memory,
+					 sizeof(memory)));
+		if (json_array_size(json_object_get(group, "peers")) && !error)
+			error = show_peers(group, to);
+	}
+	return error;
+}
+
+int show_config(const json_t *config, FILE *to)
+{
+	struct table t;
+	size_t index;
+	json_t *key;
+
+	table_init(&t, "section|key|value|default|origin");
+	json_array_foreach(config, index, key)
+	{
+		table_cell(&t, "[%s]", text_of(key, "section"));
+		table_cell(&t, "%s", text_of(key, "key"));
+		table_cell(&t, "%s", text_of(key, "value"));
+		table_cell(&t, "%s", text_of(key, "default"));
+		table_cell(&t, "%s", text_of(key, "origin"));
+	}
+	return table_end(&t, to);
+}
