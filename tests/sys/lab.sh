@@ -84,7 +84,7 @@ field() { # NODE KEY [LAB]: from status --json
 nothing_left() { # LAB: no folder, no namespace
 	[ ! -e "$STATE/$1" ] || fail 1 "$STATE/$1 is still there"
 	[ ! -e "$STATE/$1.lock" ] || fail 1 "$STATE/$1.lock is still there"
-	[ -z "$(ip netns list | grep "^carry-$1-")" ] || fail 1 "namespaces of $1 are still there"
+	[ -z "$(ip netns list | grep -E "^carry-$1-(hub|[0-9]+)( |\$)")" ] || fail 1 "namespaces of $1 are still there"
 }
 
 gone() { # PID: it ended, or has only not been collected
@@ -103,14 +103,14 @@ wait_until() { # SECONDS CMD...
 	done
 }
 
-# mbit FROM TO: TCP goodput from node to node in one second
+# mbit FROM TO [ABOUT]: TCP goodput from node to node over some 0.4 s, if it is about ABOUT Mbit/s
 mbit() {
-	local address server try text
+	local address server try text bytes=$((${3:-400} * 50000))
 	address=$(field "$2" address)
 	lab exec "$2" timeout 8 iperf3 -s -1 -B "$address" >/dev/null 2>&1 &
 	server=$!
 	for ((try = 0; try < 40; try++)); do
-		text=$(lab exec "$1" timeout 8 iperf3 -c "$address" -t 1 -f k 2>/dev/null) && break
+		text=$(lab exec "$1" timeout 8 iperf3 -c "$address" -n $bytes -f k 2>/dev/null) && break
 		sleep 0.05
 	done
 	wait $server

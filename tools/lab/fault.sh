@@ -106,7 +106,19 @@ link_class_used() { # FROM TO
 	local before
 	before=$(class_packets "$1" "$(link_class "$2")")
 	probe "$1" "$2" 10
-	[ "$(class_packets "$1" "$(link_class "$2")")" -ge $((before + 5)) ]
+	reaches_count $((before + 5)) class_packets "$1" "$(link_class "$2")"
+}
+
+# reaches_count COUNT CMD...: does the number that CMD prints get there?  Packets may have to queue.
+reaches_count() {
+	local want=$1 try count
+	shift
+	for ((try = 0; try < 60; try++)); do
+		count=$("$@")
+		[ "${count:-0}" -lt "$want" ] || return 0
+		sleep 0.05
+	done
+	return 1
 }
 
 # probe FROM TO COUNT: so many small UDP packets to a port where nobody listens
@@ -140,8 +152,8 @@ rules_of() {
 			echo "ip6 saddr $(address6 "$peer") counter drop comment \"down6 $peer\""
 			;;
 		esac
-	# Lost before cut off, or the counters of the first would stand still.
-	done < <(sort -r -k 4 "$DIR/faults")
+	# Cut off comes first, so that its counter sees all.
+	done < <(sort -k 4 "$DIR/faults")
 }
 
 rules_set() { # NODE: in one transaction, so that no packet sees half of it
@@ -175,10 +187,10 @@ rule_packets() { # NODE COMMENT
 
 # rules_hold FROM TO OPTION VALUE: do packets from FROM meet the rule at TO?
 rules_hold() {
-	local count=20 expect=0 seen lost limit=$((SECONDS + 3)) hundredths
+	local count=20 expect seen lost hundredths
 	if [ "$3" = --down ]; then
 		probe "$1" "$2" $count
-		[ "$(rule_packets "$2" "down $1")" -ge $((count / 2)) ]
+		reaches_count $((count / 2)) rule_packets "$2" "down $1"
 		return
 	fi
 	hundredths=$(parse_percent "$4")
@@ -186,10 +198,8 @@ rules_hold() {
 	[ $count -gt 200 ] || count=200
 	[ $count -lt 8000 ] || count=8000
 	probe "$1" "$2" $count
-	while seen=$(rule_packets "$2" "seen $1"); [ "${seen:-0}" -lt $((count * 9 / 10)) ]; do
-		[ $SECONDS -lt $limit ] || return 1
-		sleep 0.05
-	done
+	reaches_count $((count * 9 / 10)) rule_packets "$2" "seen $1" || return 1
+	seen=$(rule_packets "$2" "seen $1")
 	lost=$(rule_packets "$2" "loss $1")
 	expect=$((seen * hundredths / 10000))
 	# Too rare to be seen: then the rule, read back, must do.
@@ -379,6 +389,8 @@ fault_link() {
 	need_nic "$a"
 	need_nic "$b"
 	[ "$option" != --delay ] || netem_there || die "$NO_NETEM"
+	[ "$option" != --loss ] || ! fault_find "$link" --down >/dev/null ||
+		die "the link is down: nothing else about it can be checked"
 	[ "$option" != --rate ] || need_rate --rate "$a" "$b"
 	fault_note "$link" "$option" "$VALUE"
 	case $option in
