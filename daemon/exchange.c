@@ -202,9 +202,14 @@ bool exchange_open(const struct exchange *x, uint64_t seq)
 	return op && op->state == OP_RUNNING;
 }
 
-/* An op's place is free again once every rank that posted it has its completion and all others left. */
+/*
+ * An op's place is free again once every rank that posted it has its completion, all
+ * others left, and done_through has passed it (ops may end out of order).
+ */
 static void op_retire(struct exchange *x, struct op *op)
 {
+	if (op->seq > x->done_through)
+		return;
 	for (uint32_t r = 0; r < x->plan.local_ranks; r++) {
 		const struct op_rank *rank = &op->ranks[r];
 
@@ -223,6 +228,7 @@ void exchange_advance(struct exchange *x)
 		if (!op || !op_over(op))
 			return;
 		x->done_through = seq;
+		op_retire(x, op);
 	}
 }
 
@@ -450,15 +456,16 @@ bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq)
 	return true;
 }
 
-/* Finals of ops that ended are not sent any more. */
+/*
+ * Finals of ops that ended are not sent any more, also of those that are complete here:
+ * whoever lacks them has ended them.
+ */
 static void cancel_finals(struct exchange *x, uint64_t first, uint64_t last)
 {
 	for (uint64_t n = x->queue_head; n < x->queue_tail; n++) {
 		struct final *final = &x->queue[n % x->plan.buffers];
 
-		const struct op *op = exchange_op(x, final->frame.seq);
-
-		if (op && op->state == OP_ENDED && op->seq >= first && op->seq <= last)
+		if (final->frame.seq >= first && final->frame.seq <= last)
 			final->cancelled = true;
 	}
 }

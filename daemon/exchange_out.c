@@ -93,7 +93,7 @@ struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t 
 	return final->buffer;
 }
 
-static void queue_retire(struct exchange *x)
+void exchange_queue_retire(struct exchange *x)
 {
 	while (x->queue_head < x->queue_tail) {
 		struct final *final = &x->queue[x->queue_head % x->plan.buffers];
@@ -110,7 +110,6 @@ static bool next_final(struct exchange *x, uint16_t node, struct exchange_send *
 {
 	struct exchange_node *to = &x->nodes[node];
 
-	queue_retire(x);
 	if (to->final_next < x->queue_head)
 		to->final_next = x->queue_head;
 	for (; to->final_next < x->queue_tail; to->final_next++) {
@@ -127,7 +126,7 @@ static bool next_final(struct exchange *x, uint16_t node, struct exchange_send *
 		final->waiting--;
 		to->final_next++;
 		to->sent_final++;
-		queue_retire(x);
+		exchange_queue_retire(x);
 		return true;
 	}
 	return false;
@@ -235,6 +234,7 @@ static bool next_contribution(struct exchange *x, uint16_t node, struct exchange
 
 bool exchange_next(struct exchange *x, uint16_t node, struct exchange_send *out)
 {
+	exchange_queue_retire(x);
 	if (x->nodes[node].gone)
 		return false;
 	if (!next_final(x, node, out) && !next_contribution(x, node, out))
@@ -303,5 +303,5 @@ void exchange_node_gone(struct exchange *x, uint16_t node)
 		if (final->whom == SCHED_ALL || final->to == node)
 			final->waiting--;
 	}
-	queue_retire(x);
+	exchange_queue_retire(x);
 }

@@ -143,6 +143,7 @@ bool exchange_close_next(struct exchange *x);
 /* exchange_out.c */
 /* Room for one more final?  One that is made here leaves a buffer for those passed on. */
 bool exchange_queue_room(const struct exchange *x, const struct sched_role *role);
+void exchange_queue_retire(struct exchange *x); /* forget what everybody was handed */
 struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t chunk,
 				    const struct sched_role *role);
 struct buffer *exchange_buffer_take(struct pool *pool); /* refs = 1, or NULL */

@@ -170,5 +170,6 @@ bool exchange_close_next(struct exchange *x)
 
 bool exchange_progress(struct exchange *x)
 {
+	exchange_queue_retire(x);
 	return exchange_retry_finals(x) || exchange_close_next(x);
 }

@@ -38,7 +38,8 @@ bool link_room(const struct link *l, uint16_t path)
 {
 	const struct link_path *p = &l->path[path];
 
-	return p->up && p->sent - p->acked < LINK_LOG && p->offered == p->sent;
+	/* One less than the log holds, since numbers skip 0 when they wrap around. */
+	return p->up && p->sent - p->acked < LINK_LOG - 1 && p->offered == p->sent;
 }
 
 struct link_entry *link_push(struct link *l, uint16_t path, const struct wire_frame *frame,
@@ -48,7 +49,7 @@ struct link_entry *link_push(struct link *l, uint16_t path, const struct wire_fr
 	struct link_entry *entry;
 
 	assert(link_room(l, path));
-	p->sent++;
+	p->sent = wire_path_seq_next(p->sent);
 	p->offered = p->sent;
 	entry = &p->log[p->sent % LINK_LOG];
 	*entry = (struct link_entry){
@@ -67,13 +68,13 @@ struct link_entry *link_resend(struct link *l, uint16_t path)
 
 	if (!p->up || p->offered == p->sent)
 		return NULL;
-	return &p->log[(p->offered + 1) % LINK_LOG];
+	return &p->log[wire_path_seq_next(p->offered) % LINK_LOG];
 }
 
 void link_resent(struct link *l, uint16_t path)
 {
 	assert(l->path[path].offered != l->path[path].sent);
-	l->path[path].offered++;
+	l->path[path].offered = wire_path_seq_next(l->path[path].offered);
 }
 
 bool link_up(struct link *l, uint16_t path, uint32_t received)
@@ -102,7 +103,7 @@ enum link_verdict link_arriving(struct link *l, uint16_t path, const struct wire
 
 	if (!frame->path_seq)
 		return LINK_NOT_NUMBERED;
-	if (frame->path_seq != p->received + 1)
+	if (frame->path_seq != wire_path_seq_next(p->received))
 		return LINK_WRONG_NUMBER;
 	p->arriving = frame->path_seq;
 	return LINK_TAKE;
@@ -139,7 +140,7 @@ struct link_entry *link_acked(struct link *l, uint16_t path, uint32_t through)
 
 	if (p->acked == through)
 		return NULL;
-	p->acked++;
+	p->acked = wire_path_seq_next(p->acked);
 	return &p->log[p->acked % LINK_LOG];
 }
 

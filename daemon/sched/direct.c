@@ -10,13 +10,11 @@
 
 static struct sched_role direct_role(uint16_t nodes, uint16_t node, uint16_t owner)
 {
-	(void)nodes;
-
 	if (node == owner)
 		return (struct sched_role){
 			.inputs = SCHED_ALL,
 			.closes = true,
-			.final_out = SCHED_ALL,
+			.final_out = nodes > 1 ? SCHED_ALL : SCHED_NONE,
 		};
 
 	return (struct sched_role){

@@ -1,0 +1,337 @@
+/*
+ * engine.c - life of a lane, its commands, and its duty cycle; see engine.h.
+ */
+#include "daemon/engine_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROGRESS_A_ROUND = 2 }; /* chunks of a group closed in one turn */
+
+int engine_open(struct engine **out, const struct engine_options *options, struct err *err)
+{
+	struct transport_options transport = options->transport_options;
+	struct engine *e = calloc(1, sizeof(*e));
+	int ret;
+
+	if (!e)
+		return err_set(err, -ENOMEM, "no memory for lane %u", options->lane);
+	e->options = *options;
+	e->ops = transport_by_name(options->transport);
+	if (!e->ops) {
+		ret = err_set(err, -EINVAL, "there is no transport \"%s\"", options->transport);
+		goto fail;
+	}
+	e->clients = calloc(ENGINE_CLIENTS_MAX, sizeof(*e->clients));
+	e->groups = calloc(ENGINE_GROUPS_MAX, sizeof(*e->groups));
+	e->peers = calloc(ENGINE_PEERS_MAX, sizeof(*e->peers));
+	ret = e->clients && e->groups && e->peers ? 0 : -ENOMEM;
+	if (!ret)
+		ret = mailbox_init(&e->commands, ENGINE_MAIL, sizeof(struct engine_command));
+	if (!ret)
+		ret = mailbox_init(&e->facts, ENGINE_MAIL, sizeof(struct engine_fact));
+	if (ret) {
+		(void)err_set(err, ret, "no memory for lane %u", options->lane);
+		goto fail;
+	}
+	transport.wake_fd = options->doorbell;
+	ret = e->ops->open(&e->transport, &transport, err);
+	if (ret)
+		goto fail;
+	*out = e;
+	return 0;
+
+fail:
+	engine_close(e);
+	return ret;
+}
+
+void engine_close(struct engine *e)
+{
+	if (!e)
+		return;
+	if (e->transport)
+		e->ops->close(e->transport);
+	for (uint32_t p = 0; e->peers && p < e->peers_end; p++) {
+		struct link_entry *entry;
+
+		while (e->peers[p].used && (entry = link_drop(&e->peers[p].link)))
+			exchange_released(entry->exchange, entry->buffer);
+		if (e->peers[p].used)
+			link_deinit(&e->peers[p].link);
+	}
+	mailbox_deinit(&e->facts);
+	mailbox_deinit(&e->commands);
+	free(e->peers);
+	free(e->groups);
+	free(e->clients);
+	free(e);
+}
+
+struct mailbox *engine_commands(struct engine *e)
+{
+	return &e->commands;
+}
+
+struct mailbox *engine_facts(struct engine *e)
+{
+	return &e->facts;
+}
+
+const struct engine_stats *engine_stats(const struct engine *e)
+{
+	return &e->stats;
+}
+
+const char *engine_describe(struct engine *e)
+{
+	return e->ops->describe(e->transport);
+}
+
+void engine_tell(struct engine *e, const struct engine_fact *fact)
+{
+	/*
+	 * A lane tells at most a few facts per command, connection and client; the main
+	 * thread, which sleeps only when the mailbox is empty, would have to be stopped
+	 * for this to fill up: then waiting for it is all that can be done.
+	 */
+	while (!mailbox_put(&e->facts, fact)) {
+		const struct timespec pause = { .tv_nsec = 1000000 };
+		uint64_t one = 1;
+
+		(void)!write(e->options.main_eventfd, &one, sizeof(one));
+		(void)nanosleep(&pause, NULL);
+	}
+	e->facts_put = true;
+}
+
+struct engine_group *engine_group_of(struct engine *e, uint64_t id)
+{
+	for (uint32_t i = 0; i < e->groups_end; i++)
+		if (e->groups[i].used && exchange_plan(e->groups[i].exchange)->group == id)
+			return &e->groups[i];
+	return NULL;
+}
+
+struct engine_group *engine_group_with(struct engine *e, const struct exchange *x)
+{
+	for (uint32_t i = 0; i < e->groups_end; i++)
+		if (e->groups[i].used && e->groups[i].exchange == x)
+			return &e->groups[i];
+	return NULL;
+}
+
+static void group_add(struct engine *e, const struct engine_command *c)
+{
+	const struct exchange_plan *plan = exchange_plan(c->exchange);
+	struct engine_group *group = e->groups;
+
+	while (group->used)
+		group++;
+	assert(group < e->groups + ENGINE_GROUPS_MAX);
+	memset(group, 0, sizeof(*group));
+	group->used = true;
+	group->exchange = c->exchange;
+	group->peers = c->peers;
+	memset(group->node_of_peer, 0xff, sizeof(group->node_of_peer));
+	for (uint16_t n = 0; n < plan->nodes; n++)
+		if (c->peers[n] != ENGINE_NOBODY)
+			group->node_of_peer[c->peers[n]] = n;
+	for (uint32_t r = 0; r < EXCHANGE_LOCAL_MAX; r++)
+		group->rank_client[r] = ENGINE_CLIENTS_MAX;
+	if (group >= e->groups + e->groups_end)
+		e->groups_end = (uint32_t)(group - e->groups) + 1;
+}
+
+static void rank_add(struct engine *e, const struct engine_command *c)
+{
+	struct engine_group *group = engine_group_with(e, c->exchange);
+	struct engine_seat *seat = &e->clients[c->client].seats[c->handle];
+
+	assert(group && c->local_rank < EXCHANGE_LOCAL_MAX && c->handle < SHM_GROUPS_MAX &&
+	       !seat->group);
+	group->rank_client[c->local_rank] = c->client;
+	group->rank_handle[c->local_rank] = c->handle;
+	seat->group = group;
+	seat->local_rank = c->local_rank;
+}
+
+static void rank_leave(struct engine *e, const struct engine_command *c)
+{
+	struct engine_group *group = engine_group_with(e, c->exchange);
+	uint32_t number = group->rank_client[c->local_rank];
+
+	if (number != ENGINE_CLIENTS_MAX)
+		e->clients[number].seats[group->rank_handle[c->local_rank]].group = NULL;
+	engine_tell(e, &(struct engine_fact){
+			       .kind = ENGINE_RANK_POSTED,
+			       .exchange = c->exchange,
+			       .local_rank = c->local_rank,
+			       .seq = exchange_rank_leave(c->exchange, c->local_rank) });
+}
+
+static void obey(struct engine *e, const struct engine_command *c)
+{
+	switch (c->kind) {
+	case ENGINE_CLIENT_ADD:
+		engine_client_add(e, c);
+		return;
+	case ENGINE_CLIENT_REMOVE:
+		engine_client_remove(e, c->client);
+		return;
+	case ENGINE_GROUP_ADD:
+		group_add(e, c);
+		return;
+	case ENGINE_RANK_ADD:
+		rank_add(e, c);
+		return;
+	case ENGINE_RANK_LEAVE:
+		rank_leave(e, c);
+		return;
+	case ENGINE_GROUP_END:
+		exchange_end(c->exchange, c->first_seq, c->last_seq, c->error);
+		return;
+	case ENGINE_GROUP_REMOVE:
+		engine_group_with(e, c->exchange)->removing = true;
+		return;
+	case ENGINE_PATH_ADD:
+		engine_path_add(e, c);
+		return;
+	case ENGINE_PATH_CUT:
+		engine_path_cut(e, c->peer, c->path);
+		return;
+	case ENGINE_PEER_REMOVE:
+		engine_peer_remove(e, c->peer);
+		return;
+	case ENGINE_STOP:
+		e->stop = true;
+		return;
+	}
+}
+
+bool engine_take_commands(struct engine *e)
+{
+	struct engine_command c;
+	bool any = false;
+
+	while (mailbox_get(&e->commands, &c)) {
+		obey(e, &c);
+		any = true;
+	}
+	return any;
+}
+
+/* What commands began and could not be finished at once. */
+static void finish_removals(struct engine *e)
+{
+	for (uint32_t p = 0; p < ENGINE_PEERS_MAX; p++)
+		if (e->peers[p].removing)
+			(void)engine_peer_finish_removal(e, (uint16_t)p);
+	engine_clients_let_go(e);
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		struct engine_group *group = &e->groups[g];
+
+		if (!group->used || !group->removing || !exchange_idle(group->exchange) ||
+		    engine_arriving_in(e, group->exchange))
+			continue;
+		group->used = false;
+		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_GROUP_REMOVED,
+						      .exchange = group->exchange });
+	}
+	while (e->groups_end && !e->groups[e->groups_end - 1].used)
+		e->groups_end--;
+}
+
+/*
+ * Send, do a little arithmetic, send what that made.  A little, so that sockets are
+ * served between two chunks.
+ */
+static bool work_on_groups(struct engine *e)
+{
+	bool any = engine_send_frames(e);
+	bool worked = false;
+
+	for (uint32_t g = 0; g < e->groups_end; g++)
+		for (int i = 0; e->groups[g].used && i < PROGRESS_A_ROUND; i++)
+			if (exchange_progress(e->groups[g].exchange))
+				worked = true;
+	if (worked)
+		(void)engine_send_frames(e);
+	return any || worked;
+}
+
+static void tell_of_trouble(struct engine *e)
+{
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		struct engine_group *group = &e->groups[g];
+		struct engine_fact fact = { .exchange = group->exchange };
+
+		while (group->used && exchange_take_mismatch(group->exchange, &fact.mismatch)) {
+			fact.kind = ENGINE_MISMATCH;
+			engine_tell(e, &fact);
+		}
+		if (group->used && exchange_take_bad(group->exchange, &fact.node, &fact.seq)) {
+			fact.kind = ENGINE_BAD_FRAME;
+			fact.peer = group->peers[fact.node];
+			engine_tell(e, &fact);
+		}
+	}
+}
+
+static void publish_stats(struct engine *e)
+{
+	const struct transport_stats *t = e->ops->stats(e->transport);
+
+	atomic_store_explicit(&e->stats.wire_sent, t->bytes_sent, memory_order_relaxed);
+	atomic_store_explicit(&e->stats.wire_received, t->bytes_received, memory_order_relaxed);
+	atomic_store_explicit(&e->stats.syscalls, t->syscalls, memory_order_relaxed);
+	atomic_store_explicit(&e->stats.zerocopy_sends, t->zerocopy_sends, memory_order_relaxed);
+	atomic_store_explicit(&e->stats.zerocopy_copied, t->zerocopy_copied, memory_order_relaxed);
+}
+
+int engine_round(struct engine *e, uint64_t now_ns)
+{
+	uint64_t one = 1;
+	bool any;
+
+	e->now_ns = now_ns;
+	any = engine_take_commands(e);
+	any |= engine_take_submissions(e);
+	any |= engine_take_events(e);
+	any |= work_on_groups(e);
+	any |= engine_give_completions(e);
+	tell_of_trouble(e);
+	any |= engine_pay_debts(e);
+	if (any) {
+		finish_removals(e);
+		publish_stats(e);
+	}
+	if (e->facts_put) {
+		e->facts_put = false;
+		(void)!write(e->options.main_eventfd, &one, sizeof(one));
+	}
+	atomic_fetch_add_explicit(&e->stats.rounds, 1, memory_order_relaxed);
+	if (e->stop)
+		return -ESHUTDOWN;
+	return any;
+}
+
+void engine_sleep(struct engine *e, uint64_t now_ns, uint64_t timeout_ns)
+{
+	if (e->lazy_at_ns) {
+		uint64_t left = e->lazy_at_ns > now_ns ? e->lazy_at_ns - now_ns : 0;
+
+		if (left < timeout_ns)
+			timeout_ns = left;
+	}
+	engine_clients_sleep(e);
+	if (!engine_clients_ready(e) && mailbox_empty(&e->commands)) {
+		atomic_fetch_add_explicit(&e->stats.slept, 1, memory_order_relaxed);
+		e->ops->wait(e->transport, timeout_ns);
+	}
+	engine_clients_awake(e);
+}

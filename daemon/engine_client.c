@@ -1,0 +1,279 @@
+/*
+ * engine_client.c - the rings of the trainers; see engine.h and proto/shm.h.
+ *
+ * Everything in a trainer's memory is hostile: an entry is copied once and checked as a
+ * copy; positions are our own.  A trainer that breaks a rule is reported and not read
+ * any more; nobody else notices.
+ */
+#include "daemon/engine_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static_assert((int)SHM_F32 == VEC_F32 && (int)SHM_F64 == VEC_F64 && (int)SHM_F16 == VEC_F16 &&
+		      (int)SHM_BF16 == VEC_BF16 && (int)SHM_I8 == VEC_I8 &&
+		      (int)SHM_U8 == VEC_U8 && (int)SHM_I32 == VEC_I32 && (int)SHM_I64 == VEC_I64,
+	      "types have one numbering");
+static_assert((int)SHM_SUM == VEC_SUM && (int)SHM_AVG == VEC_AVG && (int)SHM_MIN == VEC_MIN &&
+		      (int)SHM_MAX == VEC_MAX && (int)SHM_PROD == VEC_PROD,
+	      "reductions have one numbering");
+
+enum { SUBMISSIONS_A_ROUND = 64 }; /* of one trainer, so that others get their turn */
+
+void engine_client_add(struct engine *e, const struct engine_command *c)
+{
+	struct engine_client *client = &e->clients[c->client];
+	uint32_t lane = e->options.lane;
+
+	assert(c->client < ENGINE_CLIENTS_MAX && !client->used);
+	memset(client, 0, sizeof(*client));
+	client->used = true;
+	client->base = c->base;
+	client->layout = c->layout;
+	client->eventfd = c->eventfd;
+	client->submit.ring = shm_submit_ring(c->base, &c->layout, lane);
+	client->submissions = shm_submissions(c->base, &c->layout, lane);
+	client->complete.ring = shm_complete_ring(c->base, &c->layout, lane);
+	client->completions = shm_completions(c->base, &c->layout, lane);
+	if (c->client >= e->clients_end)
+		e->clients_end = c->client + 1;
+}
+
+static void client_bad(struct engine *e, uint32_t number, enum shm_verdict verdict)
+{
+	e->clients[number].bad = true;
+	engine_tell(e, &(struct engine_fact){
+			       .kind = ENGINE_CLIENT_BAD, .client = number, .shm = verdict });
+}
+
+/* Read a shared entry once, whatever its writer does meanwhile. */
+static void copy_once(struct shm_submission *out, const struct shm_submission *shared)
+{
+	uint64_t words[sizeof(*out) / sizeof(uint64_t)];
+	const volatile uint64_t *from = (const volatile uint64_t *)(const volatile void *)shared;
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		words[i] = from[i];
+	memcpy(out, words, sizeof(*out));
+}
+
+static enum shm_verdict post(struct engine *e, struct engine_client *client,
+			     const struct shm_submission *s)
+{
+	unsigned char *arena = client->base + client->layout.arena_offset;
+	struct engine_seat *seat = &client->seats[s->group];
+	struct op_call call = {
+		.key = s->key,
+		.count = s->count,
+		.op = WIRE_OP_ALLREDUCE,
+		.type = s->type,
+		.reduce = s->reduce,
+		.schedule = s->schedule,
+	};
+
+	/* The command that adds the handle was put before the trainer learned of it. */
+	if (!seat->group)
+		(void)engine_take_commands(e);
+	if (!seat->group || (s->schedule && !sched_by_id(s->schedule)))
+		return SHM_BAD_GROUP;
+
+	if (s->kind == SHM_ABORT) {
+		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_ABORT,
+						      .exchange = seat->group->exchange,
+						      .local_rank = seat->local_rank });
+		return SHM_OK;
+	}
+	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call,
+			      arena + s->in_offset, arena + s->out_offset, s->work)) {
+	case EXCHANGE_POSTED:
+	case EXCHANGE_POST_MISMATCH:
+	case EXCHANGE_POST_TOO_BIG:
+		return SHM_OK;
+	case EXCHANGE_POST_WINDOW:
+		break;
+	}
+	return SHM_BAD_SEQ;
+}
+
+/* Take up to `most` submissions of one trainer.  Return: how many. */
+static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
+{
+	struct engine_client *client = &e->clients[number];
+	uint32_t taken = 0;
+
+	while (taken < most && !client->bad) {
+		int ready = shm_consume_ready(&client->submit);
+		struct shm_submission s;
+		enum shm_verdict verdict;
+
+		if (ready == 0)
+			break;
+		if (ready < 0) {
+			client_bad(e, number, SHM_BAD_SEQ);
+			break;
+		}
+		copy_once(&s, &client->submissions[client->submit.position % SHM_RING_ENTRIES]);
+		shm_consume(&client->submit);
+		taken++;
+		verdict = shm_submission_check(&s, client->layout.arena_bytes);
+		if (verdict == SHM_OK)
+			verdict = post(e, client, &s);
+		if (verdict != SHM_OK)
+			client_bad(e, number, verdict);
+	}
+	return taken;
+}
+
+bool engine_take_submissions(struct engine *e)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < e->clients_end; i++)
+		if (e->clients[i].used && !e->clients[i].leaving)
+			any |= take_from(e, i, SUBMISSIONS_A_ROUND) > 0;
+	return any;
+}
+
+void engine_client_remove(struct engine *e, uint32_t number)
+{
+	struct engine_client *client = &e->clients[number];
+
+	assert(client->used && !client->leaving);
+	/* What it posted before it died counts; a ring holds no more than its entries. */
+	(void)take_from(e, number, SHM_RING_ENTRIES);
+	client->leaving = true;
+
+	for (uint32_t h = 0; h < SHM_GROUPS_MAX; h++) {
+		struct engine_seat *seat = &client->seats[h];
+		uint64_t posted;
+
+		if (!seat->group)
+			continue;
+		posted = exchange_rank_leave(seat->group->exchange, seat->local_rank);
+		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_RANK_POSTED,
+						      .exchange = seat->group->exchange,
+						      .local_rank = seat->local_rank,
+						      .seq = posted });
+		seat->group = NULL;
+	}
+}
+
+static bool client_needed(const struct engine *e, uint32_t number)
+{
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		const struct engine_group *group = &e->groups[g];
+		uint32_t ranks = group->used ? exchange_plan(group->exchange)->local_ranks : 0;
+
+		for (uint32_t r = 0; r < ranks; r++)
+			if (group->rank_client[r] == number &&
+			    exchange_rank_busy(group->exchange, r))
+				return true;
+	}
+	return false;
+}
+
+void engine_clients_let_go(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->clients_end; i++) {
+		struct engine_client *client = &e->clients[i];
+
+		if (!client->used || !client->leaving || client_needed(e, i))
+			continue;
+		for (uint32_t g = 0; g < e->groups_end; g++)
+			for (uint32_t r = 0; e->groups[g].used && r < EXCHANGE_LOCAL_MAX; r++)
+				if (e->groups[g].rank_client[r] == i)
+					e->groups[g].rank_client[r] = ENGINE_CLIENTS_MAX;
+		client->used = false;
+		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_CLIENT_REMOVED, .client = i });
+	}
+	while (e->clients_end && !e->clients[e->clients_end - 1].used)
+		e->clients_end--;
+}
+
+static void give(struct engine *e, const struct engine_group *group,
+		 const struct exchange_completion *c)
+{
+	uint32_t number = group->rank_client[c->local_rank];
+	struct engine_client *client;
+	struct shm_completion *entry;
+
+	if (number == ENGINE_CLIENTS_MAX)
+		return;
+	client = &e->clients[number];
+	if (client->leaving || client->bad)
+		return;
+	if (shm_produce_room(&client->complete) != 1) {
+		client_bad(e, number, SHM_BAD_SEQ);
+		return;
+	}
+	entry = &client->completions[client->complete.position % SHM_RING_ENTRIES];
+	*entry = (struct shm_completion){
+		.work = c->work,
+		.seq = c->seq,
+		.status = c->error,
+		.group = group->rank_handle[c->local_rank],
+		.wire_bytes = c->wire_bytes,
+	};
+	shm_produce(&client->complete);
+	client->wake = true;
+}
+
+static void wake(struct engine_client *client)
+{
+	struct shm_header *header = (struct shm_header *)(void *)client->base;
+	uint64_t one = 1;
+
+	client->wake = false;
+	if (!client->leaving && shm_wake_needed(&header->trainer_sleeps))
+		(void)!write(client->eventfd, &one, sizeof(one));
+}
+
+bool engine_give_completions(struct engine *e)
+{
+	struct exchange_completion c;
+	bool any = false;
+
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		struct engine_group *group = &e->groups[g];
+
+		while (group->used && exchange_completion(group->exchange, &c)) {
+			_Atomic uint64_t *count = c.error ? &e->stats.ops_failed : &e->stats.ops_done;
+
+			give(e, group, &c);
+			atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+			any = true;
+		}
+	}
+	for (uint32_t i = 0; any && i < e->clients_end; i++)
+		if (e->clients[i].used && e->clients[i].wake)
+			wake(&e->clients[i]);
+	return any;
+}
+
+void engine_clients_sleep(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->clients_end; i++)
+		if (e->clients[i].used && !e->clients[i].leaving)
+			shm_sleep_prepare(&e->clients[i].submit.ring->sleeps);
+}
+
+void engine_clients_awake(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->clients_end; i++)
+		if (e->clients[i].used && !e->clients[i].leaving)
+			shm_sleep_cancel(&e->clients[i].submit.ring->sleeps);
+}
+
+bool engine_clients_ready(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->clients_end; i++) {
+		const struct engine_client *client = &e->clients[i];
+
+		if (client->used && !client->leaving && !client->bad &&
+		    shm_consume_ready(&client->submit) != 0)
+			return true;
+	}
+	return false;
+}

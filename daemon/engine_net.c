@@ -1,0 +1,457 @@
+/*
+ * engine_net.c - frames in and out; see engine.h, link.h, transport.h.
+ *
+ * A frame's way in: header (numbered? whose group? is there a slot?) -> placed -> whole
+ * -> credits and acknowledgement -> exchange.  Its way out: exchange -> log of the link
+ * -> transport.  A frame of a group that this lane does not know is counted and thrown
+ * away; one that breaks its group's rules ends the connection and is reported.
+ */
+#include "daemon/engine_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	EVENTS = 32,
+	LAZY_NS = 1000000, /* small debts wait that long for a frame to ride on */
+};
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+void engine_path_add(struct engine *e, const struct engine_command *c)
+{
+	struct engine_peer *peer = &e->peers[c->peer];
+	struct engine_fact down = { .kind = ENGINE_PATH_DOWN, .peer = c->peer, .path = c->path };
+
+	assert(c->peer < ENGINE_PEERS_MAX && c->path < e->options.paths && !peer->removing);
+	if (!peer->used && link_init(&peer->link, (uint16_t)e->options.paths) == 0) {
+		peer->used = true;
+		if (c->peer >= e->peers_end)
+			e->peers_end = c->peer + 1u;
+	}
+	down.error = peer->used ? 0 : -ENOMEM;
+	if (!down.error && !link_up(&peer->link, c->path, c->received)) {
+		(void)close(c->fd);
+		engine_tell(e, &(struct engine_fact){
+				       .kind = ENGINE_PEER_LIES, .peer = c->peer, .path = c->path });
+		return;
+	}
+	if (!down.error) {
+		down.error = e->ops->attach(e->transport, c->peer, c->path, c->fd);
+		if (!down.error) {
+			peer->attached++;
+			return;
+		}
+		link_down(&peer->link, c->path);
+		down.received = peer->link.path[c->path].received;
+	}
+	(void)close(c->fd);
+	engine_tell(e, &down);
+}
+
+void engine_path_cut(struct engine *e, uint16_t peer, uint16_t path)
+{
+	if (e->peers[peer].used && e->peers[peer].link.path[path].up)
+		e->ops->detach(e->transport, peer, path);
+}
+
+void engine_peer_remove(struct engine *e, uint16_t number)
+{
+	struct engine_peer *peer = &e->peers[number];
+
+	peer->removing = true;
+	for (uint16_t p = 0; peer->used && p < peer->link.paths; p++)
+		engine_path_cut(e, number, p);
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		struct engine_group *group = &e->groups[g];
+
+		if (group->used && group->node_of_peer[number] != ENGINE_NOBODY)
+			exchange_node_gone(group->exchange, group->node_of_peer[number]);
+	}
+}
+
+bool engine_peer_finish_removal(struct engine *e, uint16_t number)
+{
+	struct engine_peer *peer = &e->peers[number];
+	struct link_entry *entry;
+
+	if (!peer->removing || peer->attached)
+		return false;
+	if (peer->used) {
+		while ((entry = link_drop(&peer->link)))
+			exchange_released(entry->exchange, entry->buffer);
+		link_deinit(&peer->link);
+	}
+	memset(peer, 0, sizeof(*peer));
+	engine_tell(e, &(struct engine_fact){ .kind = ENGINE_PEER_REMOVED, .peer = number });
+	while (e->peers_end && !e->peers[e->peers_end - 1].used)
+		e->peers_end--;
+	return true;
+}
+
+bool engine_arriving_in(const struct engine *e, const struct exchange *x)
+{
+	for (uint32_t p = 0; p < e->peers_end; p++)
+		for (uint32_t i = 0; i < WIRE_PATHS_MAX; i++)
+			if (e->peers[p].arriving[i].exchange == x)
+				return true;
+	return false;
+}
+
+/* The peer broke the protocol of the link itself. */
+static void peer_lies(struct engine *e, uint16_t peer, uint16_t path)
+{
+	e->ops->detach(e->transport, peer, path);
+	engine_tell(e, &(struct engine_fact){
+			       .kind = ENGINE_PEER_LIES, .peer = peer, .path = path });
+}
+
+static void bad_frame(struct engine *e, const struct transport_event *event,
+		      const struct engine_group *group)
+{
+	e->ops->detach(e->transport, event->peer, event->path);
+	engine_tell(e, &(struct engine_fact){ .kind = ENGINE_BAD_FRAME,
+					      .exchange = group->exchange,
+					      .node = group->node_of_peer[event->peer],
+					      .peer = event->peer,
+					      .path = event->path,
+					      .seq = event->frame.seq });
+}
+
+/*
+ * Take the number of a frame and find it a place.
+ * Return: false: the connection is being ended.
+ */
+static bool header_arrived(struct engine *e, const struct transport_event *event)
+{
+	struct engine_peer *peer = &e->peers[event->peer];
+	struct engine_arriving *arriving = &peer->arriving[event->path];
+	const struct wire_frame *frame = &event->frame;
+	struct engine_group *group = engine_group_of(e, frame->group);
+
+	if (peer->removing || !peer->link.path[event->path].up)
+		return false;
+	if (link_arriving(&peer->link, event->path, frame) == LINK_WRONG_NUMBER) {
+		peer_lies(e, event->peer, event->path);
+		return false;
+	}
+	*arriving = (struct engine_arriving){ 0 };
+	if (frame->kind == WIRE_CREDIT)
+		return true;
+	if (!group || group->removing) {
+		count(&e->stats.frames_stale, 1);
+		return true;
+	}
+	arriving->node = group->node_of_peer[event->peer];
+	if (arriving->node != ENGINE_NOBODY && frame->path == event->path)
+		arriving->memory = exchange_place(group->exchange, arriving->node, frame);
+	if (!arriving->memory) {
+		bad_frame(e, event, group);
+		return false;
+	}
+	arriving->exchange = group->exchange;
+	return true;
+}
+
+static void acknowledged(struct engine *e, uint16_t number, uint16_t path, uint32_t ack)
+{
+	struct link *link = &e->peers[number].link;
+	struct link_entry *entry;
+	uint32_t through;
+
+	if (!link_ack(link, path, ack, &through)) {
+		peer_lies(e, number, path);
+		return;
+	}
+	while ((entry = link_acked(link, path, through)))
+		exchange_released(entry->exchange, entry->buffer);
+}
+
+static void frame_arrived(struct engine *e, const struct transport_event *event)
+{
+	struct engine_peer *peer = &e->peers[event->peer];
+	struct engine_arriving arriving = peer->arriving[event->path];
+	const struct wire_frame *frame = &event->frame;
+	struct engine_group *group = engine_group_of(e, frame->group);
+
+	peer->arriving[event->path] = (struct engine_arriving){ 0 };
+	if (frame->path_seq)
+		link_arrived(&peer->link, event->path, frame);
+	count(&e->stats.frames_received, 1);
+	count(&e->stats.payload_received, frame->payload_bytes);
+	acknowledged(e, event->peer, event->path, frame->path_ack);
+	if (group && group->node_of_peer[event->peer] != ENGINE_NOBODY)
+		exchange_credit(group->exchange, group->node_of_peer[event->peer],
+				frame->credit_contribution, frame->credit_final);
+	if (arriving.exchange)
+		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory);
+}
+
+static void path_down(struct engine *e, const struct transport_event *event)
+{
+	struct engine_peer *peer = &e->peers[event->peer];
+	struct engine_arriving *arriving = &peer->arriving[event->path];
+
+	assert(peer->attached);
+	peer->attached--;
+	if (arriving->exchange)
+		exchange_unplace(arriving->exchange, arriving->node, arriving->memory);
+	*arriving = (struct engine_arriving){ 0 };
+	link_down(&peer->link, event->path);
+	engine_tell(e, &(struct engine_fact){ .kind = ENGINE_PATH_DOWN,
+					      .peer = event->peer,
+					      .path = event->path,
+					      .error = event->error,
+					      .verdict = event->verdict,
+					      .received = peer->link.path[event->path].received });
+}
+
+static void handle(struct engine *e, const struct transport_event *event)
+{
+	struct engine_peer *peer = &e->peers[event->peer];
+
+	switch (event->kind) {
+	case TRANSPORT_HEADER:
+		if (header_arrived(e, event))
+			e->ops->place(e->transport, event->peer, event->path,
+				      peer->arriving[event->path].memory);
+		return;
+	case TRANSPORT_FRAME:
+		/* Without payload there was no HEADER before. */
+		if (event->frame.payload_bytes || header_arrived(e, event))
+			frame_arrived(e, event);
+		return;
+	case TRANSPORT_SENT:
+		return;
+	case TRANSPORT_DOWN:
+		path_down(e, event);
+		return;
+	}
+}
+
+bool engine_take_events(struct engine *e)
+{
+	struct transport_event events[EVENTS];
+	size_t n = e->ops->poll(e->transport, events, EVENTS);
+
+	for (size_t i = 0; i < n; i++)
+		handle(e, &events[i]);
+	return n > 0;
+}
+
+/* Give a logged frame to the transport, with today's acknowledgement. */
+static void transmit(struct engine *e, uint16_t number, uint16_t path, struct link_entry *entry)
+{
+	struct link *link = &e->peers[number].link;
+	struct wire_frame frame = entry->frame;
+
+	link_announce(link, path, &frame);
+	e->ops->send(e->transport, number, path, &frame, entry->payload, frame.path_seq);
+	count(&e->stats.frames_sent, 1);
+	count(&e->stats.payload_sent, frame.payload_bytes);
+}
+
+/*
+ * What was sent again may have been overtaken: an op that ended, or whose final proves
+ * that its owner has it, may have its memory used for something else.  Its number is
+ * then sent without payload.
+ */
+static void transmit_again(struct engine *e, uint16_t number, uint16_t path,
+			   struct link_entry *entry)
+{
+	const struct wire_frame *f = &entry->frame;
+
+	count(&e->stats.frames_resent, 1);
+	if (!entry->buffer && entry->payload && !exchange_open(entry->exchange, f->seq)) {
+		entry->frame = (struct wire_frame){
+			.kind = WIRE_CREDIT,
+			.group = f->group,
+			.epoch = f->epoch,
+			.node = f->node,
+			.lane = f->lane,
+			.path_seq = f->path_seq,
+			.credit_contribution = f->credit_contribution,
+			.credit_final = f->credit_final,
+		};
+		entry->payload = NULL;
+	}
+	transmit(e, number, path, entry);
+}
+
+static bool send_again(struct engine *e)
+{
+	bool any = false;
+
+	for (uint16_t n = 0; n < e->peers_end; n++) {
+		struct engine_peer *peer = &e->peers[n];
+
+		for (uint16_t p = 0; peer->used && !peer->removing && p < peer->link.paths; p++) {
+			struct link_entry *entry;
+
+			while ((entry = link_resend(&peer->link, p)) &&
+			       e->ops->room(e->transport, n, p)) {
+				transmit_again(e, n, p, entry);
+				link_resent(&peer->link, p);
+				any = true;
+			}
+		}
+	}
+	return any;
+}
+
+/* The path of a peer with most room, or -1. */
+static int best_path(struct engine *e, uint16_t number)
+{
+	struct engine_peer *peer = &e->peers[number];
+	uint32_t best_room = 0;
+	int best = -1;
+
+	if (!peer->used || peer->removing)
+		return -1;
+	for (uint16_t p = 0; p < peer->link.paths; p++) {
+		uint32_t room;
+
+		if (!link_room(&peer->link, p))
+			continue;
+		room = e->ops->room(e->transport, number, p);
+		if (room > best_room) {
+			best_room = room;
+			best = p;
+		}
+	}
+	return best;
+}
+
+/* One frame of a group for each other node, beginning behind our own. */
+static bool send_of_group(struct engine *e, struct engine_group *group)
+{
+	const struct exchange_plan *plan = exchange_plan(group->exchange);
+	struct exchange_send send;
+	bool any = false;
+
+	for (uint32_t i = 1; i < plan->nodes; i++) {
+		uint16_t node = (uint16_t)((plan->node + i) % plan->nodes);
+		uint16_t peer = group->peers[node];
+		int path = best_path(e, peer);
+		struct link_entry *entry;
+
+		if (path < 0 || !exchange_next(group->exchange, node, &send))
+			continue;
+		entry = link_push(&e->peers[peer].link, (uint16_t)path, &send.frame, send.payload,
+				  group->exchange, send.buffer);
+		transmit(e, peer, (uint16_t)path, entry);
+		any = true;
+	}
+	return any;
+}
+
+bool engine_send_frames(struct engine *e)
+{
+	bool any = send_again(e);
+	bool more;
+
+	do {
+		more = false;
+		for (uint32_t i = 0; i < e->groups_end; i++) {
+			struct engine_group *group = &e->groups[(e->turn + i) % e->groups_end];
+
+			if (group->used)
+				more |= send_of_group(e, group);
+		}
+		any |= more;
+	} while (more);
+	e->turn++;
+	return any;
+}
+
+static void send_credit(struct engine *e, struct engine_group *group, uint16_t number,
+			uint16_t path)
+{
+	struct wire_frame frame = { .kind = WIRE_CREDIT, .lane = (uint16_t)e->options.lane };
+
+	if (group) {
+		const struct exchange_plan *plan = exchange_plan(group->exchange);
+
+		frame.group = plan->group;
+		frame.epoch = plan->epoch;
+		frame.node = plan->node;
+		frame.done_through = exchange_done_through(group->exchange);
+		exchange_announce(group->exchange, group->node_of_peer[number], &frame);
+	}
+	link_announce(&e->peers[number].link, path, &frame);
+	e->ops->send(e->transport, number, path, &frame, NULL, 0);
+	count(&e->stats.frames_sent, 1);
+}
+
+/* Pay credits of at least `urgency`.  Sets *left if smaller ones remain. */
+static bool pay_credits(struct engine *e, enum exchange_owing urgency, bool *left)
+{
+	bool any = false;
+
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		struct engine_group *group = &e->groups[g];
+		uint16_t nodes = group->used ? exchange_plan(group->exchange)->nodes : 0;
+
+		for (uint16_t n = 0; n < nodes; n++) {
+			enum exchange_owing owes;
+			int path;
+
+			if (group->peers[n] == ENGINE_NOBODY)
+				continue;
+			owes = exchange_owes(group->exchange, n);
+			if (owes == EXCHANGE_OWES_NOTHING)
+				continue;
+			path = owes >= urgency ? best_path(e, group->peers[n]) : -1;
+			if (path < 0) {
+				*left = true;
+				continue;
+			}
+			send_credit(e, group, group->peers[n], (uint16_t)path);
+			any = true;
+		}
+	}
+	return any;
+}
+
+static bool pay_acks(struct engine *e, int urgency, bool *left)
+{
+	bool any = false;
+
+	for (uint16_t n = 0; n < e->peers_end; n++) {
+		struct engine_peer *peer = &e->peers[n];
+
+		for (uint16_t p = 0; peer->used && !peer->removing && p < peer->link.paths; p++) {
+			int owes = peer->link.path[p].up ? link_owes_ack(&peer->link, p) : 0;
+
+			if (!owes)
+				continue;
+			if (owes < urgency || !e->ops->room(e->transport, n, p)) {
+				*left = true;
+				continue;
+			}
+			send_credit(e, NULL, n, p);
+			any = true;
+		}
+	}
+	return any;
+}
+
+bool engine_pay_debts(struct engine *e)
+{
+	bool due = e->lazy_at_ns && e->now_ns >= e->lazy_at_ns;
+	bool left = false;
+	bool any;
+
+	any = pay_credits(e, due ? EXCHANGE_OWES_SOME : EXCHANGE_OWES_SOON, &left);
+	any |= pay_acks(e, due ? 1 : 2, &left);
+	if (!left)
+		e->lazy_at_ns = 0;
+	else if (due || !e->lazy_at_ns)
+		e->lazy_at_ns = e->now_ns + LAZY_NS;
+	return any;
+}

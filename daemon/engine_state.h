@@ -1,0 +1,106 @@
+/*
+ * engine_state.h - what an engine is made of; for engine*.c alone.
+ *
+ *   engine.c         life, commands, the duty cycle
+ *   engine_client.c  trainers' rings: submissions in, completions out
+ *   engine_net.c     frames: transport events in, sends, credits, acknowledgements
+ */
+#ifndef DAEMON_ENGINE_STATE_H
+#define DAEMON_ENGINE_STATE_H
+
+#include "daemon/engine.h"
+#include "daemon/link.h"
+
+enum { ENGINE_NOBODY = UINT16_MAX };
+
+/* A trainer, seen from this lane. */
+struct engine_client {
+	bool used;
+	bool leaving; /* no longer read, no longer told                               */
+	bool bad;     /* broke a rule: told the main thread, not read any more         */
+	unsigned char *base;
+	struct shm_layout layout;
+	int eventfd;
+	struct shm_port submit, complete;
+	const struct shm_submission *submissions;
+	struct shm_completion *completions;
+	bool wake; /* completions were written since it was last woken             */
+	struct engine_seat {
+		struct engine_group *group; /* NULL: no such handle on this lane */
+		uint32_t local_rank;
+	} seats[SHM_GROUPS_MAX]; /* by handle */
+};
+
+/* A group of which this lane moves a share. */
+struct engine_group {
+	bool used;
+	bool removing;
+	struct exchange *exchange;
+	const uint16_t *peers; /* [nodes], the main thread's */
+	uint16_t node_of_peer[ENGINE_PEERS_MAX];
+	uint32_t rank_client[EXCHANGE_LOCAL_MAX]; /* ENGINE_CLIENTS_MAX: nobody */
+	uint32_t rank_handle[EXCHANGE_LOCAL_MAX];
+};
+
+/* A payload on its way into a slot. */
+struct engine_arriving {
+	struct exchange *exchange; /* NULL: thrown away, or nothing on its way */
+	uint16_t node;
+	void *memory;
+};
+
+struct engine_peer {
+	bool used;
+	bool removing;
+	uint32_t attached; /* paths that the transport has */
+	struct link link;
+	struct engine_arriving arriving[WIRE_PATHS_MAX];
+};
+
+struct engine {
+	struct engine_options options;
+	const struct transport_ops *ops;
+	struct transport *transport;
+	struct mailbox commands, facts;
+	struct engine_stats stats;
+	bool stop;
+	bool facts_put;      /* since the main thread was last rung                  */
+	uint64_t now_ns;
+	uint64_t lazy_at_ns; /* when small debts of credit and acknowledgement are paid; 0: none */
+	uint32_t turn;       /* which group sends first                              */
+
+	struct engine_client *clients; /* [ENGINE_CLIENTS_MAX] */
+	uint32_t clients_end;          /* all in use are below */
+	struct engine_group *groups;   /* [ENGINE_GROUPS_MAX]  */
+	uint32_t groups_end;
+	struct engine_peer *peers;     /* [ENGINE_PEERS_MAX]   */
+	uint32_t peers_end;
+};
+
+/* engine.c */
+void engine_tell(struct engine *e, const struct engine_fact *fact);
+bool engine_take_commands(struct engine *e);
+struct engine_group *engine_group_of(struct engine *e, uint64_t id);
+struct engine_group *engine_group_with(struct engine *e, const struct exchange *x);
+
+/* engine_client.c */
+void engine_client_add(struct engine *e, const struct engine_command *c);
+void engine_client_remove(struct engine *e, uint32_t number);
+void engine_clients_let_go(struct engine *e); /* those that are leaving and no longer needed */
+bool engine_take_submissions(struct engine *e);
+bool engine_give_completions(struct engine *e);
+void engine_clients_sleep(struct engine *e);  /* set the flags */
+void engine_clients_awake(struct engine *e);
+bool engine_clients_ready(struct engine *e);  /* is there anything in a ring? */
+
+/* engine_net.c */
+void engine_path_add(struct engine *e, const struct engine_command *c);
+void engine_path_cut(struct engine *e, uint16_t peer, uint16_t path);
+void engine_peer_remove(struct engine *e, uint16_t peer);
+bool engine_peer_finish_removal(struct engine *e, uint16_t peer);
+bool engine_take_events(struct engine *e);
+bool engine_send_frames(struct engine *e);
+bool engine_pay_debts(struct engine *e); /* credits and acknowledgements */
+bool engine_arriving_in(const struct engine *e, const struct exchange *x);
+
+#endif
