@@ -52,7 +52,7 @@ static int show_lanes(const json_t *lanes, FILE *to)
 	size_t index;
 	json_t *lane;
 
-	table_init(&t, ">lane|>ops|>failed|>sent|>received|>frames sent|>received|>resent|>syscalls"
+	table_init(&t, ">lane|>ops|>failed|>sent|>received|>frames out|>frames in|>resent|>syscalls"
 		       "|transport");
 	json_array_foreach(lanes, index, lane)
 	{
