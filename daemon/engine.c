@@ -1,7 +1,7 @@
 /*
  * engine.c - life of a lane, its commands, and its duty cycle; see engine.h.
  */
-#include "daemon/engine_state.h"
+#include "daemon/engine.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "daemon/engine_state.h"
 
 enum { PROGRESS_A_ROUND = 2 }; /* chunks of a group closed in one turn */
 

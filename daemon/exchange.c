@@ -4,13 +4,15 @@
  * All memory is one lazily populated mapping, laid out by exchange_layout(), which also
  * gives exchange_memory(): the account cannot differ from what is mapped.
  */
-#include "daemon/exchange_state.h"
+#include "daemon/exchange.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "daemon/exchange_state.h"
 
 enum {
 	SLOTS_BUDGET = 64, /* slots a class, shared among the other nodes  */
