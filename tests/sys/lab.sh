@@ -82,9 +82,11 @@ field() { # NODE KEY [LAB]: from status --json
 }
 
 nothing_left() { # LAB: no folder, no namespace
+	local names
 	[ ! -e "$STATE/$1" ] || fail 1 "$STATE/$1 is still there"
 	[ ! -e "$STATE/$1.lock" ] || fail 1 "$STATE/$1.lock is still there"
-	[ -z "$(ip netns list | grep -E "^carry-$1-(hub|[0-9]+)( |\$)")" ] || fail 1 "namespaces of $1 are still there"
+	names=$(ip netns list | grep -E "^carry-$1-(hub|[0-9]+)( |\$)")
+	[ -z "$names" ] || fail 1 "namespaces of $1 are still there: $names"
 }
 
 gone() { # PID: it ended, or has only not been collected
@@ -110,11 +112,13 @@ mbit() {
 	lab exec "$2" timeout 8 iperf3 -s -1 -B "$address" >/dev/null 2>&1 &
 	server=$!
 	for ((try = 0; try < 40; try++)); do
-		text=$(lab exec "$1" timeout 8 iperf3 -c "$address" -n $bytes -f k 2>/dev/null) && break
+		text=$(lab exec "$1" timeout 8 iperf3 -c "$address" -n $bytes -f k 2>/dev/null) &&
+			break
 		sleep 0.05
 	done
 	wait $server
-	sed -n 's/.* \([0-9]*\) Kbits\/sec .*receiver.*/\1/p' <<<"$text" | awk '{ print int($1 / 1000) }'
+	sed -n 's/.* \([0-9]*\) Kbits\/sec .*receiver.*/\1/p' <<<"$text" |
+		awk '{ print int($1 / 1000) }'
 }
 
 # reaches FROM TO: can a TCP connection be made to that node's daemon?
