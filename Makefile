@@ -297,6 +297,7 @@ install: all
 	ln -sf libcarry.so.$(SOVERSION) $(root)/lib/libcarry.so
 	$(call put,644,$(BUILD)/lib/carry.pc,$(root)/lib/pkgconfig)
 	$(call put,644,libclient/carry.h,$(root)/include)
+	$(call put,644,$(wildcard tests/data/digits.csv.gz),$(root)/share/carry)
 	$(call put,644,$(wildcard $(BUILD)/systemd/*.service),$(root)/lib/systemd/system)
 	install -D -m 644 systemd/carryd.sysusers $(root)/lib/sysusers.d/carry.conf
 	install -D -m 644 systemd/carryd.tmpfiles $(root)/lib/tmpfiles.d/carry.conf

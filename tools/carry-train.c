@@ -29,7 +29,7 @@
 #include "tools/train/reducer.h"
 
 #define MOMENTUM 0.9f
-#define DECAY 5e-4f
+#define DECAY 1e-3f
 #define PI 3.14159265358979f
 
 /* Streams of the seed: the split has 0, the weights have 1, epoch e has EPOCH_STREAM + e. */
@@ -278,6 +278,7 @@ static const char *find_data(char *path, size_t path_bytes)
 
 static void say(const struct training *t, const char *text)
 {
+	fflush(stdout);
 	if (t->options.local || t->reducer.ranks == 0)
 		fprintf(stderr, "carry-train: %s\n", text);
 	else

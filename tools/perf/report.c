@@ -53,7 +53,7 @@ void perf_print_header(FILE *file, const struct perf_options *o, const struct pe
 		(unsigned long long)o->min_bytes, (unsigned long long)o->max_bytes,
 		(unsigned long long)(o->step_bytes ? o->step_bytes : o->factor),
 		o->step_bytes ? "bytes" : "factor", o->warmups, o->iterations, o->check);
-	fprintf(file, "#%59s %-33s %-33s\n", "", "          out-of-place", "            in-place");
+	fprintf(file, "#%80s %34s\n", "out-of-place", "in-place");
 	fprintf(file, "#%11s %13s %9s %7s %6s %10s %7s %7s %6s %10s %7s %7s %6s %7s %12s\n", "size",
 		"count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong", "time",
 		"algbw", "busbw", "#wrong", "ratio", "wire bytes");

@@ -26,7 +26,7 @@ const char train_usage[] =
 	"  --epochs N      times through the data (default 40)\n"
 	"  --batch N       images of a step, over all ranks (default 64)\n"
 	"  --hidden A,B..  neurons of the hidden layers (default 256,64)\n"
-	"  --lr X          learning rate of the first step (default 0.2)\n"
+	"  --lr X          learning rate of the first step (default 0.1)\n"
 	"  --timeout S     for ranks to come, and for every sum (default 60)\n"
 	"  --quiet         no progress\n"
 	"  --json FILE     write the outcome there (rank 0); - is standard output\n"
@@ -139,7 +139,7 @@ enum train_action train_options_parse(struct train_options *o, int argc, char **
 		.epochs = 40,
 		.batch = 64,
 		.shape = {3, {DIGITS_PIXELS, 256, 64, DIGITS_CLASSES}},
-		.rate = 0.2f,
+		.rate = 0.1f,
 		.timeout_s = 60,
 	};
 	optind = 0; /* begin anew, also after another command line */
