@@ -20,7 +20,11 @@
 #include "daemon/clock.h"
 #include "proto/shm.h"
 
-enum { LIMIT_S = 30, IDLE_TURNS = 40 };
+enum {
+	LIMIT_S = 30,
+	IDLE_TURNS = 20,
+	SOCKET_BYTES = 128 << 10, /* small, so that sockets fill up */
+};
 
 #define NOTHING UINT32_MAX
 #define QUIET_NS (2 * CLOCK_NS_PER_MS)
@@ -100,6 +104,7 @@ static int listen_on_loopback(int family, struct sockaddr_storage *address, sock
 
 int rig_sockets(int family, int fds[2])
 {
+	const int socket_bytes = SOCKET_BYTES;
 	struct sockaddr_storage address;
 	socklen_t bytes;
 	int listener = listen_on_loopback(family, &address, &bytes);
@@ -112,6 +117,10 @@ int rig_sockets(int family, int fds[2])
 	fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	assert_true(fds[1] >= 0);
 	(void)close(listener);
+	for (int s = 0; s < 2; s++) {
+		(void)setsockopt(fds[s], SOL_SOCKET, SO_SNDBUF, &socket_bytes, sizeof(int));
+		(void)setsockopt(fds[s], SOL_SOCKET, SO_RCVBUF, &socket_bytes, sizeof(int));
+	}
 	return 0;
 }
 
@@ -209,11 +218,11 @@ struct wire_frame rig_frame(uint32_t line, int from, uint32_t number, uint32_t b
 
 void rig_fill(unsigned char *payload, uint32_t line, int from, uint32_t number, uint32_t bytes)
 {
-	uint32_t x = 2 * number + (uint32_t)from + line * 0x9e3779b9u;
+	uint64_t x = ((uint64_t)line << 33 | (uint64_t)number << 1 | (uint64_t)from) + 1;
 
-	for (uint32_t i = 0; i < bytes; i++) {
-		x = x * 1664525u + 1013904223u;
-		payload[i] = (unsigned char)(x >> 24);
+	for (uint32_t i = 0; i < bytes; i += 8) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		memcpy(payload + i, &x, bytes - i < 8 ? bytes - i : 8);
 	}
 }
 

@@ -46,13 +46,13 @@ struct rig_flow {
 
 struct rig_line {
 	uint16_t peer[2], path[2];
-	int fd[2];             /* as given to attach() */
+	int fd[2]; /* as given to attach() */
 	struct rig_flow flow[2];
 	bool up[2];
-	int error[2];          /* of its DOWN */
+	int error[2]; /* of its DOWN */
 	enum wire_verdict verdict[2];
 	uint32_t discard_every; /* place(NULL) for every so many frames; 0: none */
-	bool hold;             /* do not answer HEADERs yet */
+	bool hold;              /* do not answer HEADERs yet */
 };
 
 struct rig {
@@ -80,8 +80,7 @@ void rig_open_seed(struct rig *rig, const struct rig_variant *variant, uint64_t 
 void rig_close(struct rig *rig);
 
 /* Join the sides by a line with these names on side 0 and side 1.  Its number is returned. */
-uint32_t rig_join(struct rig *rig, uint16_t peer0, uint16_t path0, uint16_t peer1,
-		  uint16_t path1);
+uint32_t rig_join(struct rig *rig, uint16_t peer0, uint16_t path0, uint16_t peer1, uint16_t path1);
 
 /* Let side `from` of the line send `count` more frames of these sizes; sizes must stay. */
 void rig_load(struct rig *rig, uint32_t line, int from, const uint32_t *sizes, uint32_t count);

@@ -159,7 +159,7 @@ static void unwanted_payloads_are_thrown_away(const struct rig_variant *v)
 
 static void a_path_that_is_not_placed_stops_only_itself(const struct rig_variant *v)
 {
-	enum { FRAMES = 100, BYTES = 256 << 10 };
+	enum { FRAMES = 200, BYTES = 64 << 10 };
 	static uint32_t sizes[FRAMES];
 	struct rig_line *slow, *fast;
 	struct rig rig;
@@ -178,7 +178,7 @@ static void a_path_that_is_not_placed_stops_only_itself(const struct rig_variant
 	assert_int_equal(fast->flow[1].received, FRAMES);
 	assert_int_equal(slow->flow[0].announced, 1);
 	assert_int_equal(slow->flow[0].received, 0);
-	assert_true(slow->flow[0].queued < FRAMES); /* 25 MiB are in no socket */
+	assert_true(slow->flow[0].queued < FRAMES); /* 12 MiB are in no socket */
 	assert_int_equal(rig.ops->room(rig.side[0], 1, 0), 0);
 	slow->hold = false;
 	rig_place(&rig, 0, 1);
@@ -221,7 +221,7 @@ static void room_is_the_queue(const struct rig_variant *v)
 
 static void detach_in_full_flight(const struct rig_variant *v)
 {
-	enum { FRAMES = 40, BYTES = 1 << 20 };
+	enum { FRAMES = 20, BYTES = 512 << 10 };
 	static uint32_t sizes[FRAMES];
 	struct rig_line *cut, *other;
 	struct rig rig;
