@@ -81,7 +81,8 @@ static char *config_line(char *line, int bytes, void *stream)
 	}
 	if (r->failed)
 		return NULL;
-	memcpy(line, from, length);
+	for (size_t i = 0; i < length; i++)
+		line[i] = from[i] == '\t' ? ' ' : from[i];
 	line[length] = '\n';
 	line[length + 1] = 0;
 	return line;

@@ -225,7 +225,9 @@ bool config_row_set(struct config *c, const struct config_row *row, const char *
 	if (config_is_text(row)) {
 		size_t length = strlen(value);
 
-		if (length < row->min || length > row->max || !config_text_ok(row, value, err))
+		/* Behind a blank, as --print-config writes it, ';' begins a remark. */
+		if (length < row->min || length > row->max || *value == ';' ||
+		    !config_text_ok(row, value, err))
 			return false;
 		memcpy(config_text_at(c, row), value, length + 1);
 		return true;
