@@ -166,15 +166,15 @@ void *carry_alloc(struct carry *c, size_t bytes);
  */
 int carry_free(struct carry *c, void *memory);
 
-struct carry_arena_info {
-	size_t size; /* sizeof(struct carry_arena_info), set by the caller       */
+struct carry_arena {
+	size_t size; /* sizeof(struct carry_arena), set by the caller       */
 	uint64_t total_bytes;
 	uint64_t free_bytes;
 	uint64_t largest_bytes; /* that carry_alloc() could give now                        */
 };
 
 /* carry_arena_info() - how full the arena is.  Return: 0, -EINVAL, -EOWNERDEAD. */
-int carry_arena_info(struct carry *c, struct carry_arena_info *info);
+int carry_arena_info(struct carry *c, struct carry_arena *info);
 
 /* --- groups ---------------------------------------------------------------------------------- */
 

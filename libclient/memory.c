@@ -71,13 +71,13 @@ int carry_free(struct carry *c, void *memory)
 	return r;
 }
 
-int carry_arena_info(struct carry *c, struct carry_arena_info *info)
+int carry_arena_info(struct carry *c, struct carry_arena *info)
 {
-	struct carry_arena_info ours = {0};
+	struct carry_arena ours = {0};
 	int r = handle_check(c);
 
 	if (r == 0)
-		r = info ? answer_check(c, "carry_arena_info", info)
+		r = info ? answer_check(c, "carry_arena", info)
 			 : sentence_set(c, -EINVAL, "info is NULL");
 	if (r < 0)
 		return r;

@@ -11,69 +11,16 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "proto/ctl.h"
-#include "proto/shm.h"
-
-#define ABORTED "rank 0 aborted the group"
-
-struct held {
-	uint32_t lane;
-	struct shm_submission s;
-};
-
-struct client {
-	int fd; /* -1: none */
-	bool attached;
-	int wake_fd;
-	int doorbell_fd[SHM_LANES_MAX];
-	void *base;
-	struct shm_layout layout;
-	struct shm_port submit[SHM_LANES_MAX];
-	struct shm_port complete[SHM_LANES_MAX];
-	bool used[SHM_GROUPS_MAX];
-	bool aborted[SHM_GROUPS_MAX];
-	uint32_t ranks[SHM_GROUPS_MAX];
-	struct held held[SHM_RING_ENTRIES * 2];
-	size_t holding;
-	bool late; /* a request waits for its answer */
-	struct ctl_header late_header;
-	char late_body[sizeof(struct ctl_create)];
-};
-
-struct fake {
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t taken;
-	struct fake_control control;
-	struct fake_seen seen;
-	uint64_t asked;
-	uint64_t done; /* fake_set() calls asked for and taken */
-	bool stop;
-	bool dead;
-	int knock_fd;
-	int listen_fd;
-	uint32_t lanes;
-	struct client clients[FAKE_CLIENTS_MAX];
-	char directory[64];
-	char path[96];
-};
+#include "tests/unit/fake_state.h"
 
 static void drain(int fd)
 {
 	uint64_t count;
 
 	(void)!read(fd, &count, sizeof(count));
-}
-
-static void ring(int fd)
-{
-	uint64_t one = 1;
-	ssize_t written = write(fd, &one, sizeof(one));
-
-	assert(written == sizeof(one));
-	(void)written;
 }
 
 static void answer(struct client *k, const struct ctl_header *to, uint16_t kind, const void *body,
@@ -265,146 +212,6 @@ static void read_requests(struct fake *f, struct client *k)
 	}
 }
 
-/* One lane's share of the op, as fake_daemon.h says. */
-static void compute(const struct fake *f, const struct client *k, uint32_t lane,
-		    const struct shm_submission *s)
-{
-	size_t element = shm_type_bytes(s->type);
-	size_t from = (size_t)s->count * lane / f->lanes;
-	size_t to = (size_t)s->count * (lane + 1) / f->lanes;
-	char *arena = (char *)k->base + k->layout.arena_offset;
-	void *out = arena + s->out_offset + from * element;
-	int32_t ranks = (int32_t)k->ranks[s->group];
-
-	if (s->in_offset != s->out_offset)
-		memcpy(out, arena + s->in_offset + from * element, (to - from) * element);
-	if (s->reduce != SHM_SUM)
-		return;
-	for (size_t i = 0; i < to - from; i++) {
-		if (s->type == SHM_F32)
-			((float *)out)[i] *= (float)ranks;
-		else if (s->type == SHM_F64)
-			((double *)out)[i] *= ranks;
-		else if (s->type == SHM_I32)
-			((int32_t *)out)[i] *= ranks;
-		else if (s->type == SHM_I64)
-			((int64_t *)out)[i] *= ranks;
-	}
-}
-
-static void publish(struct client *k, uint32_t lane, const struct shm_completion *e)
-{
-	struct shm_port *port = &k->complete[lane];
-	struct shm_header *h = k->base;
-
-	assert(shm_produce_room(port) == 1);
-	shm_completions(k->base, &k->layout, lane)[port->position % SHM_RING_ENTRIES] = *e;
-	shm_produce(port);
-	if (shm_wake_needed(&h->trainer_sleeps))
-		ring(k->wake_fd);
-}
-
-static void why(struct client *k, uint32_t group, const char *text)
-{
-	struct shm_why *w = &((struct shm_header *)k->base)->why[group];
-
-	atomic_fetch_add(&w->version, 1);
-	snprintf(w->text, sizeof(w->text), "%s", text);
-	atomic_fetch_add(&w->version, 1);
-}
-
-static void complete(struct fake *f, struct client *k, uint32_t lane,
-		     const struct shm_submission *s, int status, const char *text)
-{
-	struct shm_completion e = {.work = s->work,
-				   .seq = s->seq,
-				   .status = status,
-				   .group = s->group,
-				   .wire_bytes = s->count + lane};
-	enum fake_garbage garbage = f->control.garbage;
-
-	f->control.garbage = FAKE_NO_GARBAGE;
-	if (status == 0)
-		compute(f, k, lane, s);
-	else
-		why(k, s->group, text ? text : "");
-	if (garbage == FAKE_BAD_SEQ)
-		e.seq += SHM_OPS_MAX;
-	if (garbage == FAKE_BAD_GROUP)
-		e.group = SHM_GROUPS_MAX + 3;
-	if (garbage == FAKE_BAD_STATUS)
-		e.status = 17;
-	publish(k, lane, &e);
-	if (garbage == FAKE_TWICE)
-		publish(k, lane, &e);
-	if (garbage == FAKE_BAD_RING)
-		atomic_store(&k->complete[lane].ring->tail, UINT64_C(1) << 40);
-}
-
-/* Complete what is held of a group (or of all: SHM_GROUPS_MAX), in order. */
-static void release(struct fake *f, struct client *k, uint32_t group, int status, const char *text)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < k->holding; i++) {
-		if (group != SHM_GROUPS_MAX && k->held[i].s.group != group)
-			k->held[kept++] = k->held[i];
-		else
-			complete(f, k, k->held[i].lane, &k->held[i].s, status, text);
-	}
-	f->seen.holding -= (uint32_t)(k->holding - kept);
-	k->holding = kept;
-}
-
-static void submission(struct fake *f, struct client *k, uint32_t lane,
-		       const struct shm_submission *s)
-{
-	enum shm_verdict verdict = shm_submission_check(s, k->layout.arena_bytes);
-
-	if (verdict != SHM_OK)
-		fprintf(stderr, "fake daemon: submission refused: %s\n", shm_verdict_name(verdict));
-	assert(verdict == SHM_OK);
-	assert(k->used[s->group]);
-	if (s->kind == SHM_ABORT) {
-		assert(lane == 0);
-		f->seen.aborts++;
-		k->aborted[s->group] = true;
-		release(f, k, s->group, -ECANCELED, ABORTED);
-		return;
-	}
-	f->seen.ops += lane == 0;
-	f->seen.key = s->key;
-	f->seen.schedule = s->schedule;
-	if (k->aborted[s->group]) {
-		complete(f, k, lane, s, -ECANCELED, ABORTED); /* posted before, on a slower lane */
-	} else if (f->control.hold) {
-		k->held[k->holding++] = (struct held){lane, *s};
-		f->seen.holding++;
-	} else {
-		complete(f, k, lane, s, f->control.status, f->control.why);
-	}
-}
-
-/* Return: whether there was anything. */
-static bool read_rings(struct fake *f, struct client *k)
-{
-	bool any = false;
-
-	for (uint32_t lane = 0; k->attached && !f->control.deaf && lane < f->lanes; lane++) {
-		struct shm_port *port = &k->submit[lane];
-
-		while (shm_consume_ready(port) == 1) {
-			struct shm_submission s = shm_submissions(
-				k->base, &k->layout, lane)[port->position % SHM_RING_ENTRIES];
-
-			shm_consume(port);
-			submission(f, k, lane, &s);
-			any = true;
-		}
-	}
-	return any;
-}
-
 static void prepare_sleep(struct fake *f)
 {
 	for (size_t i = 0; i < FAKE_CLIENTS_MAX; i++)
@@ -437,10 +244,9 @@ static void obey(struct fake *f)
 			request(f, k, &k->late_header, k->late_body);
 		}
 		if (k->attached && !f->control.hold)
-			release(f, k, SHM_GROUPS_MAX, f->control.status, f->control.why);
+			fake_release(f, k, SHM_GROUPS_MAX, f->control.status, f->control.why);
 	}
 	f->done = f->asked;
-	pthread_cond_broadcast(&f->taken);
 }
 
 static void accept_client(struct fake *f)
@@ -494,8 +300,9 @@ static void *run(void *argument)
 
 			if (k->fd >= 0)
 				read_requests(f, k);
-			any = (k->fd >= 0 && read_rings(f, k)) || any;
+			any = (k->fd >= 0 && fake_read_rings(f, k)) || any;
 		}
+		pthread_cond_broadcast(&f->taken);
 		if (any)
 			continue;
 		n = poll_set(f, fds);
@@ -546,7 +353,7 @@ void fake_stop(struct fake *f)
 	pthread_mutex_lock(&f->lock);
 	f->stop = true;
 	pthread_mutex_unlock(&f->lock);
-	ring(f->knock_fd);
+	fake_ring(f->knock_fd);
 	pthread_join(f->thread, NULL);
 	close(f->knock_fd);
 	unlink(f->path);
@@ -568,7 +375,7 @@ void fake_set(struct fake *f, struct fake_control control)
 	pthread_mutex_lock(&f->lock);
 	f->control = control;
 	mine = ++f->asked;
-	ring(f->knock_fd);
+	fake_ring(f->knock_fd);
 	while (f->done < mine)
 		pthread_cond_wait(&f->taken, &f->lock);
 	pthread_mutex_unlock(&f->lock);
@@ -582,4 +389,36 @@ struct fake_seen fake_look(struct fake *f)
 	seen = f->seen;
 	pthread_mutex_unlock(&f->lock);
 	return seen;
+}
+
+static uint32_t counted(const struct fake_seen *seen, enum fake_count what)
+{
+	switch (what) {
+	case FAKE_CLIENTS: return seen->clients;
+	case FAKE_GROUPS: return seen->groups;
+	case FAKE_HOLDING: return seen->holding;
+	}
+	abort();
+}
+
+void fake_wait(struct fake *f, enum fake_count what, uint32_t n)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 10;
+	pthread_mutex_lock(&f->lock);
+	while (counted(&f->seen, what) != n && r == 0)
+		r = pthread_cond_timedwait(&f->taken, &f->lock, &until);
+	assert(counted(&f->seen, what) == n);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void pass_ms(unsigned int ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) != 0)
+		;
 }

@@ -94,4 +94,11 @@ void fake_set(struct fake *f, struct fake_control control);
 /* fake_look() - what it has seen so far. */
 struct fake_seen fake_look(struct fake *f);
 
+/* fake_wait() - until it has seen so many; asserts that this takes less than 10 s. */
+enum fake_count { FAKE_CLIENTS, FAKE_GROUPS, FAKE_HOLDING };
+void fake_wait(struct fake *f, enum fake_count what, uint32_t n);
+
+/* pass_ms() - let time pass: for a thread to get to where it waits, or for nothing to happen. */
+void pass_ms(unsigned int ms);
+
 #endif

@@ -62,7 +62,7 @@ static int teardown(void **state)
 
 static uint64_t arena_free(void)
 {
-	struct carry_arena_info info = {.size = sizeof(info)};
+	struct carry_arena info = {.size = sizeof(info)};
 
 	assert_int_equal(carry_arena_info(c, &info), 0);
 	return info.free_bytes;
@@ -73,13 +73,6 @@ static void assert_sentence(const char *part)
 	if (!strstr(carry_last_error(c), part))
 		printf("\"%s\" is not in \"%s\"\n", part, carry_last_error(c));
 	assert_non_null(strstr(carry_last_error(c), part));
-}
-
-static void until_holding(uint32_t n)
-{
-	for (int i = 0; fake_look(fake).holding != n && i < 10000; i++)
-		usleep(1000);
-	assert_int_equal(fake_look(fake).holding, n);
 }
 
 /* Element i of an input, and of its sum over RANKS, by type. */
@@ -345,7 +338,7 @@ static void test_garbage(void **state)
 
 static void *die_thread(void *argument)
 {
-	until_holding(*(uint32_t *)argument);
+	fake_wait(fake, FAKE_HOLDING, *(uint32_t *)argument);
 	fake_set(fake, (struct fake_control){.die = true});
 	return NULL;
 }

@@ -152,7 +152,7 @@ static void test_random(void **state)
 	enum { ARENA = 1 << 20, PIECES = 200 };
 	static unsigned char owned[ARENA / 64];
 	const char *repeat = getenv("CARRY_REPEAT");
-	unsigned int seed = 1u + (repeat ? (unsigned int)atoi(repeat) : 0u);
+	unsigned int seed = 1u + (repeat ? (unsigned int)strtoul(repeat, NULL, 10) : 0u);
 	struct piece pieces[PIECES] = {0};
 	struct extents e;
 	uint64_t used = 0;

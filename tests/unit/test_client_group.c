@@ -63,13 +63,6 @@ static void assert_sentence(const char *part)
 	assert_non_null(strstr(carry_last_error(c), part));
 }
 
-static void until_holding(uint32_t n)
-{
-	for (int i = 0; fake_look(fake).holding != n && i < 10000; i++)
-		usleep(1000);
-	assert_int_equal(fake_look(fake).holding, n);
-}
-
 static void test_create(void **state)
 {
 	struct carry_group_options o = options(2, 5);
@@ -267,7 +260,7 @@ static void test_daemon_dies_in_create(void **state)
 	(void)state;
 	fake_set(fake, (struct fake_control){.ask = FAKE_NO_ANSWER});
 	assert_int_equal(pthread_create(&thread, NULL, create_thread, &creation), 0);
-	usleep(20000);
+	pass_ms(20);
 	fake_set(fake, (struct fake_control){.die = true});
 	pthread_join(thread, NULL);
 	assert_int_equal(creation.r, -ECONNRESET);
@@ -305,7 +298,7 @@ static void *wait_thread(void *argument)
 
 static void *abort_thread(void *argument)
 {
-	until_holding(2);
+	fake_wait(fake, FAKE_HOLDING, 2);
 	return (void *)(intptr_t)carry_group_abort(argument);
 }
 
@@ -348,7 +341,7 @@ static void test_destroy_with_a_waiter(void **state)
 	fake_set(fake, (struct fake_control){.hold = true});
 	assert_int_equal(carry_allreduce(g, x, x, 2, CARRY_I32, CARRY_SUM, NULL, &w), 0);
 	assert_int_equal(pthread_create(&thread, NULL, wait_thread, w), 0);
-	usleep(20000);
+	pass_ms(20);
 	assert_int_equal(carry_group_abort(g), 0);
 	assert_int_equal(carry_group_destroy(g), 0);
 	pthread_join(thread, &r);
@@ -362,8 +355,8 @@ static void test_destroy_with_a_waiter(void **state)
 /* Works that nobody waits for give everything back. */
 static void test_destroy_abandoned(void **state)
 {
-	struct carry_arena_info before = {.size = sizeof(before)};
-	struct carry_arena_info after = before;
+	struct carry_arena before = {.size = sizeof(before)};
+	struct carry_arena after = before;
 	struct carry_group *g = join(0, 2);
 	static int32_t x[50][1000];
 
@@ -393,12 +386,10 @@ static void test_close_without_destroy(void **state)
 	fake_set(fake, (struct fake_control){.hold = true});
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(carry_allreduce(g, &x, &x, 1, CARRY_I32, CARRY_SUM, NULL, &w), 0);
-	until_holding(6);
+	fake_wait(fake, FAKE_HOLDING, 6);
 	carry_close(c);
 	c = NULL;
-	for (int i = 0; fake_look(fake).clients && i < 1000; i++)
-		usleep(1000);
-	assert_int_equal(fake_look(fake).clients, 0);
+	fake_wait(fake, FAKE_CLIENTS, 0);
 	assert_int_equal(fake_look(fake).groups, 0);
 }
 
@@ -420,9 +411,7 @@ static void test_late_answer(void **state)
 	fake_set(fake, (struct fake_control){0});
 	assert_int_equal(fake_look(fake).groups, 1);
 	g = join(0, 3);
-	for (int i = 0; fake_look(fake).groups != 1 && i < 1000; i++)
-		usleep(1000);
-	assert_int_equal(fake_look(fake).groups, 1);
+	fake_wait(fake, FAKE_GROUPS, 1);
 	assert_int_equal(fake_look(fake).destroys, 1);
 	assert_int_equal(carry_group_destroy(g), 0);
 }

@@ -80,7 +80,7 @@ static int teardown(void **state)
 
 static uint64_t arena_free(void)
 {
-	struct carry_arena_info info = {.size = sizeof(info)};
+	struct carry_arena info = {.size = sizeof(info)};
 
 	assert_int_equal(carry_arena_info(c, &info), 0);
 	return info.free_bytes;
@@ -91,13 +91,6 @@ static void assert_sentence(const char *part)
 	if (!strstr(carry_last_error(c), part))
 		printf("\"%s\" is not in \"%s\"\n", part, carry_last_error(c));
 	assert_non_null(strstr(carry_last_error(c), part));
-}
-
-static void until_holding(uint32_t n)
-{
-	for (int i = 0; fake_look(fake).holding != n && i < 10000; i++)
-		usleep(1000);
-	assert_int_equal(fake_look(fake).holding, n);
 }
 
 struct poster {
@@ -134,9 +127,9 @@ static void test_64_in_flight(void **state)
 			carry_allreduce(g, &x[i], &x[i], 1, CARRY_F32, CARRY_SUM, NULL, &works[i]),
 			0);
 	assert_int_equal(pthread_create(&thread, NULL, post_thread, &poster), 0);
-	usleep(50000);
+	pass_ms(50);
 	assert_false(poster.returned);
-	until_holding(64 * LANES);
+	fake_wait(fake, FAKE_HOLDING, 64 * LANES);
 	fake_set(fake, (struct fake_control){0});
 	pthread_join(thread, NULL);
 	assert_int_equal(poster.r, 0);
@@ -220,7 +213,7 @@ static void test_staging_waits(void **state)
 				 0);
 	assert_true(arena_free() < COUNT * sizeof(float));
 	assert_int_equal(pthread_create(&thread, NULL, post_thread, &poster), 0);
-	usleep(50000);
+	pass_ms(50);
 	assert_false(poster.returned);
 	fake_set(fake, (struct fake_control){0});
 	pthread_join(thread, NULL);
@@ -263,7 +256,7 @@ static void test_arena_full(void **state)
 	/* Complete but not waited for: its result is copied out to make room. */
 	fake_set(fake, (struct fake_control){0});
 	while (carry_test(w) == 0)
-		usleep(1000);
+		pass_ms(1);
 	assert_int_equal(carry_allreduce(g, &x[1], &x[1], 1, CARRY_F32, CARRY_SUM, NULL, NULL), 0);
 	assert_int_equal(carry_wait(w, -1, NULL), 0);
 	assert_true(x[0] == RANKS * RANKS);
@@ -335,7 +328,7 @@ static void test_race_in_debug(void **state)
 	other = join();
 	fake_set(fake, (struct fake_control){.hold = true});
 	assert_int_equal(pthread_create(&thread, NULL, blocking_thread, &poster), 0);
-	until_holding(LANES);
+	fake_wait(fake, FAKE_HOLDING, LANES);
 	assert_int_equal(carry_allreduce(g, &x[1], &x[1], 1, CARRY_F32, CARRY_SUM, NULL, NULL),
 			 -EBUSY);
 	assert_sentence("another thread is in carry_allreduce() on group \"world\"");

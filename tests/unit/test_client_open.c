@@ -108,7 +108,7 @@ static int count_fds(void)
 static void assert_fds(int fds)
 {
 	for (int i = 0; count_fds() != fds && i < 1000; i++)
-		usleep(1000);
+		pass_ms(1);
 	assert_int_equal(count_fds(), fds);
 }
 
@@ -138,7 +138,7 @@ static void assert_sentence(const char *part)
 
 static void test_open_close(void **state)
 {
-	struct carry_arena_info info = {.size = sizeof(info)};
+	struct carry_arena info = {.size = sizeof(info)};
 	struct carry *c = NULL;
 
 	(void)state;
@@ -152,14 +152,12 @@ static void test_open_close(void **state)
 	assert_int_equal(fake_look(fake).clients, 1);
 	carry_close(c);
 	carry_close(NULL);
-	for (int i = 0; fake_look(fake).clients && i < 1000; i++)
-		usleep(1000);
-	assert_int_equal(fake_look(fake).clients, 0);
+	fake_wait(fake, FAKE_CLIENTS, 0);
 }
 
 static void test_environment(void **state)
 {
-	struct carry_arena_info info = {.size = sizeof(info)};
+	struct carry_arena info = {.size = sizeof(info)};
 	struct carry *c = NULL;
 
 	(void)state;
@@ -195,7 +193,7 @@ static void test_options(void **state)
 		struct carry_open_options o;
 		uint64_t newer;
 	} big = {.o = {.size = sizeof(big), .socket = fake_path(fake), .arena_bytes = 5000000}};
-	struct carry_arena_info info = {.size = sizeof(info)};
+	struct carry_arena info = {.size = sizeof(info)};
 	struct carry *c = NULL;
 
 	(void)state;
@@ -204,9 +202,9 @@ static void test_options(void **state)
 	assert_int_equal(info.total_bytes, 5001216); /* up to a page */
 	info.size = 0;
 	assert_int_equal(carry_arena_info(c, &info), -EINVAL);
-	assert_sentence("struct carry_arena_info: size is not set");
+	assert_sentence("struct carry_arena: size is not set");
 	assert_int_equal(carry_arena_info(c, NULL), -EINVAL);
-	info.size = offsetof(struct carry_arena_info, free_bytes);
+	info.size = offsetof(struct carry_arena, free_bytes);
 	info.free_bytes = 77;
 	assert_int_equal(carry_arena_info(c, &info), 0);
 	assert_int_equal(info.free_bytes, 77); /* an older program's struct ends before it */

@@ -244,7 +244,7 @@ struct worker {
 	int rounds;
 };
 
-/* Kind 0: blocking; 1: post several, wait in the other order; 2: event descriptor; 3: short waits. */
+/* Kind 0: blocking; 1: post several, wait backwards; 2: event descriptor; 3: short waits. */
 static void *work(void *argument)
 {
 	const struct worker *worker = argument;
@@ -335,7 +335,7 @@ static void test_hand_over(void **state)
 		waiters[i].timeout_ns = i < 2 ? (i + 1) * 20 * MILLISECOND : -1;
 		waiters[i].r = 1;
 		assert_int_equal(pthread_create(&threads[i], NULL, wait_for, &waiters[i]), 0);
-		usleep(2000); /* the first is the one that polls */
+		pass_ms(2); /* the first is the one that polls */
 	}
 	for (int i = 0; i < 2; i++) {
 		pthread_join(threads[i], NULL);
@@ -366,7 +366,7 @@ static void test_daemon_dies_all_wake(void **state)
 		waiters[i].timeout_ns = -1;
 		assert_int_equal(pthread_create(&threads[i], NULL, wait_for, &waiters[i]), 0);
 	}
-	usleep(10000);
+	pass_ms(10);
 	fake_set(fake, (struct fake_control){.die = true});
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], NULL);
@@ -399,7 +399,7 @@ static void test_signals(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, wait_for, &waiter), 0);
 	while (waiter.r == 1) {
 		pthread_kill(thread, SIGUSR1);
-		usleep(1000);
+		pass_ms(1);
 	}
 	pthread_join(thread, NULL);
 	assert_int_equal(waiter.r, -ETIMEDOUT);
