@@ -25,7 +25,6 @@ enum loop_tag {
 	LOOP_SIGNAL,          /* main.c: SIGTERM, SIGINT                               */
 	LOOP_FACTS,           /* main.c: a lane has put facts                          */
 	LOOP_PEERS,           /* control.c: index is its own                           */
-	LOOP_HELPER,          /* control.c: the helper thread has finished something   */
 };
 
 struct loop_event {

@@ -117,13 +117,14 @@ static json_t *report_status(const struct report *r)
 	struct clients_account account;
 
 	clients_account(r->clients, &account);
-	return json_pack(
-		"{s:s, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "version", r->version, "pid",
-		(json_int_t)r->pid, "uptime_s", (double)r->uptime_ns / 1e9, "socket",
-		report_text(r->config->socket), "lanes", report_lanes(r), "connections",
-		report_connections(r, &account), "clients", report_clients(r->clients), "memory",
-		report_memory(r, &account), "groups", (json_int_t)json_array_size(r->groups),
-		"groups_max", (json_int_t)r->config->groups);
+	return json_pack("{s:s, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:O, s:I, s:I}", "version",
+			 r->version, "pid", (json_int_t)r->pid, "uptime_s",
+			 (double)r->uptime_ns / 1e9, "socket", report_text(r->config->socket),
+			 "lanes", report_lanes(r), "connections", report_connections(r, &account),
+			 "clients", report_clients(r->clients), "memory",
+			 report_memory(r, &account), "peers", r->peers, "groups",
+			 (json_int_t)json_array_size(r->groups), "groups_max",
+			 (json_int_t)r->config->groups);
 }
 
 static json_t *report_key(const struct config *c, size_t row, const struct config_key *key)

@@ -51,7 +51,8 @@ struct report {
 	const struct clients *clients;
 	const struct report_lane *lanes; /* [lane_count] */
 	uint32_t lane_count;
-	json_t *groups; /* array of groups; borrowed */
+	json_t *groups; /* arrays; borrowed */
+	json_t *peers;
 };
 
 /*

@@ -68,9 +68,9 @@ static void tags_and_indices(void **state)
 	assert_int_equal(loop_wait(loop, events, 4, 0), 1);
 	assert_int_equal(events[0].tag, LOOP_CLIENT);
 	assert_int_equal(events[0].index, 7);
-	assert_int_equal(loop_change(loop, b, EPOLLOUT, LOOP_HELPER, 9), 0);
+	assert_int_equal(loop_change(loop, b, EPOLLOUT, LOOP_FACTS, 9), 0);
 	assert_int_equal(loop_wait(loop, events, 4, 0), 1);
-	assert_int_equal(events[0].tag, LOOP_HELPER);
+	assert_int_equal(events[0].tag, LOOP_FACTS);
 	assert_int_equal(events[0].index, 9);
 	assert_int_equal(events[0].events, EPOLLOUT);
 	close(a);
