@@ -76,11 +76,11 @@ static void values(void **state)
 	assert_string_equal(o.root, "h");
 	assert_string_equal(o.schedule, "ring");
 	assert_int_equal(
-		parse(&o, "p --codec none --feedback none --timeout 9 --arena 3G -i 100", why),
+		parse(&o, "p --codec none --feedback none --timeout 9 --arena 3G -i 1K", why),
 		PERF_RUN);
 	assert_int_equal(o.timeout_s, 9);
 	assert_true(o.arena_bytes == 3ull << 30);
-	assert_int_equal(o.step_bytes, 100);
+	assert_int_equal(o.step_bytes, 1024);
 	assert_int_equal(parse(&o, "p -h", why), PERF_HELP);
 	assert_int_equal(parse(&o, "p --version", why), PERF_VERSION);
 }
