@@ -130,8 +130,8 @@ struct transport_ops {
 
 	/*
 	 * Queue a frame; room() must not be 0.  The header is copied and sealed here.  The
-	 * payload (frame->payload_bytes; not looked at if 0) stays the transport's until SENT with this
-	 * cookie or DOWN of the path.
+	 * payload (not looked at if payload_bytes is 0) stays the transport's until SENT with
+	 * this cookie or DOWN of the path.
 	 */
 	void (*send)(struct transport *t, uint16_t peer, uint16_t path,
 		     const struct wire_frame *frame, const void *payload, uint64_t cookie);
