@@ -82,12 +82,14 @@ tool_scripts := $(filter-out %.c %.h %.sh %.py $(patsubst %/,%,$(wildcard tools/
 unit_main_c := $(wildcard tests/unit/test_*.c)
 sim_main_c := $(call with,^int main\b,$(wildcard tests/sim/*.c))
 bench_main_c := $(wildcard tests/bench/bench_*.c)
+peer_c := $(wildcard tests/bench/peer_*.c) # other systems: tests/bench/peers builds them
 preload_c := $(wildcard tests/sys/preload_*.c)
 sys_main_c := $(call with,^int main\b,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
 fuzz_c := $(wildcard tests/fuzz/fuzz_*.c)
 corpus_c := $(wildcard tests/fuzz/make_corpus.c)
-test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c),\
-	$(wildcard tests/common/*.c tests/unit/*.c tests/sim/*.c tests/bench/*.c tests/sys/*.c))
+test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(peer_c) $(preload_c) \
+	$(sys_main_c),$(wildcard tests/common/*.c tests/unit/*.c tests/sim/*.c tests/bench/*.c \
+	tests/sys/*.c))
 
 all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(tool_main_c) $(tool_c) $(test_c) \
 	$(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
@@ -257,7 +259,7 @@ lint: all # two of them read objects and the library
 analyse:
 	@tests/analyse
 format:
-	@clang-format -i $(all_c) $(wildcard */*.h */*/*.h)
+	@clang-format -i $(all_c) $(peer_c) $(wildcard */*.h */*/*.h)
 
 fuzz:
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer BUILD=$(BUILD)/libfuzzer fuzz-run
@@ -268,7 +270,8 @@ corpus: $(corpus) # writes the seeds again after a layout has changed
 .PHONY: fuzz-run corpus
 
 bench: all $(bench)
-	@BUILD=$(BUILD) tests/bench/run
+	@tools/setup.sh --bench
+	@BUILD=$(BUILD) tests/bench/run $(BENCH_FLAGS)
 bench-peers: all
 	@tools/setup.sh --bench
 	@BUILD=$(BUILD) tests/bench/peers
