@@ -417,7 +417,9 @@ bool clients_ready(struct clients *c, uint32_t client, uint32_t events, struct c
 		return false;
 	if (events & EPOLLOUT)
 		client_text_more(c, client);
-	if (one->fd < 0 || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+	if (one->answer.text && events & (EPOLLHUP | EPOLLERR))
+		client_close(c, client, "it closed its connection");
+	if (one->fd < 0 || one->answer.text || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return false;
 	if (!request_receive(c, client))
 		return false;

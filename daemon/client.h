@@ -125,7 +125,7 @@ void client_answer_error(struct clients *c, uint32_t client, uint32_t id, int co
 			 const char *text);
 void client_answer_created(struct clients *c, uint32_t client, uint32_t id,
 			   const struct ctl_created *created);
-/* Takes over `text` (of malloc), sent as CTL_MORE... CTL_OK as fast as the client reads. */
+/* To a QUERY.  Takes over `text` (of malloc): CTL_MORE... CTL_OK, as fast as the client reads. */
 void client_answer_text(struct clients *c, uint32_t client, uint32_t id, char *text, size_t bytes);
 
 /* client_end() - it broke a rule: tell it why, close it; clients_gone() will report it. */

@@ -1,0 +1,301 @@
+/*
+ * test_client_refusal.c - what the daemon cannot give: connections beyond the limits,
+ * descriptors that are not there, memory that is not there.  Each is refused with a
+ * sentence, and nothing is left behind.
+ * Wrapped: __wrap_malloc __wrap_calloc __wrap_realloc
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/client.h"
+#include "tests/unit/client_rig.h"
+#include "tests/unit/fail_alloc.h"
+
+enum { MIB = 1 << 20 };
+
+/* --- system calls that fail ------------------------------------------------------------------ */
+
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
+int __real_memfd_create(const char *name, unsigned int flags);
+int __real_eventfd(unsigned int value, int flags);
+int __real_ftruncate(int fd, off_t bytes);
+void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
+int __wrap_memfd_create(const char *name, unsigned int flags);
+int __wrap_eventfd(unsigned int value, int flags);
+int __wrap_ftruncate(int fd, off_t bytes);
+void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+
+static int accept_failures; /* how many times accept4() says EMFILE */
+static int memfd_error, eventfd_error, ftruncate_error, mmap_error;
+
+static int failed(int error)
+{
+	errno = error;
+	return -1;
+}
+
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags)
+{
+	if (accept_failures > 0) {
+		accept_failures--;
+		return failed(EMFILE);
+	}
+	return __real_accept4(fd, address, bytes, flags);
+}
+
+int __wrap_memfd_create(const char *name, unsigned int flags)
+{
+	return memfd_error ? failed(memfd_error) : __real_memfd_create(name, flags);
+}
+
+int __wrap_eventfd(unsigned int value, int flags)
+{
+	return eventfd_error ? failed(eventfd_error) : __real_eventfd(value, flags);
+}
+
+int __wrap_ftruncate(int fd, off_t bytes)
+{
+	return ftruncate_error ? failed(ftruncate_error) : __real_ftruncate(fd, bytes);
+}
+
+void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+	if (!mmap_error)
+		return __real_mmap(at, bytes, protection, flags, fd, offset);
+	errno = mmap_error;
+	return MAP_FAILED;
+}
+
+/* --- tests ----------------------------------------------------------------------------------- */
+
+static void too_many_clients(void **state)
+{
+	struct clients_account account;
+	struct rig r;
+	uint32_t client;
+	int a, b, c, d;
+	char expected[RIG_TEXT_BYTES];
+
+	(void)state;
+	rig_open(&r, "[limits]\nclients = 2\n");
+	a = trainer_attach(&r, MIB, &client);
+	b = trainer_connect(&r);
+	c = trainer_connect(&r);
+	rig_turn(&r);
+	snprintf(expected, sizeof(expected),
+		 "refuse process %d of user %u: all 2 connections are in use ([limits] clients)",
+		 (int)getpid(), (unsigned int)getuid());
+	assert_string_equal(r.refused, expected);
+	trainer_nothing(c);
+	trainer_query(c, 99, "status");
+	rig_turn(&r);
+	assert_int_equal(r.count, 0);
+	trainer_refused(c, 99, -EUSERS, "all 2 connections are in use ([limits] clients)");
+	clients_account(r.clients, &account);
+	assert_int_equal(account.connections, 2);
+	assert_int_equal(account.accepted, 2);
+	assert_int_equal(account.refused, 1);
+	/* A place is free again when the trainer is forgotten. */
+	close(a);
+	rig_one(&r, CLIENT_GONE);
+	client_forget(r.clients, client);
+	d = trainer_attach(&r, MIB, &client);
+	close(b);
+	close(c);
+	close(d);
+	rig_close(&r);
+}
+
+static void too_many_of_one_user(void **state)
+{
+	struct rig r;
+	uint32_t client;
+	int a, b;
+
+	(void)state;
+	rig_open(&r, "[limits]\nclients_per_uid = 1\n");
+	a = trainer_attach(&r, MIB, &client);
+	b = trainer_connect(&r);
+	trainer_query(b, 5, "status");
+	rig_turn(&r);
+	assert_non_null(strstr(r.refused, "has 1 connections ([limits] clients_per_uid)"));
+	assert_true(client_attached(r.clients, client));
+	close(a);
+	close(b);
+	rig_close(&r);
+}
+
+/* More refused ones than waiting places: they are told at once and closed. */
+static void many_refusals_at_once(void **state)
+{
+	enum { MANY = 20 };
+	static struct answer answer;
+	struct rig r;
+	uint32_t client;
+	int a, fds[MANY], at_once = 0;
+	size_t before;
+
+	(void)state;
+	rig_open(&r, "[limits]\nclients = 1\n");
+	a = trainer_attach(&r, MIB, &client);
+	before = count_fds();
+	for (int i = 0; i < MANY; i++)
+		fds[i] = trainer_connect(&r);
+	rig_turn(&r);
+	for (int i = 0; i < MANY; i++) {
+		char byte;
+
+		if (recv(fds[i], &byte, 1, MSG_PEEK) == 1) {
+			trainer_answer(fds[i], &answer);
+			assert_int_equal(answer.header.kind, CTL_ERROR);
+			assert_int_equal(answer.error.error, -EUSERS);
+			trainer_answer(fds[i], &answer);
+			assert_int_equal(answer.header.kind, 0);
+			at_once++;
+		}
+		close(fds[i]);
+	}
+	assert_in_range(at_once, MANY / 2, MANY - 1);
+	rig_turn(&r);
+	assert_int_equal(count_fds(), before);
+	assert_true(client_attached(r.clients, client));
+	close(a);
+	rig_close(&r);
+}
+
+static void no_descriptor_to_accept(void **state)
+{
+	struct rig r;
+	size_t before;
+	int a, b;
+
+	(void)state;
+	rig_open(&r, "");
+	before = count_fds();
+	a = trainer_connect(&r);
+	trainer_query(a, 3, "status");
+	accept_failures = 1;
+	rig_turn(&r);
+	assert_non_null(strstr(r.refused, ": carryd has no file descriptor left (ulimit -n)"));
+	trainer_refused(a, 3, -EMFILE, "carryd has no file descriptor left (ulimit -n)");
+	close(a);
+	assert_int_equal(count_fds(), before); /* the reserve is there again */
+
+	/* Not even with the reserve: no spinning, but later. */
+	b = trainer_connect(&r);
+	trainer_query(b, 4, "status");
+	accept_failures = 2;
+	rig_turn(&r);
+	assert_string_equal(r.refused, "accept a client: Too many open files");
+	assert_true(clients_deadline_ns(r.clients) == r.now_ns + 100000000);
+	rig_turn(&r);
+	assert_int_equal(r.count, 0);
+	r.now_ns += 100000000;
+	rig_one(&r, CLIENT_QUERY);
+	assert_true(clients_deadline_ns(r.clients) == UINT64_MAX);
+	close(b);
+	rig_close(&r);
+}
+
+static void attach_that_fails(void **state)
+{
+	static const char *const sentences[] = {
+		"carryd has no file descriptor left for the arena (ulimit -n)",
+		"make the arena: Cannot allocate memory",
+		"make an arena of 1355776 bytes: No space left on device",
+		"map an arena of 1355776 bytes: Cannot allocate memory",
+		"carryd has no file descriptor left for the trainer's eventfd (ulimit -n)",
+	};
+	struct ctl_attach attach = {.arena_bytes = MIB};
+	struct shm_layout layout;
+	struct rig r;
+	size_t fds, arenas;
+	int fd;
+
+	(void)state;
+	assert_int_equal(shm_layout(&layout, RIG_LANES, MIB), 0);
+	rig_open(&r, "");
+	fd = trainer_connect(&r);
+	rig_turn(&r);
+	fds = count_fds();
+	arenas = count_arenas();
+	for (uint32_t i = 0; i < 5; i++) {
+		char expected[RIG_TEXT_BYTES], *bytes;
+
+		memfd_error = i == 0 ? EMFILE : i == 1 ? ENOMEM : 0;
+		ftruncate_error = i == 2 ? ENOSPC : 0;
+		mmap_error = i == 3 ? ENOMEM : 0;
+		eventfd_error = i == 4 ? EMFILE : 0;
+		trainer_send(fd, CTL_ATTACH, i, &attach, sizeof(attach));
+		rig_turn(&r);
+		memfd_error = ftruncate_error = mmap_error = eventfd_error = 0;
+		assert_int_equal(r.count, 0);
+		bytes = strstr(sentences[i], "1355776");
+		if (bytes)
+			snprintf(expected, sizeof(expected), "%.*s%ju%s",
+				 (int)(bytes - sentences[i]), sentences[i],
+				 (uintmax_t)layout.total_bytes, bytes + 7);
+		else
+			snprintf(expected, sizeof(expected), "%s", sentences[i]);
+		trainer_refused(fd, i,
+				(const int[]){-EMFILE, -ENOMEM, -ENOSPC, -ENOMEM, -EMFILE}[i],
+				expected);
+		assert_int_equal(count_fds(), fds);
+		assert_int_equal(count_arenas(), arenas);
+	}
+	/* It may try again. */
+	trainer_send(fd, CTL_ATTACH, 9, &attach, sizeof(attach));
+	rig_one(&r, CLIENT_ATTACHED);
+	close(fd);
+	rig_close(&r);
+}
+
+static void no_memory_to_open(void **state)
+{
+	struct clients_options options;
+	struct clients *clients = NULL;
+	struct config config;
+	struct err err;
+	struct loop *loop;
+	int doorbell = -1;
+	long n = 1;
+
+	(void)state;
+	assert_int_equal(config_parse(&config, "", 0, "", &err), 0);
+	assert_int_equal(loop_open(&loop, &err), 0);
+	options = (struct clients_options){
+		.config = &config, .loop = loop, .doorbells = &doorbell, .version = "1"};
+	for (fail_alloc_at(n); clients_open(&clients, &options, &err); fail_alloc_at(++n)) {
+		assert_int_equal(err.code, -ENOMEM);
+		assert_string_equal(err.text, "no memory for the table of 256 clients");
+		assert_null(clients);
+	}
+	assert_int_equal(n, 3); /* two allocations */
+	fail_alloc_at(0);
+	clients_close(clients);
+	clients_close(NULL);
+	loop_close(loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(too_many_clients),      cmocka_unit_test(too_many_of_one_user),
+		cmocka_unit_test(many_refusals_at_once), cmocka_unit_test(no_descriptor_to_accept),
+		cmocka_unit_test(attach_that_fails),     cmocka_unit_test(no_memory_to_open),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
