@@ -198,8 +198,7 @@ lab_up() {
 	fi
 	sweep
 	LAB=()
-	# Measurements under way end by themselves; daemons are no jobs any more.
-	trap 'wait; say "interrupted"; take_down; unlock_lab; exit 1' INT TERM HUP
+	trap 'say "interrupted"; take_down; unlock_lab; exit 1' INT TERM HUP
 	if ! lab_build; then
 		take_down
 		unlock_lab

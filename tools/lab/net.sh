@@ -83,11 +83,15 @@ netem_there() {
 
 # net_remove: all namespaces of the lab, whether its folder still knows them or not.
 net_remove() {
-	local name left rc=0
+	local name left try rc=0
 	[ "$EUID" -eq 0 ] && command -v ip >/dev/null || return 0
 	while read -r name _; do
 		[[ $name =~ ^carry-"$NAME"-(hub|[0-9]+)$ ]] || continue
-		left=$(ip netns pids "$name" 2>/dev/null | paste -sd' ')
+		for try in 1 2 3 4 5 6 7 8 9 10; do # what has been ended may need a moment
+			left=$(ip netns pids "$name" 2>/dev/null | paste -sd' ')
+			[ -n "$left" ] || break
+			sleep 0.05
+		done
 		[ -z "$left" ] || say "still running in $name, and left alone: process $left"
 		[[ $name != *-hub ]] || ip -n "$name" link del br0 2>/dev/null
 		ip -n "$name" link del eth0 2>/dev/null
@@ -119,7 +123,7 @@ port_leaf() {
 	limit=$((rate / 80 > 1048576 ? rate / 80 : 1048576))
 	queue=(bfifo limit "$limit")
 	[ "$4" -eq 0 ] || queue=(netem limit 100000 delay "${4}us")
-	tc -n "$1" qdisc replace dev "$2" parent "$3" handle "${3#1:}:" "${queue[@]}"
+	tc -n "$1" qdisc replace dev "$2" parent "$3" "${queue[@]}"
 }
 
 # No `tc | grep -q` here or anywhere: grep would leave first, and pipefail blame tc for it.
@@ -181,10 +185,12 @@ expected_goodput() { # RATE
 # the machine can.
 measure() {
 	local server text try
+	mkdir -p "$DIR/runs/measure"
 	# -R below: the client receives, and prints each piece.
 	nsenter --net="/run/netns/$(node_name "$1")" timeout 15 \
 		iperf3 -s -1 -B "$(address "$1")" -p $IPERF_PORT >/dev/null 2>&1 &
 	server=$!
+	process_record $server "$DIR/runs/measure/$1-$2" # so that an interrupted `up` ends it
 	for ((try = 0; try < 40; try++)); do # the server may not be there yet
 		text=$(in_net "$(node_name "$2")" timeout 10 iperf3 -c "$(address "$1")" -R \
 			-p $IPERF_PORT -f k -t 1 -i 0.1 2>/dev/null) && break
@@ -193,6 +199,7 @@ measure() {
 	done
 	kill $server 2>/dev/null
 	wait $server 2>/dev/null
+	rm -f "$DIR/runs/measure/$1-$2"
 	sed -n '/sender\|receiver/d; s/.* \([0-9.]*\) Kbits\/sec.*/\1/p' <<<"$text" |
 		sed 1,3d | sort -n | tail -n 1 | awk '{ printf "%.0f\n", $1 * 1000 }'
 }

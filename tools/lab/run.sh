@@ -2,8 +2,10 @@
 # run.sh - one trainer per rank, their output told apart, their end collected.
 #
 # Every trainer is a session of its own, so that it can be ended with its children and a Ctrl-C at
-# the terminal reaches only us.  Its two outputs are pipes, each read by a process that puts the
-# rank before every line.  A trainer that fails does not end the others: they may go on without it.
+# the terminal reaches only us.  A keeper waits for it, leaves its status as a file and rings a
+# bell, a pipe that we listen to: bash's own `wait` forgets children when a trap interrupts it.  The
+# two outputs are pipes, each read by a process that puts the rank before every line.  A trainer
+# that fails does not end the others: they may go on without it.
 
 readonly END_SECONDS=3
 
@@ -37,37 +39,50 @@ prefix() {
 	exec perl -e '$| = 1; while (<STDIN>) { chomp; print "[$ARGV[0]] $_\n" }' "$1"
 }
 
-start_trainer() { # RANK CMD...
-	local rank=$1 node=$(($1 / PER_NODE)) stream
+# keeper RANK CMD...: starts a trainer and stays until it has ended
+keeper() {
+	local rank=$1 pid
 	shift
-	for stream in out err; do
-		mkfifo "$RUN/.$rank.$stream" || die "cannot make a pipe in $RUN"
-	done
-	prefix "$rank" <"$RUN/.$rank.out" {SAY}>&- &
-	PREFIXES+=($!)
-	prefix "$rank" <"$RUN/.$rank.err" >&"$SAY" {SAY}>&- &
-	PREFIXES+=($!)
+	trap '' INT HUP TERM # only the trainer's end ends it
 	(
-		exec {SAY}>&-
 		export RANK=$rank WORLD_SIZE=$((NODES * PER_NODE)) LOCAL_RANK=$((rank % PER_NODE))
 		export LOCAL_WORLD_SIZE=$PER_NODE MASTER_PORT=$PORT CARRY_RUN_ID=$RUN_ID
 		MASTER_ADDR=$(address 0)
 		export MASTER_ADDR
-		in_node "$node" setsid env --default-signal=INT,QUIT,PIPE "$@" \
+		exec {BELL}>&-
+		in_node $((rank / PER_NODE)) setsid env --default-signal "$@" \
 			</dev/null >"$RUN/.$rank.out" 2>"$RUN/.$rank.err"
 	) &
-	TRAINERS[$!]=$rank
-	process_record $! "$RUN/$rank"
+	pid=$!
+	process_record $pid "$RUN/$rank"
+	wait $pid
+	echo $? >"$RUN/.$rank.status"
+	rm -f "$RUN/$rank"
+	echo >&"$BELL"
+}
+
+start_trainer() { # RANK CMD...
+	local rank=$1 stream
+	for stream in out err; do
+		mkfifo "$RUN/.$rank.$stream" || die "cannot make a pipe in $RUN"
+	done
+	prefix "$rank" <"$RUN/.$rank.out" {BELL}>&- &
+	PREFIXES+=($!)
+	prefix "$rank" <"$RUN/.$rank.err" >&2 {BELL}>&- &
+	PREFIXES+=($!)
+	keeper "$@" >/dev/null 2>&1 & # the shell's own words about signals are not wanted
+	KEEPERS[rank]=$!
 }
 
 signal_trainers() { # SIGNAL: to each trainer that still runs, and to its children
-	local pid
-	for pid in "${!TRAINERS[@]}"; do
-		kill "-$1" -- "-$pid" 2>/dev/null || kill "-$1" "$pid" 2>/dev/null
+	local rank
+	for rank in "${!KEEPERS[@]}"; do
+		process_find "$RUN/$rank" || continue
+		kill "-$1" -- "-$PID" 2>/dev/null || kill "-$1" "$PID" 2>/dev/null
 	done
 }
 
-# stop_trainers REASON: asks them to end; a timer kills what is left after END_SECONDS
+# stop_trainers REASON: asks them to end; after END_SECONDS they have to
 stop_trainers() {
 	[ -z "$STOPPED" ] || return 0
 	STOPPED=$1
@@ -85,35 +100,26 @@ describe_end() { # STATUS
 	fi
 }
 
-ended() { # PID STATUS
-	local rank=${TRAINERS[$1]}
-	unset "TRAINERS[$1]"
-	rm -f "$RUN/$rank"
-	[ "$2" -gt 0 ] || return 0
-	say "rank $rank $(describe_end "$2")"
-	FAILED=1
+process_ended() { # PID of a child of ours
+	! process_read "$1" || [ "$PROCESS_STATE" = Z ]
 }
 
-# collect: until no trainer is left.  `wait -n` sleeps; but of two that end together bash 5.2 may
-# keep one from it, so all are looked at afterwards, and a ticking child wakes us for that and for
-# the limits.
+# collect: until no trainer is left
 collect() {
-	local pid status tick
-	while [ ${#TRAINERS[@]} -gt 0 ]; do
-		sleep 0.5 &
-		tick=$! pid=''
-		wait -n -p pid "$tick" "${!TRAINERS[@]}" 2>/dev/null
-		status=$?
-		[ -z "${TRAINERS[${pid:-0}]:-}" ] || ended "$pid" $status
-		kill "$tick" 2>/dev/null
-		wait "$tick" 2>/dev/null
-		for pid in "${!TRAINERS[@]}"; do
-			! kill -0 "$pid" 2>/dev/null || continue
-			wait "$pid" 2>/dev/null
-			ended "$pid" $?
+	local rank status
+	while [ ${#KEEPERS[@]} -gt 0 ]; do
+		read -r -t 0.5 -u "$BELL"
+		for rank in "${!KEEPERS[@]}"; do
+			process_ended "${KEEPERS[rank]}" || [ -s "$RUN/.$rank.status" ] || continue
+			unset "KEEPERS[rank]"
+			{ status=$(<"$RUN/.$rank.status"); } 2>/dev/null
+			[ "$status" != 0 ] || continue
+			say "rank $rank $(describe_end "${status:-1}")"
+			FAILED=1
 		done
 		[ "$TIMEOUT" -eq 0 ] || [ $SECONDS -lt $((STARTED + TIMEOUT)) ] ||
 			stop_trainers "time is up after $TIMEOUT s"
+		# One that was just starting may have missed the first signal.
 		[ -z "$STOPPED" ] || [ $SECONDS -lt $KILL_AT ] || signal_trainers KILL
 	done
 }
@@ -123,21 +129,18 @@ collect() {
 drain() {
 	local limit=$((SECONDS + 3)) pid
 	for pid in "${PREFIXES[@]}"; do
-		while kill -0 "$pid" 2>/dev/null && [ $SECONDS -lt $limit ]; do
-			sleep 0.02
+		until process_ended "$pid"; do
+			[ $SECONDS -lt $limit ] || { kill "$pid" 2>/dev/null; break; }
+			read -r -t 0.02 -u "$BELL"
 		done
-		kill "$pid" 2>/dev/null
-		wait "$pid" 2>/dev/null
 	done
 }
 
 run_trainers() {
 	local rank
-	declare -A TRAINERS=()
-	PREFIXES=() STOPPED='' KILL_AT=0 FAILED=0 STARTED=$SECONDS
+	PREFIXES=() KEEPERS=() STOPPED='' KILL_AT=0 FAILED=0 STARTED=$SECONDS
 	RUN_ID=$NAME-$$-$(date +%s%N)
-	# The shell has words of its own for jobs that signals end; ours go past it.
-	exec {SAY}>&2 2>/dev/null
+	mkfifo "$RUN/.bell" && exec {BELL}<>"$RUN/.bell" || die "cannot make a pipe in $RUN"
 	trap 'stop_trainers "interrupted"' INT TERM HUP
 	for ((rank = 0; rank < NODES * PER_NODE; rank++)); do
 		[ -z "$STOPPED" ] || break
@@ -145,8 +148,7 @@ run_trainers() {
 	done
 	collect
 	drain
-	exec 2>&"$SAY" {SAY}>&-
-	SAY=2
 	trap - INT TERM HUP
+	exec {BELL}>&-
 	[ "$FAILED" -eq 0 ] && [ -z "$STOPPED" ]
 }

@@ -84,16 +84,17 @@ self() { # "PID START" of this program
 	process_read $$ && echo "$$ $PROCESS_START"
 }
 
-# end_processes SECONDS FILE...: TERM, then KILL after so many seconds.  Sets STUBBORN to the files
-# of those that needed it; fails if one is there even then.
+# end_processes SECONDS FILE...: TERM, then KILL after so many seconds, with the group that each
+# leads if it leads one.  Sets STUBBORN to the files of those that needed it; fails if one is there
+# even then.
 end_processes() {
 	local seconds=$1 file left limit
 	shift
 	STUBBORN=()
 	for file; do
 		process_find "$file" || continue
-		kill -TERM "$PID" 2>/dev/null
-		kill -CONT "$PID" 2>/dev/null
+		kill -TERM -- "-$PID" 2>/dev/null || kill -TERM "$PID" 2>/dev/null
+		kill -CONT -- "-$PID" 2>/dev/null || kill -CONT "$PID" 2>/dev/null
 	done
 	limit=$((SECONDS + seconds + 1))
 	while :; do
@@ -107,7 +108,8 @@ end_processes() {
 			STUBBORN=("${left[@]}")
 			limit=$((SECONDS + 3))
 			for file in "${left[@]}"; do
-				process_find "$file" && kill -KILL "$PID" 2>/dev/null
+				process_find "$file" || continue
+				kill -KILL -- "-$PID" 2>/dev/null || kill -KILL "$PID" 2>/dev/null
 			done
 		fi
 		sleep 0.02
