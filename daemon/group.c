@@ -9,7 +9,7 @@
 
 #include "compress/vector.h"
 
-/* --- members ----------------------------------------------------------------------------------- */
+/* --- members ---------------------------------------------------------------------------------- */
 
 static int group_fill(struct group *g, const struct wire_table *table, uint64_t instance,
 		      struct err *err)
@@ -140,7 +140,7 @@ bool group_all_left(const struct group *g)
 	return true;
 }
 
-/* --- words ------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------ */
 
 /* A text being put together in a field of fixed size; what does not fit is left out. */
 struct words {

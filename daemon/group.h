@@ -95,7 +95,7 @@ bool group_ending(struct group *g, uint64_t first, uint64_t last, int error, con
 bool group_rank_posted(struct group *g, uint32_t local, uint64_t seq);
 bool group_all_left(const struct group *g); /* every local rank is GROUP_RANK_LEFT */
 
-/* --- words ------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------ */
 
 /* "rank 3" or "ranks 0, 2, 5-7" of those for which has[rank]; ends in "..." if it is too long. */
 void group_ranks_text(const bool *has, uint32_t ranks, char *text, size_t bytes);

@@ -53,7 +53,7 @@ bool interface_link_local(const struct sockaddr *address)
 	return address->sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6(address)->sin6_addr);
 }
 
-/* --- the kernel's list ------------------------------------------------------------------------- */
+/* --- the kernel's list ------------------------------------------------------------------------ */
 
 static uint32_t mask_bits(const struct sockaddr *mask)
 {
@@ -98,7 +98,7 @@ int interface_list(struct interface *out, size_t max)
 	return (int)count;
 }
 
-/* --- the choice -------------------------------------------------------------------------------- */
+/* --- the choice ------------------------------------------------------------------------------- */
 
 /* How much an interface is wanted: 0 not at all. */
 static int wanted(const struct interface *one, const char *words)
@@ -208,7 +208,7 @@ bool interface_is_own(const struct interface *list, size_t count, const struct s
 	return loopback(address) || interface_find(list, count, address);
 }
 
-/* --- numeric addresses ------------------------------------------------------------------------- */
+/* --- numeric addresses ------------------------------------------------------------------------ */
 
 static uint32_t scope_number(const char *scope)
 {

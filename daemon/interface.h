@@ -53,7 +53,7 @@ bool interface_is_own(const struct interface *list, size_t count, const struct s
 const struct interface *interface_find(const struct interface *list, size_t count,
 				       const struct sockaddr *address);
 
-/* --- numeric addresses ------------------------------------------------------------------------- */
+/* --- numeric addresses ------------------------------------------------------------------------ */
 
 /* interface_parse() - "10.0.0.1", "fe80::1%eth0" and a port.  Return: 0 or -EINVAL. */
 int interface_parse(const char *text, uint16_t port, struct sockaddr_storage *out);

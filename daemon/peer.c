@@ -8,7 +8,7 @@
 
 #include "daemon/peer_state.h"
 
-/* --- open and close ---------------------------------------------------------------------------- */
+/* --- open and close --------------------------------------------------------------------------- */
 
 static int look_at_interfaces(struct peers *p, struct err *err)
 {
@@ -144,7 +144,7 @@ int peers_check_network(const struct peers *p, const char *address, struct err *
 		       address);
 }
 
-/* --- the table of peers ------------------------------------------------------------------------ */
+/* --- the table of peers ----------------------------------------------------------------------- */
 
 int peers_find(const struct peers *p, uint64_t instance)
 {
@@ -266,7 +266,7 @@ void peers_about(const struct peers *p, uint16_t number, struct peer_about *out)
 	memcpy(out->trouble, peer->trouble, sizeof(out->trouble));
 }
 
-/* --- strangers --------------------------------------------------------------------------------- */
+/* --- strangers -------------------------------------------------------------------------------- */
 
 void peer_refuse(struct peers *p, uint16_t conn, const char *why)
 {
@@ -336,7 +336,7 @@ void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns)
 	}
 }
 
-/* --- events ------------------------------------------------------------------------------------ */
+/* --- events ----------------------------------------------------------------------------------- */
 
 void peers_ready(struct peers *p, uint32_t index, uint32_t events, uint64_t now_ns)
 {
@@ -394,7 +394,7 @@ bool peers_next(struct peers *p, struct peer_event *out, uint64_t now_ns)
 	return false;
 }
 
-/* --- time -------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void conn_tick(struct peers *p, uint16_t conn, uint64_t now_ns)
 {
@@ -497,7 +497,7 @@ uint64_t peers_deadline_ns(const struct peers *p)
 	return p->news ? 0 : p->next_ns;
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 void peers_bye(struct peers *p, uint64_t now_ns)
 {

@@ -72,13 +72,13 @@ bool peers_is_self(const struct peers *p, const char *address, uint16_t port);
 /* Return: 0, or -EPERM / -EINVAL and *err: peers may not be there. */
 int peers_check_network(const struct peers *p, const char *address, struct err *err);
 
-/* --- events of the loop, time ------------------------------------------------------------------ */
+/* --- events of the loop, time ----------------------------------------------------------------- */
 
 void peers_ready(struct peers *p, uint32_t index, uint32_t events, uint64_t now_ns);
 void peers_tick(struct peers *p, uint64_t now_ns);
 uint64_t peers_deadline_ns(const struct peers *p);
 
-/* --- what happened ----------------------------------------------------------------------------- */
+/* --- what happened ---------------------------------------------------------------------------- */
 
 enum peer_event_kind {
 	PEER_MET = 1,     /* dial: `peer` is who answered; the dial is over                     */
@@ -106,7 +106,7 @@ struct peer_event {
 };
 bool peers_next(struct peers *p, struct peer_event *out, uint64_t now_ns);
 
-/* --- dialling: an address, before it is known who is there ------------------------------------- */
+/* --- dialling: an address, before it is known who is there ------------------------------------ */
 
 /*
  * peers_dial() - who is at that endpoint?  Tries until patience_ns have passed; what cannot
@@ -117,7 +117,7 @@ int peers_dial(struct peers *p, const char *address, uint16_t port, uint64_t pat
 	       uint64_t now_ns, struct err *err);
 void peers_hang_up(struct peers *p, uint32_t dial);
 
-/* --- peers ------------------------------------------------------------------------------------- */
+/* --- peers ------------------------------------------------------------------------------------ */
 
 /* peers_know() - the peer that a table names.  Return: its number, -ENOSPC: there are too many. */
 int peers_know(struct peers *p, const struct wire_node *node, uint64_t now_ns);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* --- out --------------------------------------------------------------------------------------- */
+/* --- out -------------------------------------------------------------------------------------- */
 
 static void frame_free_first(struct peer *peer)
 {
@@ -282,7 +282,7 @@ void control_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t
 		control_out_push(p, number, now_ns);
 }
 
-/* --- in ---------------------------------------------------------------------------------------- */
+/* --- in --------------------------------------------------------------------------------------- */
 
 void control_in_accept(struct peers *p, uint16_t conn, uint16_t number, uint64_t now_ns)
 {

@@ -39,7 +39,7 @@ static void path_retry(struct peers *p, struct path *path, uint64_t now_ns)
 	peers_due(p, path->retry_at_ns);
 }
 
-/* --- as the one that connects ------------------------------------------------------------------ */
+/* --- as the one that connects ----------------------------------------------------------------- */
 
 void path_connect(struct peers *p, uint16_t number, uint16_t lane, uint16_t index, uint64_t now_ns)
 {
@@ -92,7 +92,7 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 		path_out_lost(p, conn, &err, now_ns);
 }
 
-/* --- as the one that accepts ------------------------------------------------------------------- */
+/* --- as the one that accepts ------------------------------------------------------------------ */
 
 static void path_answer(struct peers *p, uint16_t conn, struct path *path)
 {
@@ -167,7 +167,7 @@ void path_accept(struct peers *p, uint16_t conn, uint64_t now_ns)
 	}
 }
 
-/* --- for control ------------------------------------------------------------------------------- */
+/* --- for control ------------------------------------------------------------------------------ */
 
 static void path_look(struct peers *p, uint16_t peer, uint16_t lane, uint16_t index)
 {

@@ -14,7 +14,7 @@ static_assert((int)CONNS_MAX < (int)CONN_NONE, "places have numbers");
 
 enum { ACCEPT_A_TURN = 32, BACKLOG = 512 };
 
-/* --- the table --------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 void conn_endpoint(const struct conn *c, char text[ENDPOINT_BYTES])
 {
@@ -115,7 +115,7 @@ static void set_options(const struct peers *p, int fd)
 	set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)p->config->dead_ms);
 }
 
-/* --- listening --------------------------------------------------------------------------------- */
+/* --- listening -------------------------------------------------------------------------------- */
 
 /* Return: descriptor or negative errno; *bound: what it is bound to. */
 static int listen_at(const struct sockaddr_storage *address, bool both,
@@ -245,7 +245,7 @@ void socket_accept(struct peers *p, uint16_t listener, uint64_t now_ns)
 	}
 }
 
-/* --- connecting -------------------------------------------------------------------------------- */
+/* --- connecting ------------------------------------------------------------------------------- */
 
 /* From the address that we listen on, so that the peer sees who we say we are. */
 static int bind_source(const struct peers *p, int fd, int family)
@@ -289,7 +289,7 @@ int conn_connect(struct peers *p, enum conn_kind kind, const char *address, uint
 	return ret;
 }
 
-/* --- HELLO ------------------------------------------------------------------------------------- */
+/* --- HELLO ------------------------------------------------------------------------------------ */
 
 /* Where we tell the other end of this connection that we are. */
 static void own_address(const struct peers *p, const struct conn *c, char out[48])

@@ -179,7 +179,7 @@ static inline struct conn *peers_conn(struct peers *p, uint16_t conn)
 	return &p->conns[conn];
 }
 
-/* --- peer_socket.c ----------------------------------------------------------------------------- */
+/* --- peer_socket.c ---------------------------------------------------------------------------- */
 
 int socket_listen(struct peers *p, struct err *err);
 void socket_unlisten(struct peers *p);
@@ -212,7 +212,7 @@ int conn_late(const struct conn *c, struct err *err);
 /* Send `small` on, which has something.  Return: 1: all; 0: later; negative errno. */
 int conn_send_small(struct conn *c);
 
-/* --- peer.c ------------------------------------------------------------------------------------ */
+/* --- peer.c ----------------------------------------------------------------------------------- */
 
 /* The peer of that instance, made if need be.  Return: its number, -ENOSPC. */
 int peer_take(struct peers *p, const struct wire_node *node, uint64_t now_ns);
@@ -221,7 +221,7 @@ void peer_node_of_hello(const struct conn *c, struct wire_node *out);
 void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns); /* its HELLO is there */
 void peer_refuse(struct peers *p, uint16_t conn, const char *why);   /* log, close */
 
-/* --- peer_control.c ---------------------------------------------------------------------------- */
+/* --- peer_control.c --------------------------------------------------------------------------- */
 
 void control_out_start(struct peers *p, uint16_t peer, uint64_t now_ns);
 void control_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t now_ns);
@@ -237,7 +237,7 @@ void control_in_ready(struct peers *p, uint16_t conn, uint64_t now_ns);
 bool control_in_next(struct peers *p, uint16_t peer, struct peer_event *out, uint64_t now_ns);
 void control_queue_free(struct peer *peer);
 
-/* --- peer_path.c ------------------------------------------------------------------------------- */
+/* --- peer_path.c ------------------------------------------------------------------------------ */
 
 struct path *path_of(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path);
 void path_connect(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path, uint64_t now_ns);
@@ -248,7 +248,7 @@ void path_tick(struct peers *p, uint16_t peer, uint64_t now_ns);
 bool path_next(struct peers *p, uint16_t peer, struct peer_event *out);
 void path_close_all(struct peers *p, uint16_t peer);
 
-/* --- peer_dial.c ------------------------------------------------------------------------------- */
+/* --- peer_dial.c ------------------------------------------------------------------------------ */
 
 void dial_ready(struct peers *p, uint16_t conn, uint64_t now_ns);
 void dial_lost(struct peers *p, uint32_t dial, const struct err *err, uint64_t now_ns);

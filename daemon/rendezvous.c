@@ -49,7 +49,7 @@ struct rendezvous {
 	struct message *first, **last, *taken;
 };
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int rendezvous_new(struct rendezvous **out, uint64_t instance)
 {
@@ -104,7 +104,7 @@ uint32_t rendezvous_count(const struct rendezvous *r)
 	return r->count;
 }
 
-/* --- what is to be sent ------------------------------------------------------------------------ */
+/* --- what is to be sent ----------------------------------------------------------------------- */
 
 /* Without memory for a message its receiver finds out by its own deadline. */
 static void *put(struct rendezvous *r, uint64_t instance, enum wire_kind kind, size_t bytes)
@@ -162,7 +162,7 @@ static void refuse_all(struct rendezvous *r, struct gathering *g, int error, con
 	forget(r, g);
 }
 
-/* --- who comes and goes ------------------------------------------------------------------------ */
+/* --- who comes and goes ----------------------------------------------------------------------- */
 
 static bool same_names(const struct gathering *g, const char *name, const char *run)
 {
@@ -301,7 +301,7 @@ static int admit(struct gathering *g, const struct wire_node *from, const struct
 	return 0;
 }
 
-/* --- the members ------------------------------------------------------------------------------- */
+/* --- the members ------------------------------------------------------------------------------ */
 
 static void fill_table(struct gathering *g, struct wire_table *table)
 {
@@ -519,7 +519,7 @@ void rendezvous_stop(struct rendezvous *r, const char *why)
 		refuse_all(r, r->gatherings, -ESHUTDOWN, why);
 }
 
-/* --- time -------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static const struct entry *earliest(const struct gathering *g)
 {

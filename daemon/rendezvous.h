@@ -35,7 +35,7 @@ struct rendezvous;
 int rendezvous_new(struct rendezvous **out, uint64_t instance); /* 0 or -ENOMEM */
 void rendezvous_free(struct rendezvous *r);                     /* NULL is allowed */
 
-/* --- what came, checked by wire_*_check() ------------------------------------------------------ */
+/* --- what came, checked by wire_*_check() ----------------------------------------------------- */
 
 /* A rank asks to be in.  @from: the node that says so. */
 void rendezvous_join(struct rendezvous *r, const struct wire_node *from,
@@ -51,7 +51,7 @@ void rendezvous_stop(struct rendezvous *r, const char *why);
 void rendezvous_tick(struct rendezvous *r, uint64_t now_ns);
 uint64_t rendezvous_deadline_ns(const struct rendezvous *r); /* UINT64_MAX: none */
 
-/* --- what is to be sent ------------------------------------------------------------------------ */
+/* --- what is to be sent ----------------------------------------------------------------------- */
 
 struct rendezvous_out {
 	uint64_t instance;   /* to this daemon                                            */
