@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/transport/chance.h"
 #include "daemon/transport/sim.h"
 
 enum {
@@ -75,19 +76,9 @@ struct transport {
 
 /* --- chance and time ------------------------------------------------------------------------ */
 
-/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
-static uint64_t draw(struct transport *t, uint64_t below)
-{
-	uint64_t z = t->random += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return (z ^ z >> 31) % below;
-}
-
 static uint32_t draw_distance(struct transport *t, uint32_t every)
 {
-	return every ? 1 + (uint32_t)draw(t, 2 * (uint64_t)every - 1) : UINT32_MAX;
+	return every ? 1 + (uint32_t)chance_below(&t->random, 2 * (uint64_t)every - 1) : UINT32_MAX;
 }
 
 static uint64_t now_ns(const struct transport *t)
@@ -110,7 +101,7 @@ static enum fault_kind choose(struct transport *t)
 
 	if (t->until_cut != UINT32_MAX && !--t->until_cut) {
 		t->until_cut = draw_distance(t, t->options.cut_every);
-		kind = FAULT_CLOSE + (enum fault_kind)draw(t, 3);
+		kind = FAULT_CLOSE + (enum fault_kind)chance_below(&t->random, 3);
 	}
 	if (t->until_corrupt != UINT32_MAX && !--t->until_corrupt) {
 		t->until_corrupt = draw_distance(t, t->options.corrupt_every);
@@ -141,7 +132,7 @@ static void write_raw(int fd, const void *data, size_t bytes)
 
 static void flip_bit(struct transport *t, struct wire_frame *frame)
 {
-	uint64_t bit = draw(t, 8 * WIRE_HEADER_BYTES);
+	uint64_t bit = chance_below(&t->random, 8 * WIRE_HEADER_BYTES);
 
 	((unsigned char *)frame)[bit / 8] ^= (unsigned char)(1u << (bit % 8));
 }
@@ -231,7 +222,8 @@ static void hold(struct transport *t, struct fault_path *p, const struct transpo
 	uint64_t due_ns = now_ns(t);
 
 	if (event->kind != TRANSPORT_SENT && t->options.delay_us_max)
-		due_ns += draw(t, (t->options.delay_us_max + 1ull) * CLOCK_NS_PER_US);
+		due_ns += chance_below(&t->random,
+				       (t->options.delay_us_max + 1ull) * CLOCK_NS_PER_US);
 	if (due_ns < p->due_ns)
 		due_ns = p->due_ns;
 	p->due_ns = due_ns;

@@ -11,22 +11,14 @@
 #include <string.h>
 
 #include "daemon/clock.h"
+#include "daemon/transport/chance.h"
 
 /* --- chance --------------------------------------------------------------------------------- */
 
-/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
-static uint64_t draw(struct sim_net *net)
-{
-	uint64_t z = net->random += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return z ^ z >> 31;
-}
-
 static uint64_t draw_delay(struct sim_net *net, const struct sim_end *end)
 {
-	return end->shape.jitter_ns_max ? draw(net) % (end->shape.jitter_ns_max + 1) : 0;
+	return end->shape.jitter_ns_max ? chance_below(&net->random, end->shape.jitter_ns_max + 1)
+					: 0;
 }
 
 /* --- calendar ------------------------------------------------------------------------------- */
@@ -216,7 +208,7 @@ static struct sim_frame *copy_frame(struct sim_net *net, struct sim_end *end,
 	if (out->header.payload_bytes)
 		memcpy(frame->payload, out->payload, out->header.payload_bytes);
 	if (end->corrupt) {
-		uint64_t bit = draw(net) % (8 * WIRE_HEADER_BYTES);
+		uint64_t bit = chance_below(&net->random, 8 * WIRE_HEADER_BYTES);
 
 		((unsigned char *)&frame->header)[bit / 8] ^= (unsigned char)(1u << (bit % 8));
 		end->corrupt = false;

@@ -33,6 +33,7 @@
 #include "daemon/clock.h"
 #include "daemon/transport/transport.h"
 #include "proto/shm.h"
+#include "tools/common/number.h"
 
 enum {
 	ROUNDS_MAX = 15,
@@ -285,6 +286,8 @@ static void work(const struct setting *setting, uint32_t bytes, int fd, int star
 static bool run(const struct setting *setting, uint32_t bytes, const int fds[2],
 		struct account accounts[2])
 {
+	/* Long enough for both to have their memory ready. */
+	const struct timespec ready = {.tv_nsec = 20 * (long)CLOCK_NS_PER_MS};
 	pid_t pids[2];
 	int start[2];
 	bool good = true;
@@ -304,7 +307,7 @@ static bool run(const struct setting *setting, uint32_t bytes, const int fds[2],
 		work(setting, bytes, fds[s], start[0], &accounts[s]);
 	}
 	(void)close(start[0]);
-	(void)usleep(20000); /* both have their memory ready */
+	(void)nanosleep(&ready, NULL);
 	(void)close(start[1]);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
@@ -500,20 +503,24 @@ int main(int argc, char **argv)
 		{"veth", "10.117.0.1", {-1, -1}},
 	};
 	const char *only = NULL;
-	int rounds = 3, mtu = 1500, c;
+	uint64_t rounds = 3, mtu = 1500;
+	int c, bad = 0;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case 'r': rounds = atoi(optarg); break;
+		case 'r': bad |= number_count(optarg, 1, ROUNDS_MAX, &rounds); break;
 		case 'o': only = optarg; break;
-		case 'm': mtu = atoi(optarg); break;
-		default: return 2;
+		case 'm': bad |= number_count(optarg, 576, 65535, &mtu); break;
+		default: bad = 1;
 		}
 	}
-	if (rounds < 1 || rounds > ROUNDS_MAX || mtu < 576 || mtu > 65535) {
-		fprintf(stderr, "bench_transport: rounds are 1..%d, mtu is 576..65535\n",
+	if (bad || optind != argc ||
+	    (only && strcmp(only, "loopback") != 0 && strcmp(only, "veth") != 0)) {
+		fprintf(stderr,
+			"usage: bench_transport [--rounds 1..%d] [--only loopback|veth] "
+			"[--mtu 576..65535]\n",
 			ROUNDS_MAX);
 		return 2;
 	}
-	return measure_all(media, only, rounds, (unsigned)mtu);
+	return measure_all(media, only, (int)rounds, (unsigned)mtu);
 }
