@@ -16,6 +16,9 @@
 
 #include "daemon/client_state.h"
 
+static_assert(sizeof(((struct client *)0)->why) == sizeof(((struct err *)0)->text),
+	      "one copies the other");
+
 #define CLIENTS_PAUSE_NS 100000000ull
 
 /* --- open and close -------------------------------------------------------------------------- */
@@ -245,11 +248,32 @@ static int accept_fd(struct clients *c, bool *reserve)
 	return fd < 0 ? -errno : fd;
 }
 
+/* There is no slot for it, not even to wait in: say it now and close. */
+static void accept_dismiss(struct clients *c, int fd, const struct err *err)
+{
+	const struct client nobody = {.fd = fd};
+
+	client_last_words(&nobody, 0, err->code, err->text);
+	(void)close(fd);
+	reserve_fill(c);
+}
+
+static void accept_enter(struct client *one, int fd, const struct ucred *peer,
+			 const struct err *err)
+{
+	one->state = err->code ? CLIENT_STATE_REFUSED : CLIENT_STATE_CONNECTED;
+	one->fd = fd;
+	one->uid = peer->uid;
+	one->pid = peer->pid;
+	one->why_code = err->code;
+	if (err->code)
+		memcpy(one->why, err->text, sizeof(one->why));
+}
+
 int clients_accept(struct clients *c, uint64_t now_ns, struct err *err)
 {
 	struct ucred peer = {.pid = 0, .uid = (uid_t)-1};
 	socklen_t peer_bytes = sizeof(peer);
-	struct client *one;
 	uint32_t slot;
 	bool reserve;
 	int fd = accept_fd(c, &reserve), error;
@@ -261,32 +285,20 @@ int clients_accept(struct clients *c, uint64_t now_ns, struct err *err)
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes);
 	err->code = 0;
 	slot = accept_place(c, reserve, &peer, err);
-	if (slot < c->slots && (error = loop_add(c->loop, fd, EPOLLIN, LOOP_CLIENT, slot))) {
+	error = slot < c->slots ? loop_add(c->loop, fd, EPOLLIN, LOOP_CLIENT, slot) : 0;
+	if (error) {
 		(void)err_set(err, error, "watch a connection: %s", strerror(-error));
 		slot = c->slots;
 	}
-	if (err->code)
-		c->refused++;
-	if (slot == c->slots) {
-		struct client nobody = {.fd = fd};
-
-		client_last_words(&nobody, 0, err->code, err->text);
-		(void)close(fd);
-		reserve_fill(c);
-		return err_add(err, "refuse process %d of user %u", (int)peer.pid,
-			       (unsigned int)peer.uid);
-	}
-	one = &c->table[slot];
-	one->state = err->code ? CLIENT_STATE_REFUSED : CLIENT_STATE_CONNECTED;
-	one->fd = fd;
-	one->uid = peer.uid;
-	one->pid = peer.pid;
+	if (slot == c->slots)
+		accept_dismiss(c, fd, err);
+	else
+		accept_enter(&c->table[slot], fd, &peer, err);
 	if (!err->code) {
 		c->accepted++;
 		return 0;
 	}
-	(void)snprintf(one->why, sizeof(one->why), "%.*s", (int)sizeof(one->why) - 1, err->text);
-	one->why_code = err->code;
+	c->refused++;
 	return err_add(err, "refuse process %d of user %u", (int)peer.pid, (unsigned int)peer.uid);
 }
 
