@@ -23,7 +23,8 @@ struct engine_thread {
 	struct engine_thread_options options;
 	int doorbell;
 	pthread_t thread;
-	sem_t turn; /* posted by the thread: engine or error is set; later: it ends */
+	sem_t turn;  /* posted by the thread: engine or error is set; later: it ends */
+	sem_t close; /* posted by stop(), when it has read its last fact */
 	struct engine *engine;
 	int error;
 	struct err *err; /* of the caller of start(), until start() returns */
@@ -63,6 +64,12 @@ static int thread_bind(const struct engine_thread_options *o, struct err *err)
 	if (node >= 0)
 		numa_set_preferred(node);
 	return 0;
+}
+
+static void sem_wait_whole(sem_t *semaphore)
+{
+	while (sem_wait(semaphore) && errno == EINTR)
+		;
 }
 
 static void thread_run(struct engine_thread *t)
@@ -106,7 +113,8 @@ static void *thread_main(void *argument)
 	if (error)
 		return NULL;
 	thread_run(t);
-	(void)sem_post(&t->turn); /* main looks at the engine no more */
+	(void)sem_post(&t->turn);
+	sem_wait_whole(&t->close);
 	engine_close(engine);
 	return NULL;
 }
@@ -128,6 +136,7 @@ static int thread_create(struct engine_thread *t)
 
 static void thread_free(struct engine_thread *t)
 {
+	(void)sem_destroy(&t->close);
 	(void)sem_destroy(&t->turn);
 	(void)close(t->doorbell);
 	free(t);
@@ -153,14 +162,14 @@ int engine_thread_start(struct engine_thread **out, const struct engine_thread_o
 	}
 	t->options.engine.doorbell = t->doorbell;
 	(void)sem_init(&t->turn, 0, 0);
+	(void)sem_init(&t->close, 0, 0);
 	error = thread_create(t);
 	if (error) {
 		thread_free(t);
 		return err_set(err, error, "start the thread of lane %u: %s", lane,
 			       strerror(-error));
 	}
-	while (sem_wait(&t->turn) && errno == EINTR)
-		;
+	sem_wait_whole(&t->turn);
 	t->err = NULL;
 	if (t->error) {
 		error = t->error;
@@ -187,6 +196,7 @@ void engine_thread_stop(struct engine_thread *t)
 			;
 		(void)poll(NULL, 0, 1);
 	}
+	(void)sem_post(&t->close);
 	(void)pthread_join(t->thread, NULL);
 	thread_free(t);
 }
