@@ -48,6 +48,7 @@ static void bare_open(struct bare *b, const struct transport_options *options)
 	struct err err;
 
 	memset(b, 0, sizeof(*b));
+	b->peer = -1;
 	if (ops->open(&b->t, options, &err) < 0)
 		fail_msg("%s", err.text);
 }
@@ -56,15 +57,23 @@ static void bare_join(struct bare *b)
 {
 	int fds[2];
 
+	assert_int_equal(b->peer, -1);
 	assert_int_equal(rig_sockets(AF_INET, fds), 0);
 	assert_int_equal(ops->attach(b->t, PEER, PATH, fds[0]), 0);
 	b->peer = fds[1];
 }
 
+static void hang_up(struct bare *b)
+{
+	if (b->peer >= 0)
+		assert_int_equal(close(b->peer), 0);
+	b->peer = -1;
+}
+
 static void bare_close(struct bare *b)
 {
 	ops->close(b->t);
-	(void)close(b->peer);
+	hang_up(b);
 }
 
 /* The next event, headers answered; fails if there is none within a second or so. */
@@ -98,8 +107,6 @@ static void expect_down(struct bare *b, int error, enum wire_verdict verdict)
 	assert_int_equal(event.error, error);
 	assert_int_equal(event.verdict, verdict);
 	assert_int_equal(ops->poll(b->t, &event, 1), 0);
-	(void)close(b->peer);
-	b->peer = -1;
 }
 
 static void put(struct bare *b, const void *data, size_t bytes)
@@ -120,10 +127,15 @@ static struct wire_frame sealed(uint32_t number, uint32_t bytes)
 static void refuse(struct bare *b, const struct wire_frame *frame)
 {
 	uint64_t bad = ops->stats(b->t)->bad_frames;
+	char byte;
 
 	bare_join(b);
 	put(b, frame, sizeof(*frame));
 	expect_down(b, -EBADMSG, wire_check(frame));
+	/* The peer is told by a reset, which no orderly end can be taken for. */
+	assert_int_equal(recv(b->peer, &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	hang_up(b);
 	assert_int_equal(ops->stats(b->t)->bad_frames, bad + 1);
 }
 
@@ -201,10 +213,11 @@ static void payload_checksums_are_checked(void **state)
 			put(&b, payload, sizeof(payload));
 			if (!discard) {
 				expect_down(&b, -EBADMSG, WIRE_BAD_PAYLOAD);
+				hang_up(&b);
 				continue;
 			}
 			assert_int_equal(next_event(&b).kind, TRANSPORT_FRAME); /* nobody looks */
-			(void)close(b.peer);
+			hang_up(&b);
 			expect_down(&b, -EPIPE, WIRE_OK);
 		}
 		bare_close(&b);
@@ -234,7 +247,7 @@ static void cut_after(struct bare *b, const unsigned char *stream, size_t cut, s
 		for (int i = 0; i < 3; i++)
 			ops->wait(b->t, CLOCK_NS_PER_MS);
 	}
-	(void)close(b->peer);
+	hang_up(b);
 	for (size_t whole = first; whole <= cut; whole += all - first) {
 		event = next_event(b);
 		if (reset && event.kind == TRANSPORT_DOWN) { /* ... but for what we had read */
@@ -416,7 +429,7 @@ static void a_failed_send_does_not_lose_what_was_received(void **state)
 		for (uint32_t i = 0; i < 5; i++)
 			put(&b, &frame, sizeof(frame));
 		(void)shutdown(b.peer, SHUT_RD);
-		(void)close(b.peer);
+		hang_up(&b);
 		frame = sealed(0, sizeof(payload));
 		for (uint32_t i = 0; i < 4; i++)
 			if (ops->room(b.t, PEER, PATH))
@@ -429,7 +442,6 @@ static void a_failed_send_does_not_lose_what_was_received(void **state)
 		} while (event.kind != TRANSPORT_DOWN);
 		assert_int_equal(frames, 5);
 		assert_true(event.error == -EPIPE || event.error == -ECONNRESET);
-		b.peer = -1;
 		bare_close(&b);
 	}
 }
@@ -516,8 +528,11 @@ static void nobody_waits_for_buffers(void **state)
 		uint32_t line = rig_join(&rig, i, 0, i, 0);
 
 		rig.lines[line].hold = i < HELD;
-		rig_load(&rig, line, 0, sizes, FRAMES);
+		if (i < HELD)
+			rig_load(&rig, line, 0, sizes, FRAMES);
 	}
+	rig_settle(&rig); /* now they have them all */
+	rig_load(&rig, HELD, 0, sizes, FRAMES);
 	rig_settle(&rig);
 	assert_int_equal(rig.lines[HELD].flow[0].received, FRAMES);
 	for (uint32_t i = 0; i < HELD; i++) {
