@@ -124,6 +124,9 @@ static void submission(struct fake *f, struct client *k, uint32_t lane,
 		fake_release(f, k, s->group, -ECANCELED, ABORTED);
 		return;
 	}
+	/* What the daemon need not take, and libcarry copies. */
+	assert(s->in_offset % shm_type_bytes(s->type) == 0);
+	assert(s->out_offset % shm_type_bytes(s->type) == 0);
 	f->seen.ops += lane == 0;
 	f->seen.key = s->key;
 	f->seen.schedule = s->schedule;

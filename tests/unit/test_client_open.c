@@ -104,6 +104,20 @@ static int count_fds(void)
 	return n;
 }
 
+/* Mappings of arenas, the daemon's and ours. */
+static int count_arenas(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	int n = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		n += strstr(line, "memfd:fake") != NULL;
+	fclose(maps);
+	return n;
+}
+
 /* The daemon's thread closes its ends a moment after us. */
 static void assert_fds(int fds)
 {
@@ -150,9 +164,11 @@ static void test_open_close(void **state)
 	assert_int_equal(info.free_bytes, FAKE_ARENA_BYTES);
 	assert_int_equal(info.largest_bytes, FAKE_ARENA_BYTES);
 	assert_int_equal(fake_look(fake).clients, 1);
+	assert_int_equal(count_arenas(), 2);
 	carry_close(c);
 	carry_close(NULL);
 	fake_wait(fake, FAKE_CLIENTS, 0);
+	assert_int_equal(count_arenas(), 0);
 }
 
 static void test_environment(void **state)
@@ -354,8 +370,9 @@ static void test_every_failure(void **state)
 		r = all_of_it();
 		fail_in = 0;
 		assert_fds(fds);
-		assert_int_equal(fake_look(fake).clients, 0);
-		assert_int_equal(fake_look(fake).groups, 0);
+		fake_wait(fake, FAKE_CLIENTS, 0);
+		fake_wait(fake, FAKE_GROUPS, 0);
+		assert_int_equal(count_arenas(), 0);
 	} while (r < 0 && n < 100);
 	assert_int_equal(r, 0);
 	assert_in_range(n, 14, 40); /* so many calls can fail */
