@@ -89,7 +89,7 @@ static void peer_free(struct peers *p, uint16_t number)
 		conn_close(p, peer->in);
 	if (peer->out != CONN_NONE)
 		conn_close(p, peer->out);
-	control_queue_free(peer);
+	stream_free(peer);
 	free(peer->paths);
 	memset(peer, 0, sizeof(*peer));
 	while (p->peers_end && p->peers[p->peers_end - 1].state == PEER_STATE_FREE)
@@ -231,7 +231,7 @@ void peer_die(struct peers *p, uint16_t number, int error, const char *text)
 		conn_close(p, peer->in);
 		peer->in = CONN_NONE;
 	}
-	control_queue_free(peer);
+	stream_free(peer);
 	path_close_all(p, number);
 	p->news = true;
 }
@@ -305,7 +305,7 @@ static void accept_control(struct peers *p, uint16_t conn, uint64_t now_ns)
 		(void)conn_say_hello(p, conn, 0, 0);
 		conn_close(p, conn);
 	} else {
-		control_in_accept(p, conn, (uint16_t)number, now_ns);
+		stream_in_accept(p, conn, (uint16_t)number, now_ns);
 	}
 }
 
@@ -349,9 +349,9 @@ void peers_ready(struct peers *p, uint32_t index, uint32_t events, uint64_t now_
 	case CONN_LISTEN: socket_accept(p, conn, now_ns); return;
 	case CONN_STRANGER: peer_stranger(p, conn, now_ns); return;
 	case CONN_HELD: conn_close(p, conn); return; /* only its end is watched */
-	case CONN_CONTROL_IN: control_in_ready(p, conn, now_ns); return;
+	case CONN_CONTROL_IN: stream_in_ready(p, conn, now_ns); return;
 	case CONN_DIAL: dial_ready(p, conn, now_ns); return;
-	case CONN_CONTROL_OUT: control_out_ready(p, conn, events, now_ns); return;
+	case CONN_CONTROL_OUT: stream_out_ready(p, conn, events, now_ns); return;
 	case CONN_DATA_OUT: path_out_ready(p, conn, now_ns); return;
 	}
 }
@@ -383,7 +383,7 @@ bool peers_next(struct peers *p, struct peer_event *out, uint64_t now_ns)
 		return true;
 	for (uint16_t i = 0; i < p->peers_end; i++)
 		if (p->peers[i].state != PEER_STATE_FREE &&
-		    (control_in_next(p, i, out, now_ns) || path_next(p, i, out) ||
+		    (stream_in_next(p, i, out, now_ns) || path_next(p, i, out) ||
 		     death_next(p, i, out)))
 			return true;
 	/* A bad frame may have killed a peer that was passed already. */
@@ -416,7 +416,7 @@ static void conn_tick(struct peers *p, uint16_t conn, uint64_t now_ns)
 		return;
 	case CONN_CONTROL_OUT:
 		(void)conn_late(c, &err);
-		(void)control_out_lost(p, c->peer, &err, now_ns);
+		(void)stream_out_lost(p, c->peer, &err, now_ns);
 		return;
 	case CONN_DATA_OUT:
 		(void)conn_late(c, &err);
@@ -463,14 +463,14 @@ static void peer_tick(struct peers *p, uint16_t number, uint64_t now_ns)
 	}
 	if (peer->out == CONN_NONE && (peer->references || peer->first || peer->met)) {
 		if (peer->retry_at_ns <= now_ns)
-			control_out_start(p, number, now_ns);
+			stream_out_start(p, number, now_ns);
 		else
 			peers_due(p, peer->retry_at_ns);
 	}
 	if (peer->state == PEER_STATE_KNOWN && peer->references && peer->out != CONN_NONE &&
 	    p->conns[peer->out].stage == CONN_UP) {
 		if (peer->beat_at_ns <= now_ns)
-			control_beat(p, number, now_ns);
+			stream_beat(p, number, now_ns);
 		peers_due(p, peer->beat_at_ns);
 	}
 	if (peer->state == PEER_STATE_KNOWN && !p->leaving)

@@ -116,6 +116,8 @@ bool peers_next(struct peers *p, struct peer_event *out, uint64_t now_ns);
 int peers_dial(struct peers *p, const char *address, uint16_t port, uint64_t patience_ns,
 	       uint64_t now_ns, struct err *err);
 void peers_hang_up(struct peers *p, uint32_t dial);
+/* Why it has not succeeded yet: "does not answer". */
+void peers_dial_trouble(const struct peers *p, uint32_t dial, char *text, size_t bytes);
 
 /* --- peers ------------------------------------------------------------------------------------ */
 

@@ -59,6 +59,13 @@ void peers_hang_up(struct peers *p, uint32_t dial)
 	*d = (struct dial){.conn = CONN_NONE};
 }
 
+void peers_dial_trouble(const struct peers *p, uint32_t dial, char *text, size_t bytes)
+{
+	const char *trouble = p->dials[dial].trouble;
+
+	(void)snprintf(text, bytes, "%s", trouble[0] ? trouble : "does not answer");
+}
+
 /* In words, as far as strerror() is not enough for a person. */
 static void dial_say(struct dial *d, const struct err *err)
 {
@@ -112,7 +119,7 @@ static void dial_met(struct peers *p, struct dial *d, uint64_t now_ns)
 	}
 	d->peer = (uint16_t)number;
 	dial_end(p, d, DIAL_MET);
-	control_out_up(p, d->peer, d->conn, now_ns);
+	stream_out_up(p, d->peer, d->conn, now_ns);
 	d->conn = CONN_NONE;
 }
 

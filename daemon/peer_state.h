@@ -3,7 +3,7 @@
  *
  *   peer.c          life, the table of peers, death, events out, time
  *   peer_socket.c   connections: sockets, accepting, connecting, HELLO
- *   peer_control.c  control streams: numbered frames, acknowledgements, heartbeats
+ *   peer_stream.c  control streams: numbered frames, acknowledgements, heartbeats
  *   peer_path.c     data connections, until a lane has them
  *   peer_dial.c     endpoints whose daemon is not known yet
  *
@@ -221,21 +221,21 @@ void peer_node_of_hello(const struct conn *c, struct wire_node *out);
 void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns); /* its HELLO is there */
 void peer_refuse(struct peers *p, uint16_t conn, const char *why);   /* log, close */
 
-/* --- peer_control.c --------------------------------------------------------------------------- */
+/* --- peer_stream.c --------------------------------------------------------------------------- */
 
-void control_out_start(struct peers *p, uint16_t peer, uint64_t now_ns);
-void control_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t now_ns);
+void stream_out_start(struct peers *p, uint16_t peer, uint64_t now_ns);
+void stream_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t now_ns);
 /* `conn` is the answered control connection to the peer: go on from what it has received. */
-void control_out_up(struct peers *p, uint16_t peer, uint16_t conn, uint64_t now_ns);
+void stream_out_up(struct peers *p, uint16_t peer, uint16_t conn, uint64_t now_ns);
 /* Return: whether the peer is dead now. */
-bool control_out_lost(struct peers *p, uint16_t peer, const struct err *err, uint64_t now_ns);
-void control_out_push(struct peers *p, uint16_t peer, uint64_t now_ns);
-void control_beat(struct peers *p, uint16_t peer, uint64_t now_ns);
-void control_in_accept(struct peers *p, uint16_t conn, uint16_t peer, uint64_t now_ns);
-void control_in_ready(struct peers *p, uint16_t conn, uint64_t now_ns);
+bool stream_out_lost(struct peers *p, uint16_t peer, const struct err *err, uint64_t now_ns);
+void stream_out_push(struct peers *p, uint16_t peer, uint64_t now_ns);
+void stream_beat(struct peers *p, uint16_t peer, uint64_t now_ns);
+void stream_in_accept(struct peers *p, uint16_t conn, uint16_t peer, uint64_t now_ns);
+void stream_in_ready(struct peers *p, uint16_t conn, uint64_t now_ns);
 /* The next frame of its stream that is there.  Return: whether *out has it. */
-bool control_in_next(struct peers *p, uint16_t peer, struct peer_event *out, uint64_t now_ns);
-void control_queue_free(struct peer *peer);
+bool stream_in_next(struct peers *p, uint16_t peer, struct peer_event *out, uint64_t now_ns);
+void stream_free(struct peer *peer);
 
 /* --- peer_path.c ------------------------------------------------------------------------------ */
 

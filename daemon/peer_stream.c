@@ -1,9 +1,9 @@
 /*
- * peer_control.c - control streams: numbered frames, acknowledgements, heartbeats.
+ * peer_stream.c - control streams: numbered frames, acknowledgements, heartbeats.
  *
  * Out: peer->first ... last are frames that are not acknowledged, `unsent` the next of
  * them for this connection; a BEAT goes between two of them.  In: frames are read into
- * conn->in and taken one by one by control_in_next(); then one ACK tells of all.
+ * conn->in and taken one by one by stream_in_next(); then one ACK tells of all.
  */
 #include "daemon/peer_state.h"
 
@@ -31,7 +31,7 @@ static void frame_free_first(struct peer *peer)
 	free(frame);
 }
 
-void control_queue_free(struct peer *peer)
+void stream_free(struct peer *peer)
 {
 	while (peer->first)
 		frame_free_first(peer);
@@ -81,12 +81,12 @@ void peers_send(struct peers *p, uint16_t number, enum wire_kind kind, const voi
 	peer->queued += frame->bytes;
 	if (!peer->unsent)
 		peer->unsent = frame;
-	control_out_push(p, number, now_ns);
+	stream_out_push(p, number, now_ns);
 	if (peer->out == CONN_NONE)
 		peers_due(p, peer->retry_at_ns);
 }
 
-void control_out_start(struct peers *p, uint16_t number, uint64_t now_ns)
+void stream_out_start(struct peers *p, uint16_t number, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	int conn = conn_connect(p, CONN_CONTROL_OUT, peer->node.address, peer->node.port, now_ns);
@@ -98,10 +98,10 @@ void control_out_start(struct peers *p, uint16_t number, uint64_t now_ns)
 		return;
 	}
 	(void)err_set(&err, conn, "%s", strerror(-conn));
-	(void)control_out_lost(p, number, &err, now_ns);
+	(void)stream_out_lost(p, number, &err, now_ns);
 }
 
-bool control_out_lost(struct peers *p, uint16_t number, const struct err *err, uint64_t now_ns)
+bool stream_out_lost(struct peers *p, uint16_t number, const struct err *err, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	bool was_up = peer->out != CONN_NONE && p->conns[peer->out].stage == CONN_UP;
@@ -122,7 +122,7 @@ bool control_out_lost(struct peers *p, uint16_t number, const struct err *err, u
 	return false;
 }
 
-void control_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now_ns)
+void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	struct conn *c = peers_conn(p, conn);
@@ -147,7 +147,7 @@ void control_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t no
 		if (c->in && peer->met)
 			peer_die(p, number, -EPROTO, err.text);
 		else
-			(void)control_out_lost(p, number, &err, now_ns);
+			(void)stream_out_lost(p, number, &err, now_ns);
 		return;
 	}
 	c->stage = CONN_UP;
@@ -165,7 +165,7 @@ void control_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t no
 	peer->heard_ns = now_ns;
 	peer->beat_at_ns = now_ns;
 	peers_due(p, now_ns);
-	control_out_push(p, number, now_ns);
+	stream_out_push(p, number, now_ns);
 }
 
 /* Send what there is.  Return: 1: everything; 0: the socket is full; negative errno. */
@@ -195,7 +195,7 @@ static int push(struct peer *peer, struct conn *c)
 	return 1;
 }
 
-void control_out_push(struct peers *p, uint16_t number, uint64_t now_ns)
+void stream_out_push(struct peers *p, uint16_t number, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	struct err err;
@@ -209,10 +209,10 @@ void control_out_push(struct peers *p, uint16_t number, uint64_t now_ns)
 		return;
 	}
 	(void)err_set(&err, ret, "%s", strerror(-ret));
-	(void)control_out_lost(p, number, &err, now_ns);
+	(void)stream_out_lost(p, number, &err, now_ns);
 }
 
-void control_beat(struct peers *p, uint16_t number, uint64_t now_ns)
+void stream_beat(struct peers *p, uint16_t number, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	struct wire_beat beat = {
@@ -228,7 +228,7 @@ void control_beat(struct peers *p, uint16_t number, uint64_t now_ns)
 	memcpy(c->small, &frame, sizeof(frame));
 	memcpy(c->small + sizeof(frame), &beat, sizeof(beat));
 	c->small_have = sizeof(frame) + sizeof(beat);
-	control_out_push(p, number, now_ns);
+	stream_out_push(p, number, now_ns);
 }
 
 /* An ACK, the only thing that comes this way.  Return: 1: took one; 0: none; negative errno. */
@@ -254,7 +254,7 @@ static int read_ack(struct peer *peer, struct conn *c, struct err *err)
 	return 1;
 }
 
-void control_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t now_ns)
+void stream_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t now_ns)
 {
 	struct conn *c = peers_conn(p, conn);
 	uint16_t number = c->peer;
@@ -265,11 +265,11 @@ void control_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t
 	if (c->stage != CONN_UP) {
 		ret = conn_greet(p, conn, peer->node.instance, 0, now_ns, &err);
 		if (ret < 0)
-			(void)control_out_lost(p, number, &err, now_ns);
+			(void)stream_out_lost(p, number, &err, now_ns);
 		else if (ret && conn_hello(c)->instance != peer->node.instance)
 			peer_die(p, number, -EHOSTDOWN, "died: another carryd runs there now");
 		else if (ret)
-			control_out_up(p, number, conn, now_ns);
+			stream_out_up(p, number, conn, now_ns);
 		return;
 	}
 	while ((ret = read_ack(peer, c, &err)) > 0)
@@ -277,14 +277,14 @@ void control_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t
 	if (ret == -EPROTO)
 		peer_die(p, number, ret, err.text);
 	else if (ret < 0)
-		(void)control_out_lost(p, number, &err, now_ns);
+		(void)stream_out_lost(p, number, &err, now_ns);
 	else if (events & EPOLLOUT)
-		control_out_push(p, number, now_ns);
+		stream_out_push(p, number, now_ns);
 }
 
 /* --- in --------------------------------------------------------------------------------------- */
 
-void control_in_accept(struct peers *p, uint16_t conn, uint16_t number, uint64_t now_ns)
+void stream_in_accept(struct peers *p, uint16_t conn, uint16_t number, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	struct conn *c = peers_conn(p, conn);
@@ -348,7 +348,7 @@ static void read_frames(struct peers *p, uint16_t conn, uint64_t now_ns)
 	p->news = true;
 }
 
-void control_in_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
+void stream_in_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 {
 	struct conn *c = peers_conn(p, conn);
 
@@ -434,7 +434,7 @@ static void condemn_in(struct peers *p, uint16_t number, const char *what)
 	peer_die(p, number, -EPROTO, text);
 }
 
-bool control_in_next(struct peers *p, uint16_t number, struct peer_event *out, uint64_t now_ns)
+bool stream_in_next(struct peers *p, uint16_t number, struct peer_event *out, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	struct wire_frame frame;

@@ -1,0 +1,207 @@
+/*
+ * control_state.h - what the control is made of; for control*.c alone.  See control.h
+ * for which file does what.
+ */
+#ifndef DAEMON_CONTROL_STATE_H
+#define DAEMON_CONTROL_STATE_H
+
+#include "daemon/clock.h"
+#include "daemon/control.h"
+#include "daemon/group.h"
+#include "daemon/peer.h"
+#include "daemon/rendezvous.h"
+
+static_assert((int)PEERS_MAX == (int)ENGINE_PEERS_MAX, "peers have one numbering");
+
+#define CONTROL_NOBODY UINT16_MAX /* as a peer: this daemon itself */
+#define CONTROL_GRACE_NS (500 * CLOCK_NS_PER_MS) /* so that the root's sentence comes first */
+
+/* A trainer's wish to be in a group, until it is answered. */
+enum create_state {
+	CREATE_DIALLING, /* who is at the root's address?                        */
+	CREATE_JOINED,   /* JOIN was sent to `root`                              */
+	CREATE_SETUP,    /* TABLE came: it has a seat in a group                 */
+	CREATE_READY,    /* and READY was sent                                   */
+};
+
+struct create {
+	struct create *next;
+	struct ctl_create request;
+	uint32_t client, id;
+	bool gone; /* the trainer died meanwhile */
+	uint32_t pid, uid;
+	enum create_state state;
+	uint32_t dial;
+	uint16_t root; /* JOINED, SETUP: a peer (held), or CONTROL_NOBODY           */
+	uint64_t deadline_ns;
+};
+
+enum control_group_state {
+	CONTROL_SETUP,    /* connections are made                                 */
+	CONTROL_READY,    /* READY was sent                                       */
+	CONTROL_RUNNING,  /* GO came                                              */
+	CONTROL_REMOVING, /* all lanes were told GROUP_REMOVE                     */
+};
+
+/* What control knows of a local rank beside group_local. */
+struct seat {
+	struct create *create; /* until GO                                             */
+	bool destroying;       /* a CTL_DESTROY waits                                  */
+	uint32_t destroy_id;
+	uint32_t destroy_client;
+};
+
+struct control_group {
+	struct control_group *next;
+	struct group *group;
+	enum control_group_state state;
+	uint16_t root; /* SETUP, READY: as in create (not held for it)             */
+	bool failed;   /* SETUP: the root was told why                             */
+	struct owner_table *owners;
+	struct exchange *exchanges[WIRE_LANES_MAX]; /* [lanes of the group] */
+	uint16_t *peers; /* uint16[nodes], for the lanes; held                       */
+	uint32_t removed; /* lanes that said GROUP_REMOVED                            */
+	uint64_t memory_bytes;
+	struct seat seats[EXCHANGE_LOCAL_MAX];
+};
+
+/* A frame to ourselves. */
+struct own_frame {
+	struct own_frame *next;
+	bool to_root; /* for the rendezvous, else for a member                        */
+	enum wire_kind kind;
+	uint32_t bytes;
+	_Alignas(8) unsigned char payload[];
+};
+
+struct control_client {
+	bool added, leaving;
+	uint32_t removed; /* lanes that said CLIENT_REMOVED */
+};
+
+struct control_peer {
+	bool rooted;  /* the rendezvous holds it                                      */
+	bool leaving; /* lanes were told PEER_REMOVE                                   */
+	uint32_t removed;
+};
+
+/* Commands that a lane's mailbox had no room for. */
+struct backlog {
+	struct engine_command *commands;
+	uint32_t count, room;
+};
+
+struct control {
+	const struct config *config;
+	struct loop *loop;
+	struct log *log;
+	struct clients *clients;
+	struct engine_thread *lanes[WIRE_LANES_MAX];
+	uint32_t n;
+	uint64_t instance;
+	char host[WIRE_NAME_BYTES];
+	const struct vec *vec;
+	uint16_t schedule; /* forced by the configuration, 0: none */
+	struct peers *peers;
+	struct rendezvous *rendezvous;
+	struct create *creates;
+	struct control_group *groups;
+	uint32_t group_count;
+	struct own_frame *own_first, **own_last;
+	struct backlog backlog[WIRE_LANES_MAX];
+	bool stopping;
+	struct control_client client[CLIENTS_MAX];
+	struct control_peer peer[PEERS_MAX];
+};
+
+/* --- control.c ------------------------------------------------------------------------------ */
+
+/* A command to one lane, or to the first `lanes` of them; never lost. */
+void control_command(struct control *c, uint32_t lane, const struct engine_command *command);
+void control_command_all(struct control *c, uint32_t lanes, const struct engine_command *command);
+
+/* --- control_create.c ----------------------------------------------------------------------- */
+
+void create_begin(struct control *c, const struct client_request *request, uint64_t now_ns);
+void create_answer_error(struct control *c, struct create *create, int error, const char *text,
+			 uint64_t now_ns);
+/* Forget it, unanswered. */
+void create_free(struct control *c, struct create *create, uint64_t now_ns);
+void create_refused(struct control *c, uint16_t root, const struct wire_refuse *refusal,
+		    uint64_t now_ns);
+void create_dialled(struct control *c, const struct peer_event *event, uint64_t now_ns);
+/* The root of all these is dead. */
+void create_root_died(struct control *c, uint16_t peer, const char *text, uint64_t now_ns);
+void create_client_gone(struct control *c, uint32_t client, const char *why, uint64_t now_ns);
+/* Tell the root that this rank is out. */
+void create_withdraw(struct control *c, const struct create *create, int error, const char *text,
+		     uint64_t now_ns);
+void create_tick(struct control *c, uint64_t now_ns);
+uint64_t create_deadline_ns(const struct control *c);
+
+/* --- control_setup.c ------------------------------------------------------------------------ */
+
+void setup_begin(struct control *c, uint16_t root, const struct wire_table *table,
+		 uint64_t now_ns);
+void setup_check(struct control *c, uint64_t now_ns); /* is a group ready now? */
+void setup_go(struct control *c, uint16_t root, const struct wire_ready *go, uint64_t now_ns);
+/* The root refused, or is dead, or it is too late: no group. */
+void setup_undo(struct control *c, struct control_group *g, uint64_t now_ns);
+/* It cannot be: tell the root, which refuses it to all. */
+void setup_fail(struct control *c, struct control_group *g, int error, const char *text,
+		uint64_t now_ns);
+/* What it waits for: "node 0 (...) has no connection to node 2 (...)". */
+void setup_trouble(const struct control *c, const struct control_group *g, char *text,
+		   size_t bytes);
+void setup_free(struct control *c, struct control_group *g, uint64_t now_ns);
+struct control_group *control_group_of(struct control *c, uint64_t id);
+struct control_group *control_group_with(struct control *c, const struct exchange *x);
+
+/* --- control_end.c -------------------------------------------------------------------------- */
+
+/* Ask the decider to end ops first..last. */
+void end_propose(struct control *c, struct control_group *g, uint64_t first, uint64_t last,
+		 int error, const char *text, uint64_t now_ns);
+/* As the decider: END to all. */
+void end_decide(struct control *c, struct control_group *g, uint64_t first, uint64_t last,
+		int error, const char *text, uint64_t now_ns);
+/* The decision has come. */
+void end_apply(struct control *c, struct control_group *g, uint64_t first, uint64_t last,
+	       int error, const char *text);
+void end_rank_posted(struct control *c, struct control_group *g, uint32_t local, uint64_t seq,
+		     uint64_t now_ns);
+void end_rank_left(struct control *c, struct control_group *g, uint32_t local, uint64_t now_ns);
+void end_destroy(struct control *c, const struct client_request *request);
+void end_client_gone(struct control *c, uint32_t client, const char *why);
+void end_peer_died(struct control *c, uint16_t peer, const char *text, uint64_t now_ns);
+/* GO came, and a node has died meanwhile. */
+void end_if_dead(struct control *c, struct control_group *g, uint64_t now_ns);
+/* We said READY and will not be in: whoever got GO must know. */
+void end_give_up(struct control *c, struct control_group *g, uint64_t now_ns);
+void end_all(struct control *c, const char *text, uint64_t now_ns);
+/* Groups that all local ranks have left. */
+void end_remove(struct control *c);
+
+/* --- control_frame.c ------------------------------------------------------------------------ */
+
+/* To a peer, or to ourselves (CONTROL_NOBODY). */
+void frame_to_root(struct control *c, uint16_t root, enum wire_kind kind, const void *payload,
+		   uint32_t bytes, uint64_t now_ns);
+void frame_to_member(struct control *c, uint16_t member, enum wire_kind kind, const void *payload,
+		     uint32_t bytes, uint64_t now_ns);
+/* To the daemon of a node of a group. */
+void frame_to_node(struct control *c, const struct control_group *g, uint16_t node,
+		   enum wire_kind kind, const void *payload, uint32_t bytes, uint64_t now_ns);
+void frame_take(struct control *c, const struct peer_event *event, uint64_t now_ns);
+/* One frame to ourselves.  Return: whether there was one. */
+bool frame_take_own(struct control *c, uint64_t now_ns);
+/* What the rendezvous has to say.  Return: whether there was something. */
+bool frame_send_rendezvous(struct control *c, uint64_t now_ns);
+void frame_own_node(const struct control *c, struct wire_node *out);
+
+/* --- control_fact.c ------------------------------------------------------------------------- */
+
+/* Return: whether there was a fact. */
+bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns);
+
+#endif
