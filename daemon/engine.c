@@ -195,7 +195,9 @@ static void obey(struct engine *e, const struct engine_command *c)
 		rank_leave(e, c);
 		return;
 	case ENGINE_GROUP_END:
-		exchange_end(c->exchange, c->first_seq, c->last_seq, c->error);
+		/* It may have been on its way when GROUP_REMOVED was. */
+		if (engine_group_with(e, c->exchange))
+			exchange_end(c->exchange, c->first_seq, c->last_seq, c->error);
 		return;
 	case ENGINE_GROUP_REMOVE:
 		engine_group_with(e, c->exchange)->removing = true;

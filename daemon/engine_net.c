@@ -143,7 +143,7 @@ static bool header_arrived(struct engine *e, const struct transport_event *event
 	*arriving = (struct engine_arriving){ 0 };
 	if (frame->kind == WIRE_CREDIT)
 		return true;
-	if (!group || group->removing) {
+	if (!group || (group->removing && exchange_idle(group->exchange))) {
 		count(&e->stats.frames_stale, 1);
 		return true;
 	}

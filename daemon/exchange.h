@@ -161,6 +161,7 @@ void exchange_end(struct exchange *x, uint64_t first_seq, uint64_t last_seq, int
 void exchange_node_gone(struct exchange *x, uint16_t node);
 
 uint64_t exchange_done_through(const struct exchange *x);
-bool exchange_idle(const struct exchange *x); /* nothing of it is unsent or unacknowledged: may be freed */
+/* No op is open, nothing is unsent or unacknowledged: it may be freed. */
+bool exchange_idle(const struct exchange *x);
 
 #endif
