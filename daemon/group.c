@@ -223,7 +223,7 @@ void group_endpoint_text(const char *address, uint16_t port, char *text, size_t 
 void group_node_text(const struct group *g, uint16_t node, char *text, size_t bytes)
 {
 	const struct wire_node *about = &g->node_list[node].about;
-	char ranks[64], endpoint[64];
+	char ranks[64], endpoint[72];
 
 	node_ranks(g, node, ranks, sizeof(ranks));
 	group_endpoint_text(about->address, about->port, endpoint, sizeof(endpoint));
@@ -264,7 +264,7 @@ static void call_text(const struct op_call *call, const struct op_call *other, c
 void group_mismatch_text(const struct group *g, const struct exchange_mismatch *m, char *text,
 			 size_t bytes)
 {
-	char ours[96], theirs[96], us[128], them[128];
+	char ours[96], theirs[96], us[192], them[192];
 
 	call_text(&m->ours, &m->theirs, ours, sizeof(ours));
 	call_text(&m->theirs, &m->ours, theirs, sizeof(theirs));
