@@ -309,6 +309,7 @@ void config_print(const struct config *c, FILE *to)
 			(void)fprintf(to, "# From %s:%u.\n", c->path, c->line[row]);
 		else
 			(void)fprintf(to, "# Not set.\n");
-		(void)fprintf(to, "%s = %s\n", key.key, config_value(c, row, value, sizeof(value)));
+		(void)config_value(c, row, value, sizeof(value));
+		(void)fprintf(to, "%s =%s%s\n", key.key, *value ? " " : "", value);
 	}
 }

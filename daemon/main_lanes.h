@@ -1,0 +1,37 @@
+/*
+ * main_lanes.h - the lanes as the configuration wants them: start, stop, look at them.
+ */
+#ifndef DAEMON_MAIN_LANES_H
+#define DAEMON_MAIN_LANES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/config.h"
+#include "daemon/engine_thread.h"
+#include "daemon/err.h"
+#include "daemon/log.h"
+#include "daemon/report.h"
+
+struct main_lanes {
+	struct engine_thread *threads[SHM_LANES_MAX];
+	int doorbells[SHM_LANES_MAX]; /* of the threads */
+	uint32_t count;
+	uint32_t stuck; /* how many times in a row one was found not to move */
+};
+
+/* facts_fd: eventfd that lanes write when they have facts.  Return: 0 or negative errno and *err. */
+int main_lanes_start(struct main_lanes *lanes, const struct config *config, int facts_fd,
+		     struct err *err);
+void main_lanes_stop(struct main_lanes *lanes); /* the zeroed struct is allowed */
+
+/*
+ * main_lanes_alive() - for the watchdog: does every lane work or sleep?
+ * On a loaded machine a lane may be late once; the log hears of the second time in a row.
+ */
+bool main_lanes_alive(struct main_lanes *lanes, struct log *log);
+
+/* out: [lanes->count] */
+void main_lanes_report(const struct main_lanes *lanes, struct report_lane *out);
+
+#endif
