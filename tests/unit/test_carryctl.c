@@ -252,6 +252,8 @@ static void status(void **state)
 	      " \"transport\": \"uring\"}],"
 	      " \"clients\": [{\"client\": 0, \"pid\": 77, \"uid\": 1000, \"groups\": 1,"
 	      " \"arena_bytes\": 1073741824, \"resident_bytes\": 4096, \"name\": \"m\xc3\xbcller\"}],"
+	      " \"peers\": [{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"state\": \"known\","
+	      " \"connected\": true, \"trouble\": \"\"}],"
 	      " \"memory\": {\"shared_bytes\": 1073741824, \"shared_bytes_max\": 68719476736,"
 	      " \"groups_bytes\": 0, \"inflight_bytes_per_group\": 268435456}}",
 	      "carryd 1.0, pid 5, up 1d 2:03:04, socket /s\n"
@@ -263,9 +265,36 @@ static void status(void **state)
 	      "trainer  pid   uid  groups  arena  used  name\n"
 	      "      0   77  1000       1   1.0G  4.0K  m\xc3\xbcller\n"
 	      "\n"
+	      "daemon  address        state  connected  trouble\n"
+	      "n1      10.0.0.2:7117  known  yes\n"
+	      "\n"
 	      "memory                in use  limit  limited by\n"
 	      "shared with trainers    1.0G    64G  [limits] arena_bytes\n"
 	      "groups                    0B   256M  [limits] inflight_bytes, each group\n");
+}
+
+static void groups(void **state)
+{
+	(void)state;
+	shows(show_groups,
+	      "[{\"id\": \"0a\", \"name\": \"g\", \"run\": \"\", \"state\": \"running\", \"epoch\": 1,"
+	      " \"ranks\": 3, \"nodes\": 2, \"lanes\": 1, \"schedule\": \"auto\","
+	      " \"memory_bytes\": 1048576, \"ended\": \"\", \"peers\": ["
+	      "{\"node\": 0, \"ranks\": 2, \"host\": \"n0\", \"address\": \"10.0.0.1:7117\","
+	      " \"state\": \"here\"},"
+	      "{\"node\": 1, \"ranks\": 1, \"host\": \"n1\", \"address\": \"10.0.0.2:7117\","
+	      " \"state\": \"dead\"}]},"
+	      " {\"id\": \"0b\", \"name\": \"h\", \"run\": \"7\", \"state\": \"over\","
+	      " \"ended\": \"rank 1 left\"}]",
+	      "group g (0a): running, epoch 1\n"
+	      "    3 ranks on 2 nodes, 1 lanes, schedule auto, memory 1.0M\n"
+	      "     node  ranks  host  address        state\n"
+	      "        0      2  n0    10.0.0.1:7117  here\n"
+	      "        1      1  n1    10.0.0.2:7117  dead\n"
+	      "\n"
+	      "group h of run 7 (0b): over, epoch 0\n"
+	      "    0 ranks on 0 nodes, 0 lanes, schedule , memory 0B\n"
+	      "    ended: rank 1 left\n");
 }
 
 static void configuration(void **state)
@@ -293,10 +322,11 @@ static void nothing_to_show(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good_answer),   cmocka_unit_test(bad_answers),
-		cmocka_unit_test(nobody_there),  cmocka_unit_test(no_permission),
-		cmocka_unit_test(sizes),         cmocka_unit_test(status),
-		cmocka_unit_test(configuration), cmocka_unit_test(nothing_to_show),
+		cmocka_unit_test(good_answer),     cmocka_unit_test(bad_answers),
+		cmocka_unit_test(nobody_there),    cmocka_unit_test(no_permission),
+		cmocka_unit_test(sizes),           cmocka_unit_test(status),
+		cmocka_unit_test(groups),          cmocka_unit_test(configuration),
+		cmocka_unit_test(nothing_to_show),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

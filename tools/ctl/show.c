@@ -94,6 +94,29 @@ static int show_clients(const json_t *clients, FILE *to)
 	return table_end(&t, to);
 }
 
+static int show_daemons(const json_t *peers, FILE *to)
+{
+	struct table t;
+	size_t index;
+	json_t *peer;
+
+	if (json_array_size(peers) == 0) {
+		(void)fprintf(to, "no other daemons\n");
+		return 0;
+	}
+	table_init(&t, "daemon|address|state|connected|trouble");
+	json_array_foreach(peers, index, peer)
+	{
+		table_cell(&t, "%s", text_of(peer, "host"));
+		table_cell(&t, "%s", text_of(peer, "address"));
+		table_cell(&t, "%s", text_of(peer, "state"));
+		table_cell(&t, "%s",
+			   json_is_true(json_object_get(peer, "connected")) ? "yes" : "no");
+		table_cell(&t, "%s", text_of(peer, "trouble"));
+	}
+	return table_end(&t, to);
+}
+
 static int show_memory(const json_t *memory, FILE *to)
 {
 	struct table t;
@@ -131,6 +154,9 @@ int show_status(const json_t *status, FILE *to)
 		error = show_clients(json_object_get(status, "clients"), to);
 	(void)fputc('\n', to);
 	if (!error)
+		error = show_daemons(json_object_get(status, "peers"), to);
+	(void)fputc('\n', to);
+	if (!error)
 		error = show_memory(json_object_get(status, "memory"), to);
 	return error;
 }
@@ -141,16 +167,36 @@ static int show_peers(const json_t *group, FILE *to)
 	size_t index;
 	json_t *peer;
 
-	table_init(&t, "   |>node|>ranks|address|state");
+	table_init(&t, "   |>node|>ranks|host|address|state");
 	json_array_foreach(json_object_get(group, "peers"), index, peer)
 	{
 		table_cell(&t, "   ");
 		cell_number(&t, peer, "node");
 		cell_number(&t, peer, "ranks");
+		table_cell(&t, "%s", text_of(peer, "host"));
 		table_cell(&t, "%s", text_of(peer, "address"));
 		table_cell(&t, "%s", text_of(peer, "state"));
 	}
 	return table_end(&t, to);
+}
+
+static void show_group(const json_t *group, FILE *to)
+{
+	const char *run = text_of(group, "run"), *ended = text_of(group, "ended");
+	char memory[16];
+
+	(void)fprintf(to, "group %s%s%s (%s): %s, epoch %" PRId64 "\n", text_of(group, "name"),
+		      *run ? " of run " : "", run, text_of(group, "id"), text_of(group, "state"),
+		      number_of(group, "epoch"));
+	(void)fprintf(
+		to,
+		"    %" PRId64 " ranks on %" PRId64 " nodes, %" PRId64
+		" lanes, schedule %s, memory %s\n",
+		number_of(group, "ranks"), number_of(group, "nodes"), number_of(group, "lanes"),
+		text_of(group, "schedule"),
+		table_size((uint64_t)number_of(group, "memory_bytes"), memory, sizeof(memory)));
+	if (*ended)
+		(void)fprintf(to, "    ended: %s\n", ended);
 }
 
 int show_groups(const json_t *groups, FILE *to)
@@ -163,19 +209,8 @@ int show_groups(const json_t *groups, FILE *to)
 		(void)fprintf(to, "no groups\n");
 	json_array_foreach(groups, index, group)
 	{
-		char memory[16];
-
-		(void)fprintf(to,
-			      "%sgroup %s (%s): epoch %" PRId64 ", %" PRId64 " ranks on %" PRId64
-			      " nodes, %" PRId64 " lanes, schedule %s\n"
-			      "    %" PRId64 " ops done, %" PRId64 " failed, memory %s\n",
-			      index ? "\n" : "", text_of(group, "name"), text_of(group, "id"),
-			      number_of(group, "epoch"), number_of(group, "ranks"),
-			      number_of(group, "nodes"), number_of(group, "lanes"),
-			      text_of(group, "schedule"), number_of(group, "ops_done"),
-			      number_of(group, "ops_failed"),
-			      table_size((uint64_t)number_of(group, "memory_bytes"), memory,
-					 sizeof(memory)));
+		(void)fprintf(to, "%s", index ? "\n" : "");
+		show_group(group, to);
 		if (json_array_size(json_object_get(group, "peers")) && !error)
 			error = show_peers(group, to);
 	}

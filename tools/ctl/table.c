@@ -66,17 +66,21 @@ static size_t table_width(const char *cell)
 	return width;
 }
 
+/* Blanks are printed only in front of something, so none end a line. */
 static void table_row(const struct table *t, size_t row, const size_t *widths, FILE *to)
 {
+	int blanks = 0;
+
 	for (size_t c = 0; c < t->columns; c++) {
 		const char *cell = t->cells[row * t->columns + c];
-		int blanks = (int)(widths[c] - table_width(cell));
+		int fill = (int)(widths[c] - table_width(cell));
 
-		if (t->right[c])
-			(void)fprintf(to, "%s%*s%s", c ? "  " : "", blanks, "", cell);
-		else
-			(void)fprintf(to, "%s%s%*s", c ? "  " : "", cell,
-				      c + 1 < t->columns ? blanks : 0, "");
+		blanks += (c ? 2 : 0) + (t->right[c] ? fill : 0);
+		if (*cell) {
+			(void)fprintf(to, "%*s%s", blanks, "", cell);
+			blanks = 0;
+		}
+		blanks += t->right[c] ? 0 : fill;
 	}
 	(void)fputc('\n', to);
 }
