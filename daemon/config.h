@@ -32,7 +32,7 @@ enum {
 /* auto, on, off: the numbers are those of enum transport_switch. */
 enum config_switch { CONFIG_SWITCH_AUTO = 0, CONFIG_SWITCH_ON, CONFIG_SWITCH_OFF };
 
-/* The table writes them: numbers are uint64_t, texts char[CONFIG_TEXT_BYTES], whatever their range. */
+/* The table writes them: numbers are uint64_t, texts char[CONFIG_TEXT_BYTES]. */
 struct config {
 	/* [daemon] */
 	char socket[CONFIG_TEXT_BYTES];
@@ -99,7 +99,7 @@ bool config_key(size_t row, struct config_key *out);
 /* config_value() - the value as it would be written.  Return: text. */
 const char *config_value(const struct config *c, size_t row, char *text, size_t bytes);
 
-/* config_print() - all of it, with help, default and origin as comments, as config_load() reads it. */
+/* config_print() - all of it as config_load() reads it, with help, default and origin. */
 void config_print(const struct config *c, FILE *to);
 
 /* config_cpu() - the processor of a lane: the lane'th of engine.cpus, round and round; -1: any. */

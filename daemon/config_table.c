@@ -37,8 +37,8 @@ enum { CONFIG_TEXT_MAX = 160, CONFIG_SOCKET_MAX = 107 /* sun_path */ };
 const struct config_row config_table[] = {
 	{"daemon", "socket", CONFIG_SOCKET, AT(socket), 1, CONFIG_SOCKET_MAX, NULL,
 	 "/run/carry/carryd.sock",
-	 "The Unix socket that trainers and carryctl connect to. Its folder is made if it is missing. "
-	 "A socket passed by systemd takes its place."},
+	 "The Unix socket that trainers and carryctl connect to. Its folder is made if it is "
+	 "missing. A socket passed by systemd takes its place."},
 	{"daemon", "socket_mode", CONFIG_MODE, AT(socket_mode), 0, 0777, NULL, "0660",
 	 "Who may connect: the permissions of the socket file."},
 	TEXT("daemon", socket_group, CONFIG_NAME, "",
@@ -58,24 +58,27 @@ const struct config_row config_table[] = {
 	NUMBER("network", dead_ms, 200, 60000, "4000",
 	       "A peer that was silent for so long is dead. At least four heartbeats."),
 	TEXT("network", peers, CONFIG_NETWORKS, "",
-	     "The networks that peers may come from, such as 10.0.0.0/8,fd00::/8. Empty: the subnets "
-	     "of the chosen interfaces."),
+	     "The networks that peers may come from, such as 10.0.0.0/8,fd00::/8. Empty: the "
+	     "subnets of the chosen interfaces."),
 
 	NUMBER("engine", lanes, 1, 16, "1",
 	       "Engine threads. A group uses as many as its node with the fewest has."),
 	WORD("engine", transport, "uring|fault", "uring",
-	     "What moves the data: uring is TCP over io_uring, fault disturbs another one for tests."),
+	     "What moves the data: uring is TCP over io_uring, fault disturbs another one for "
+	     "tests."),
 	{"engine", "spin_us", CONFIG_AUTO_NUMBER, AT(spin_us), 0, 1000, NULL, "auto",
 	 "How long a lane looks for work before it sleeps, in microseconds. auto: 20 if there are "
 	 "more processors than lanes + 1, else 0."},
 	TEXT("engine", cpus, CONFIG_CPUS, "",
-	     "The processors that lanes are bound to, in order, such as 2,4-7. Empty: lanes spread over "
-	     "the NUMA nodes."),
+	     "The processors that lanes are bound to, in order, such as 2,4-7. Empty: lanes spread "
+	     "over the NUMA nodes."),
 
 	WORD("schedule", force, "auto|direct|flat|ring", "auto",
-	     "One schedule for every operation; auto: flat for small tensors, direct for the others."),
+	     "One schedule for every operation; auto: flat for small tensors, direct for the "
+	     "others."),
 	SIZE("schedule", flat_bytes_max, 0, GIB, "64K",
-	     "Up to this size, divided by the number of peers, every node sends its tensor to all."),
+	     "Up to this size, divided by the number of peers, every node sends its tensor to "
+	     "all."),
 
 	NUMBER("limits", clients, 1, CONFIG_CLIENTS_MAX, "256", "Connections to the Unix socket."),
 	NUMBER("limits", clients_per_uid, 1, CONFIG_CLIENTS_MAX, "256", "The same, of one user."),

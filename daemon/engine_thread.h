@@ -26,7 +26,8 @@ int engine_thread_start(struct engine_thread **out, const struct engine_thread_o
 void engine_thread_stop(struct engine_thread *t);
 
 struct engine *engine_thread_engine(struct engine_thread *t);
-int engine_thread_doorbell(const struct engine_thread *t); /* eventfd; trainers get it by SCM_RIGHTS */
+/* An eventfd; trainers get it by SCM_RIGHTS. */
+int engine_thread_doorbell(const struct engine_thread *t);
 
 /*
  * engine_thread_alive() - has the lane made a round since the last call, or does it sleep?

@@ -20,7 +20,7 @@ struct main_lanes {
 	uint32_t stuck; /* how many times in a row one was found not to move */
 };
 
-/* facts_fd: eventfd that lanes write when they have facts.  Return: 0 or negative errno and *err. */
+/* facts_fd: eventfd that lanes write after facts.  Return: 0 or negative errno and *err. */
 int main_lanes_start(struct main_lanes *lanes, const struct config *config, int facts_fd,
 		     struct err *err);
 void main_lanes_stop(struct main_lanes *lanes); /* the zeroed struct is allowed */

@@ -251,15 +251,18 @@ static void status(void **state)
 	      " \"lanes\": [{\"lane\": 0, \"ops_done\": 12, \"wire_sent\": 2048, \"syscalls\": 7,"
 	      " \"transport\": \"uring\"}],"
 	      " \"clients\": [{\"client\": 0, \"pid\": 77, \"uid\": 1000, \"groups\": 1,"
-	      " \"arena_bytes\": 1073741824, \"resident_bytes\": 4096, \"name\": \"m\xc3\xbcller\"}],"
-	      " \"peers\": [{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"state\": \"known\","
+	      " \"arena_bytes\": 1073741824, \"resident_bytes\": 4096, \"name\": "
+	      "\"m\xc3\xbcller\"}],"
+	      " \"peers\": [{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"state\": "
+	      "\"known\","
 	      " \"connected\": true, \"trouble\": \"\"}],"
 	      " \"memory\": {\"shared_bytes\": 1073741824, \"shared_bytes_max\": 68719476736,"
 	      " \"groups_bytes\": 0, \"inflight_bytes_per_group\": 268435456}}",
 	      "carryd 1.0, pid 5, up 1d 2:03:04, socket /s\n"
 	      "1 of 64 groups, 2 of 256 connections, 1 trainers, 3 refused so far\n"
 	      "\n"
-	      "lane  ops  failed  sent  received  frames out  frames in  resent  syscalls  transport\n"
+	      "lane  ops  failed  sent  received  frames out  frames in  resent  syscalls  "
+	      "transport\n"
 	      "   0   12       0  2.0K        0B           0          0       0         7  uring\n"
 	      "\n"
 	      "trainer  pid   uid  groups  arena  used  name\n"
@@ -277,7 +280,8 @@ static void groups(void **state)
 {
 	(void)state;
 	shows(show_groups,
-	      "[{\"id\": \"0a\", \"name\": \"g\", \"run\": \"\", \"state\": \"running\", \"epoch\": 1,"
+	      "[{\"id\": \"0a\", \"name\": \"g\", \"run\": \"\", \"state\": \"running\", "
+	      "\"epoch\": 1,"
 	      " \"ranks\": 3, \"nodes\": 2, \"lanes\": 1, \"schedule\": \"auto\","
 	      " \"memory_bytes\": 1048576, \"ended\": \"\", \"peers\": ["
 	      "{\"node\": 0, \"ranks\": 2, \"host\": \"n0\", \"address\": \"10.0.0.1:7117\","
@@ -301,7 +305,8 @@ static void configuration(void **state)
 {
 	(void)state;
 	shows(show_config,
-	      "[{\"section\": \"network\", \"key\": \"port\", \"value\": \"1\", \"default\": \"7117\","
+	      "[{\"section\": \"network\", \"key\": \"port\", \"value\": \"1\", \"default\": "
+	      "\"7117\","
 	      " \"origin\": \"/etc/carry/carryd.conf:3\"},"
 	      " {\"section\": \"daemon\", \"key\": \"socket_group\", \"value\": \"\","
 	      " \"default\": \"\", \"origin\": \"default\"}]",

@@ -130,9 +130,11 @@ static void mistakes(void **state)
 		"f.conf:2: [network] port = 99999999999999999999999: must be 0 to 65535");
 	refused("[network]\npaths = 0\n", "f.conf:2: [network] paths = 0: must be 1 to 8");
 	refused("[limits]\ninflight_bytes = 3X\n",
-		"f.conf:2: [limits] inflight_bytes = 3X: must be 1M to 64G bytes (with K, M, G or T)");
+		"f.conf:2: [limits] inflight_bytes = 3X: must be 1M to 64G bytes (with K, M, G or "
+		"T)");
 	refused("[limits]\ninflight_bytes = 20000000000T\n",
-		"f.conf:2: [limits] inflight_bytes = 20000000000T: must be 1M to 64G bytes (with K, "
+		"f.conf:2: [limits] inflight_bytes = 20000000000T: must be 1M to 64G bytes (with "
+		"K, "
 		"M, G or T)");
 	refused("[daemon]\nsocket = carryd.sock\n",
 		"f.conf:2: [daemon] socket = carryd.sock: must be "
@@ -152,9 +154,11 @@ static void mistakes(void **state)
 		"f.conf:2: [network] listen = localhost: must be a "
 		"numeric IPv4 or IPv6 address, or empty");
 	refused("[network]\npeers = 10.0.0.1/8\n",
-		"f.conf:2: [network] peers = 10.0.0.1/8: \"10.0.0.1/8\" has bits set beyond its prefix");
+		"f.conf:2: [network] peers = 10.0.0.1/8: \"10.0.0.1/8\" has bits set beyond its "
+		"prefix");
 	refused("[network]\ninterfaces = eth0,^lo\n",
-		"f.conf:2: [network] interfaces = eth0,^lo: \"^lo\" is not an interface's name ('^' "
+		"f.conf:2: [network] interfaces = eth0,^lo: \"^lo\" is not an interface's name "
+		"('^' "
 		"and '=' stand once, in front of the whole list)");
 	refused("[daemon]\nsocket = /a\x01\n",
 		"f.conf:2: there is a control character in this line");
@@ -171,9 +175,11 @@ static void what_two_keys_say(void **state)
 {
 	(void)state;
 	refused("[network]\nheartbeat_ms = 1000\ndead_ms = 3999\n",
-		"f.conf:3: [network] dead_ms = 3999: must be at least four times heartbeat_ms = 1000");
+		"f.conf:3: [network] dead_ms = 3999: must be at least four times heartbeat_ms = "
+		"1000");
 	refused("[network]\nheartbeat_ms = 2000\n",
-		"[network] dead_ms (default) = 4000: must be at least four times heartbeat_ms = 2000");
+		"[network] dead_ms (default) = 4000: must be at least four times heartbeat_ms = "
+		"2000");
 	refused("[limits]\narena_bytes_max = 1M\n",
 		"[limits] arena_bytes_default (default): is more "
 		"than f.conf:2: [limits] arena_bytes_max");
