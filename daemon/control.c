@@ -142,6 +142,8 @@ static bool backlog_work_off(struct control *c)
 		struct backlog *b = &c->backlog[lane];
 		uint32_t done = 0;
 
+		if (!b->count)
+			continue;
 		while (done < b->count && engine_thread_command(c->lanes[lane], &b->commands[done]))
 			done++;
 		b->count -= done;

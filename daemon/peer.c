@@ -461,7 +461,8 @@ static void peer_tick(struct peers *p, uint16_t number, uint64_t now_ns)
 		}
 		peers_due(p, dead_at_ns);
 	}
-	if (peer->out == CONN_NONE && (peer->references || peer->first || peer->met)) {
+	if (peer->out == CONN_NONE && !p->leaving &&
+	    (peer->references || peer->first || peer->met)) {
 		if (peer->retry_at_ns <= now_ns)
 			stream_out_start(p, number, now_ns);
 		else

@@ -416,7 +416,7 @@ static bool read_more(struct peers *p, struct peer *peer, uint64_t now_ns)
 		read_frames(p, peer->in, now_ns);
 	if (c->in_have > had)
 		return true;
-	if (c->owes_ack && peer->state == PEER_STATE_KNOWN)
+	if (c->owes_ack)
 		send_ack(p, peer);
 	if (c->ended) {
 		conn_close(p, peer->in);
