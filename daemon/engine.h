@@ -41,35 +41,46 @@ enum {
 };
 
 enum engine_command_kind {
-	ENGINE_CLIENT_ADD = 1, /* client, base, layout, eventfd: begin to read the trainer's ring    */
-	ENGINE_CLIENT_REMOVE,  /* client: the trainer is gone: take what it has posted, then let go;
-				* answered by RANK_POSTED for each of its ranks, later by CLIENT_REMOVED */
-	ENGINE_GROUP_ADD,      /* exchange, peers: frames of this group are taken from now on        */
-	ENGINE_RANK_ADD,       /* exchange, local_rank, client, handle: the trainer posts to it      */
-	ENGINE_RANK_LEAVE,     /* exchange, local_rank: destroyed by its trainer (whose ops are all
-				* done); answered by RANK_POSTED                                      */
-	ENGINE_GROUP_END,      /* exchange, first_seq, last_seq, error: these ops end with it        */
-	ENGINE_GROUP_REMOVE,   /* exchange: all its ranks have left; answered by GROUP_REMOVED       */
-	ENGINE_PATH_ADD,       /* peer, path, fd, received: a connection whose HELLOs are done;
-				* received: path_seq that the peer has of our stream; 0 also resets
-				* the streams of a peer that was removed before                       */
-	ENGINE_PATH_CUT,       /* peer, path: end the connection; PATH_DOWN follows if it was up     */
-	ENGINE_PEER_REMOVE,    /* peer: it is dead or unused: forget its paths and what was unsent;
-				* answered by PEER_REMOVED                                             */
-	ENGINE_STOP,           /* leave the loop                                                     */
+	/* client, base, layout, eventfd: begin to read the trainer's ring */
+	ENGINE_CLIENT_ADD = 1,
+	/*
+	 * client: the trainer is gone: take what it has posted, then let go; answered by
+	 * RANK_POSTED for each of its ranks, later by CLIENT_REMOVED.
+	 */
+	ENGINE_CLIENT_REMOVE,
+	/* exchange, peers: frames of this group are taken from now on */
+	ENGINE_GROUP_ADD,
+	/* exchange, local_rank, client, handle: the trainer posts to it */
+	ENGINE_RANK_ADD,
+	/* exchange, local_rank: destroyed by its trainer, whose ops are done; answer: RANK_POSTED */
+	ENGINE_RANK_LEAVE,
+	/* exchange, first_seq, last_seq, error: these ops end with it */
+	ENGINE_GROUP_END,
+	/* exchange: all its ranks have left; GROUP_REMOVED follows when its open ops are over */
+	ENGINE_GROUP_REMOVE,
+	/*
+	 * peer, path, fd, received: a connection whose HELLOs are done; received: path_seq that
+	 * the peer has of our stream.  A peer that was removed begins anew with 0.
+	 */
+	ENGINE_PATH_ADD,
+	/* peer, path: end the connection; PATH_DOWN follows if it was up */
+	ENGINE_PATH_CUT,
+	/* peer: dead or unused: forget its paths and what was unsent; answer: PEER_REMOVED */
+	ENGINE_PEER_REMOVE,
+	ENGINE_STOP, /* leave the loop */
 };
 
 struct engine_command {
 	enum engine_command_kind kind;
-	uint32_t client;         /* the daemon's number, < ENGINE_CLIENTS_MAX              */
-	void *base;              /* CLIENT_ADD: the mapping                                */
+	uint32_t client; /* the daemon's number, < ENGINE_CLIENTS_MAX              */
+	void *base;      /* CLIENT_ADD: the mapping                                */
 	struct shm_layout layout;
-	int eventfd;             /* CLIENT_ADD: the trainer's                              */
+	int eventfd; /* CLIENT_ADD: the trainer's                              */
 	struct exchange *exchange;
-	const uint16_t *peers;   /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
+	const uint16_t *peers; /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
 				  * stays the main thread's, valid until GROUP_REMOVED      */
 	uint32_t local_rank;
-	uint32_t handle;         /* RANK_ADD: as in the trainer's submissions              */
+	uint32_t handle; /* RANK_ADD: as in the trainer's submissions              */
 	uint64_t first_seq, last_seq;
 	int error;
 	uint16_t peer, path;
@@ -78,16 +89,16 @@ struct engine_command {
 };
 
 enum engine_fact_kind {
-	ENGINE_CLIENT_BAD = 1,  /* client broke a rule (`shm`): the main thread ends it          */
-	ENGINE_CLIENT_REMOVED,  /* client's mapping is not used any more by this lane            */
-	ENGINE_RANK_POSTED,     /* exchange, local_rank, seq: it has left and is in ops 1..seq   */
-	ENGINE_GROUP_REMOVED,   /* exchange is the main thread's again                           */
-	ENGINE_ABORT,           /* exchange, local_rank: its trainer called abort                */
-	ENGINE_MISMATCH,        /* exchange, mismatch: two calls of an op differ                 */
-	ENGINE_BAD_FRAME,       /* exchange, node, seq: a frame broke the group's rules          */
-	ENGINE_PATH_DOWN,       /* peer, path, error, verdict, received (path_seq that we have)  */
-	ENGINE_PEER_REMOVED,    /* peer's number may be used again                               */
-	ENGINE_PEER_LIES,       /* peer, path: impossible numbers after a reconnect: treat as dead */
+	ENGINE_CLIENT_BAD = 1, /* client broke a rule (`shm`): the main thread ends it          */
+	ENGINE_CLIENT_REMOVED, /* client's mapping is not used any more by this lane            */
+	ENGINE_RANK_POSTED,    /* exchange, local_rank, seq: it has left and is in ops 1..seq   */
+	ENGINE_GROUP_REMOVED,  /* exchange is the main thread's again                           */
+	ENGINE_ABORT,          /* exchange, local_rank: its trainer called abort                */
+	ENGINE_MISMATCH,       /* exchange, mismatch: two calls of an op differ                 */
+	ENGINE_BAD_FRAME,      /* exchange, node, seq: a frame broke the group's rules          */
+	ENGINE_PATH_DOWN,      /* peer, path, error, verdict, received (path_seq that we have)  */
+	ENGINE_PEER_REMOVED,   /* peer's number may be used again                               */
+	ENGINE_PEER_LIES,      /* peer, path: impossible numbers after a reconnect: treat as dead */
 };
 
 struct engine_fact {
@@ -107,13 +118,13 @@ struct engine_fact {
 
 /* Written by the lane, read by the main thread: relaxed, monotone. */
 struct engine_stats {
-	_Atomic uint64_t rounds;      /* of the loop: the heartbeat's progress counter    */
+	_Atomic uint64_t rounds; /* of the loop: the heartbeat's progress counter    */
 	_Atomic uint64_t ops_done, ops_failed;
 	_Atomic uint64_t payload_sent, payload_received; /* bytes of contributions and finals */
 	_Atomic uint64_t wire_sent, wire_received;       /* bytes on sockets, headers included */
 	_Atomic uint64_t frames_sent, frames_received, frames_stale, frames_resent;
 	_Atomic uint64_t syscalls;
-	_Atomic uint64_t slept;       /* times the lane went to sleep                     */
+	_Atomic uint64_t slept; /* times the lane went to sleep                     */
 	_Atomic uint64_t zerocopy_sends, zerocopy_copied;
 };
 
@@ -123,9 +134,9 @@ struct engine_options {
 	uint32_t lane;
 	const char *transport; /* name in the table                                       */
 	struct transport_options transport_options; /* wake_fd is filled in                 */
-	int doorbell;          /* eventfd that wakes this lane: trainers', main thread's    */
-	int main_eventfd;      /* written after a fact was put                              */
-	uint32_t paths;        /* per peer                                                  */
+	int doorbell;     /* eventfd that wakes this lane: trainers', main thread's    */
+	int main_eventfd; /* written after a fact was put                              */
+	uint32_t paths;   /* per peer                                                  */
 };
 
 /*

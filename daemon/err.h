@@ -19,9 +19,13 @@ struct err {
  *     return err_set(err, -EINVAL, "%s:%d: unknown codec \"%s\"", path, line, name);
  * Return: code.
  */
-__attribute__((format(printf, 3, 4))) int err_set(struct err *err, int code, const char *format, ...);
+__attribute__((format(printf, 3, 4))) int err_set(struct err *err, int code, const char *format,
+						  ...);
 
-/* err_add() - put the caller's view in front: "peer 3 (10.0.0.7): connection refused".  Return: err->code. */
+/*
+ * err_add() - put the caller's view in front: "peer 3 (10.0.0.7): connection refused".
+ * Return: err->code.
+ */
 __attribute__((format(printf, 2, 3))) int err_add(struct err *err, const char *format, ...);
 
 #endif

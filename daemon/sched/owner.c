@@ -71,7 +71,7 @@ void owner_add(struct owner_table *t, uint16_t node)
 		t->nodes = (uint16_t)(node + 1);
 	share = t->period / living;
 
-	/* Take from whoever has most; walk with a stride so that the share is spread over the table. */
+	/* Take from whoever has most; a stride spreads the share over the table. */
 	b = 0;
 	while (count[node] < share) {
 		uint16_t most = t->owner[b];

@@ -21,7 +21,7 @@ static struct sched_role ring_role(uint16_t nodes, uint16_t node, uint16_t owner
 	uint16_t next = (uint16_t)((node + 1u) % nodes);
 	uint16_t behind = (uint16_t)((node + nodes - 1u) % nodes);
 	bool first = behind == owner; /* the contribution sets out here */
-	struct sched_role role = { 0 };
+	struct sched_role role = {0};
 
 	if (nodes == 1) {
 		role.closes = true;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define X(name) &sched_##name,
-const struct sched *const sched_table[] = { SCHEDS(X) NULL };
+const struct sched *const sched_table[] = {SCHEDS(X) NULL};
 #undef X
 
 const struct sched *sched_by_name(const char *name)

@@ -32,11 +32,11 @@ enum sched_whom {
 struct sched_role {
 	enum sched_whom inputs; /* contributions this node receives for the chunk          */
 	uint16_t input;
-	bool closes;            /* inputs + own is the whole sum                           */
+	bool closes;                /* inputs + own is the whole sum                           */
 	enum sched_whom contribute; /* where this node's contribution goes                 */
 	uint16_t contribute_to;
-	bool partial;           /* the contribution is inputs + own, not own alone         */
-	bool final_in;          /* the final comes from final_from                         */
+	bool partial;  /* the contribution is inputs + own, not own alone         */
+	bool final_in; /* the final comes from final_from                         */
 	uint16_t final_from;
 	enum sched_whom final_out; /* where this node sends the final, closed or received  */
 	uint16_t final_to;

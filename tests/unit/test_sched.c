@@ -23,7 +23,7 @@ struct play {
 	const struct sched *sched;
 	uint16_t nodes, owner;
 	struct sched_role role[NODES_MAX];
-	uint64_t sum[NODES_MAX];   /* nodes whose data is in what this node holds */
+	uint64_t sum[NODES_MAX]; /* nodes whose data is in what this node holds */
 	uint32_t inputs[NODES_MAX];
 	uint64_t final[NODES_MAX]; /* the final that it has, 0: none              */
 	bool sent[NODES_MAX], passed[NODES_MAX];
@@ -52,7 +52,8 @@ static bool contribute(struct play *p, uint16_t n)
 {
 	const struct sched_role *r = &p->role[n];
 
-	if (p->sent[n] || r->contribute == SCHED_NONE || (r->partial && p->inputs[n] < wanted(p, n)))
+	if (p->sent[n] || r->contribute == SCHED_NONE ||
+	    (r->partial && p->inputs[n] < wanted(p, n)))
 		return false;
 	p->sent[n] = true;
 	for (uint16_t to = 0; to < p->nodes; to++)
@@ -87,7 +88,7 @@ static bool pass_final(struct play *p, uint16_t n)
 static void play(const struct sched *sched, uint16_t nodes, uint16_t owner)
 {
 	uint64_t all = nodes == 64 ? ~(uint64_t)0 : ((uint64_t)1 << nodes) - 1;
-	struct play p = { .sched = sched, .nodes = nodes, .owner = owner };
+	struct play p = {.sched = sched, .nodes = nodes, .owner = owner};
 	bool moved = true;
 
 	for (uint16_t n = 0; n < nodes; n++) {
@@ -144,7 +145,7 @@ static void the_rule_is_what_it_says(void **state)
 
 static void assert_balanced(const struct owner_table *t, const bool *living)
 {
-	uint32_t count[OWNER_NODES_MAX] = { 0 };
+	uint32_t count[OWNER_NODES_MAX] = {0};
 	uint32_t least = UINT32_MAX, most = 0;
 
 	for (uint32_t c = 0; c < t->period; c++)
@@ -168,7 +169,7 @@ static void founders_share_every_run_of_chunks(void **state)
 	for (uint16_t nodes = 1; nodes <= NODES_MAX; nodes++) {
 		owner_found(&t, nodes);
 		for (uint64_t key = 0; key < 50; key++) {
-			uint32_t count[NODES_MAX] = { 0 };
+			uint32_t count[NODES_MAX] = {0};
 
 			for (uint32_t chunk = 0; chunk < 3u * nodes; chunk++)
 				count[owner_of(&t, key * 0x9e3779b97f4a7c15u, chunk)]++;
@@ -185,7 +186,7 @@ static void a_change_moves_only_what_it_must(void **state)
 
 	(void)state;
 	for (uint16_t founders = 1; founders <= NODES_MAX; founders++) {
-		bool living[OWNER_NODES_MAX] = { false };
+		bool living[OWNER_NODES_MAX] = {false};
 		uint16_t living_count = founders;
 		struct owner_table t, before;
 
