@@ -12,7 +12,11 @@
 
 #include "daemon/engine_state.h"
 
-enum { PROGRESS_A_ROUND = 2 }; /* chunks of a group closed in one turn */
+enum {
+	PROGRESS_A_ROUND = 2, /* chunks of a group closed in one turn */
+	/* All trainers of a lane share its doorbell, so a hostile one can eat the others' rings. */
+	SLEEP_NS_MAX = 50000000,
+};
 
 int engine_open(struct engine **out, const struct engine_options *options, struct err *err)
 {
@@ -102,7 +106,7 @@ void engine_tell(struct engine *e, const struct engine_fact *fact)
 	 * for this to fill up: then waiting for it is all that can be done.
 	 */
 	while (!mailbox_put(&e->facts, fact)) {
-		const struct timespec pause = { .tv_nsec = 1000000 };
+		const struct timespec pause = {.tv_nsec = 1000000};
 		uint64_t one = 1;
 
 		(void)!write(e->options.main_eventfd, &one, sizeof(one));
@@ -167,53 +171,36 @@ static void rank_leave(struct engine *e, const struct engine_command *c)
 	struct engine_group *group = engine_group_with(e, c->exchange);
 	uint32_t number = group->rank_client[c->local_rank];
 
-	if (number != ENGINE_CLIENTS_MAX)
+	if (number != ENGINE_CLIENTS_MAX && !e->clients[number].leaving) {
+		/* An abort may still lie in the ring, before the handle ends. */
+		engine_drain_client(e, number);
 		e->clients[number].seats[group->rank_handle[c->local_rank]].group = NULL;
-	engine_tell(e, &(struct engine_fact){
-			       .kind = ENGINE_RANK_POSTED,
-			       .exchange = c->exchange,
-			       .local_rank = c->local_rank,
-			       .seq = exchange_rank_leave(c->exchange, c->local_rank) });
+	}
+	engine_tell(e,
+		    &(struct engine_fact){.kind = ENGINE_RANK_POSTED,
+					  .exchange = c->exchange,
+					  .local_rank = c->local_rank,
+					  .seq = exchange_rank_leave(c->exchange, c->local_rank)});
 }
 
 static void obey(struct engine *e, const struct engine_command *c)
 {
 	switch (c->kind) {
-	case ENGINE_CLIENT_ADD:
-		engine_client_add(e, c);
-		return;
-	case ENGINE_CLIENT_REMOVE:
-		engine_client_remove(e, c->client);
-		return;
-	case ENGINE_GROUP_ADD:
-		group_add(e, c);
-		return;
-	case ENGINE_RANK_ADD:
-		rank_add(e, c);
-		return;
-	case ENGINE_RANK_LEAVE:
-		rank_leave(e, c);
-		return;
+	case ENGINE_CLIENT_ADD: engine_client_add(e, c); return;
+	case ENGINE_CLIENT_REMOVE: engine_client_remove(e, c->client); return;
+	case ENGINE_GROUP_ADD: group_add(e, c); return;
+	case ENGINE_RANK_ADD: rank_add(e, c); return;
+	case ENGINE_RANK_LEAVE: rank_leave(e, c); return;
 	case ENGINE_GROUP_END:
 		/* It may have been on its way when GROUP_REMOVED was. */
 		if (engine_group_with(e, c->exchange))
 			exchange_end(c->exchange, c->first_seq, c->last_seq, c->error);
 		return;
-	case ENGINE_GROUP_REMOVE:
-		engine_group_with(e, c->exchange)->removing = true;
-		return;
-	case ENGINE_PATH_ADD:
-		engine_path_add(e, c);
-		return;
-	case ENGINE_PATH_CUT:
-		engine_path_cut(e, c->peer, c->path);
-		return;
-	case ENGINE_PEER_REMOVE:
-		engine_peer_remove(e, c->peer);
-		return;
-	case ENGINE_STOP:
-		e->stop = true;
-		return;
+	case ENGINE_GROUP_REMOVE: engine_group_with(e, c->exchange)->removing = true; return;
+	case ENGINE_PATH_ADD: engine_path_add(e, c); return;
+	case ENGINE_PATH_CUT: engine_path_cut(e, c->peer, c->path); return;
+	case ENGINE_PEER_REMOVE: engine_peer_remove(e, c->peer); return;
+	case ENGINE_STOP: e->stop = true; return;
 	}
 }
 
@@ -243,8 +230,8 @@ static void finish_removals(struct engine *e)
 		    engine_arriving_in(e, group->exchange))
 			continue;
 		group->used = false;
-		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_GROUP_REMOVED,
-						      .exchange = group->exchange });
+		engine_tell(e, &(struct engine_fact){.kind = ENGINE_GROUP_REMOVED,
+						     .exchange = group->exchange});
 	}
 	while (e->groups_end && !e->groups[e->groups_end - 1].used)
 		e->groups_end--;
@@ -272,7 +259,7 @@ static void tell_of_trouble(struct engine *e)
 {
 	for (uint32_t g = 0; g < e->groups_end; g++) {
 		struct engine_group *group = &e->groups[g];
-		struct engine_fact fact = { .exchange = group->exchange };
+		struct engine_fact fact = {.exchange = group->exchange};
 
 		while (group->used && exchange_take_mismatch(group->exchange, &fact.mismatch)) {
 			fact.kind = ENGINE_MISMATCH;
@@ -326,6 +313,8 @@ int engine_round(struct engine *e, uint64_t now_ns)
 
 void engine_sleep(struct engine *e, uint64_t now_ns, uint64_t timeout_ns)
 {
+	if (e->clients_end && timeout_ns > SLEEP_NS_MAX)
+		timeout_ns = SLEEP_NS_MAX;
 	if (e->lazy_at_ns) {
 		uint64_t left = e->lazy_at_ns > now_ns ? e->lazy_at_ns - now_ns : 0;
 

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 static_assert((int)SHM_F32 == VEC_F32 && (int)SHM_F64 == VEC_F64 && (int)SHM_F16 == VEC_F16 &&
-		      (int)SHM_BF16 == VEC_BF16 && (int)SHM_I8 == VEC_I8 &&
-		      (int)SHM_U8 == VEC_U8 && (int)SHM_I32 == VEC_I32 && (int)SHM_I64 == VEC_I64,
+		      (int)SHM_BF16 == VEC_BF16 && (int)SHM_I8 == VEC_I8 && (int)SHM_U8 == VEC_U8 &&
+		      (int)SHM_I32 == VEC_I32 && (int)SHM_I64 == VEC_I64,
 	      "types have one numbering");
 static_assert((int)SHM_SUM == VEC_SUM && (int)SHM_AVG == VEC_AVG && (int)SHM_MIN == VEC_MIN &&
 		      (int)SHM_MAX == VEC_MAX && (int)SHM_PROD == VEC_PROD,
@@ -30,6 +30,7 @@ void engine_client_add(struct engine *e, const struct engine_command *c)
 	assert(c->client < ENGINE_CLIENTS_MAX && !client->used);
 	memset(client, 0, sizeof(*client));
 	client->used = true;
+	client->doubtful = UINT64_MAX;
 	client->base = c->base;
 	client->layout = c->layout;
 	client->eventfd = c->eventfd;
@@ -44,8 +45,10 @@ void engine_client_add(struct engine *e, const struct engine_command *c)
 static void client_bad(struct engine *e, uint32_t number, enum shm_verdict verdict)
 {
 	e->clients[number].bad = true;
+	if (e->clients[number].leaving)
+		return; /* the main thread has ended it already */
 	engine_tell(e, &(struct engine_fact){
-			       .kind = ENGINE_CLIENT_BAD, .client = number, .shm = verdict });
+			       .kind = ENGINE_CLIENT_BAD, .client = number, .shm = verdict});
 }
 
 /* Read a shared entry once, whatever its writer does meanwhile. */
@@ -73,28 +76,38 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 		.schedule = s->schedule,
 	};
 
-	/* The command that adds the handle was put before the trainer learned of it. */
-	if (!seat->group)
-		(void)engine_take_commands(e);
 	if (!seat->group || (s->schedule && !sched_by_id(s->schedule)))
 		return SHM_BAD_GROUP;
 
 	if (s->kind == SHM_ABORT) {
-		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_ABORT,
-						      .exchange = seat->group->exchange,
-						      .local_rank = seat->local_rank });
+		if (seat->group->aborted & 1ull << seat->local_rank)
+			return SHM_OK;
+		seat->group->aborted |= 1ull << seat->local_rank;
+		engine_tell(e, &(struct engine_fact){.kind = ENGINE_ABORT,
+						     .exchange = seat->group->exchange,
+						     .local_rank = seat->local_rank});
 		return SHM_OK;
 	}
 	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call,
 			      arena + s->in_offset, arena + s->out_offset, s->work)) {
 	case EXCHANGE_POSTED:
 	case EXCHANGE_POST_MISMATCH:
-	case EXCHANGE_POST_TOO_BIG:
-		return SHM_OK;
-	case EXCHANGE_POST_WINDOW:
-		break;
+	case EXCHANGE_POST_TOO_BIG: return SHM_OK;
+	case EXCHANGE_POST_WINDOW: break;
 	}
 	return SHM_BAD_SEQ;
+}
+
+/*
+ * The command that adds a handle was put before the trainer learned of the handle, but
+ * maybe after this round took commands: look again in the next round, once.
+ */
+static bool handle_doubtful(struct engine_client *client, uint32_t handle)
+{
+	if (client->seats[handle].group || client->doubtful == client->submit.position)
+		return false;
+	client->doubtful = client->submit.position;
+	return true;
 }
 
 /* Take up to `most` submissions of one trainer.  Return: how many. */
@@ -115,9 +128,11 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 			break;
 		}
 		copy_once(&s, &client->submissions[client->submit.position % SHM_RING_ENTRIES]);
+		verdict = shm_submission_check(&s, client->layout.arena_bytes);
+		if (verdict == SHM_OK && handle_doubtful(client, s.group))
+			break;
 		shm_consume(&client->submit);
 		taken++;
-		verdict = shm_submission_check(&s, client->layout.arena_bytes);
 		if (verdict == SHM_OK)
 			verdict = post(e, client, &s);
 		if (verdict != SHM_OK)
@@ -136,14 +151,19 @@ bool engine_take_submissions(struct engine *e)
 	return any;
 }
 
+void engine_drain_client(struct engine *e, uint32_t number)
+{
+	/* A ring holds no more than its entries, whatever its writer does meanwhile. */
+	(void)take_from(e, number, SHM_RING_ENTRIES);
+}
+
 void engine_client_remove(struct engine *e, uint32_t number)
 {
 	struct engine_client *client = &e->clients[number];
 
 	assert(client->used && !client->leaving);
-	/* What it posted before it died counts; a ring holds no more than its entries. */
-	(void)take_from(e, number, SHM_RING_ENTRIES);
 	client->leaving = true;
+	engine_drain_client(e, number); /* what it posted before it died counts */
 
 	for (uint32_t h = 0; h < SHM_GROUPS_MAX; h++) {
 		struct engine_seat *seat = &client->seats[h];
@@ -152,10 +172,10 @@ void engine_client_remove(struct engine *e, uint32_t number)
 		if (!seat->group)
 			continue;
 		posted = exchange_rank_leave(seat->group->exchange, seat->local_rank);
-		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_RANK_POSTED,
-						      .exchange = seat->group->exchange,
-						      .local_rank = seat->local_rank,
-						      .seq = posted });
+		engine_tell(e, &(struct engine_fact){.kind = ENGINE_RANK_POSTED,
+						     .exchange = seat->group->exchange,
+						     .local_rank = seat->local_rank,
+						     .seq = posted});
 		seat->group = NULL;
 	}
 }
@@ -186,7 +206,7 @@ void engine_clients_let_go(struct engine *e)
 				if (e->groups[g].rank_client[r] == i)
 					e->groups[g].rank_client[r] = ENGINE_CLIENTS_MAX;
 		client->used = false;
-		engine_tell(e, &(struct engine_fact){ .kind = ENGINE_CLIENT_REMOVED, .client = i });
+		engine_tell(e, &(struct engine_fact){.kind = ENGINE_CLIENT_REMOVED, .client = i});
 	}
 	while (e->clients_end && !e->clients[e->clients_end - 1].used)
 		e->clients_end--;
@@ -239,7 +259,8 @@ bool engine_give_completions(struct engine *e)
 		struct engine_group *group = &e->groups[g];
 
 		while (group->used && exchange_completion(group->exchange, &c)) {
-			_Atomic uint64_t *count = c.error ? &e->stats.ops_failed : &e->stats.ops_done;
+			_Atomic uint64_t *count =
+				c.error ? &e->stats.ops_failed : &e->stats.ops_done;
 
 			give(e, group, &c);
 			atomic_fetch_add_explicit(count, 1, memory_order_relaxed);

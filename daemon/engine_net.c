@@ -23,10 +23,19 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* Give back what the peer has and the transport no longer needs. */
+static void release(struct engine *e, uint16_t peer, uint16_t path)
+{
+	struct link_entry *entry;
+
+	while ((entry = link_released(&e->peers[peer].link, path)))
+		exchange_released(entry->exchange, entry->buffer);
+}
+
 void engine_path_add(struct engine *e, const struct engine_command *c)
 {
 	struct engine_peer *peer = &e->peers[c->peer];
-	struct engine_fact down = { .kind = ENGINE_PATH_DOWN, .peer = c->peer, .path = c->path };
+	struct engine_fact down = {.kind = ENGINE_PATH_DOWN, .peer = c->peer, .path = c->path};
 
 	assert(c->peer < ENGINE_PEERS_MAX && c->path < e->options.paths && !peer->removing);
 	if (!peer->used && link_init(&peer->link, (uint16_t)e->options.paths) == 0) {
@@ -38,10 +47,11 @@ void engine_path_add(struct engine *e, const struct engine_command *c)
 	if (!down.error && !link_up(&peer->link, c->path, c->received)) {
 		(void)close(c->fd);
 		engine_tell(e, &(struct engine_fact){
-				       .kind = ENGINE_PEER_LIES, .peer = c->peer, .path = c->path });
+				       .kind = ENGINE_PEER_LIES, .peer = c->peer, .path = c->path});
 		return;
 	}
 	if (!down.error) {
+		release(e, c->peer, c->path);
 		down.error = e->ops->attach(e->transport, c->peer, c->path, c->fd);
 		if (!down.error) {
 			peer->attached++;
@@ -88,7 +98,7 @@ bool engine_peer_finish_removal(struct engine *e, uint16_t number)
 		link_deinit(&peer->link);
 	}
 	memset(peer, 0, sizeof(*peer));
-	engine_tell(e, &(struct engine_fact){ .kind = ENGINE_PEER_REMOVED, .peer = number });
+	engine_tell(e, &(struct engine_fact){.kind = ENGINE_PEER_REMOVED, .peer = number});
 	while (e->peers_end && !e->peers[e->peers_end - 1].used)
 		e->peers_end--;
 	return true;
@@ -107,20 +117,49 @@ bool engine_arriving_in(const struct engine *e, const struct exchange *x)
 static void peer_lies(struct engine *e, uint16_t peer, uint16_t path)
 {
 	e->ops->detach(e->transport, peer, path);
-	engine_tell(e, &(struct engine_fact){
-			       .kind = ENGINE_PEER_LIES, .peer = peer, .path = path });
+	engine_tell(e, &(struct engine_fact){.kind = ENGINE_PEER_LIES, .peer = peer, .path = path});
 }
 
 static void bad_frame(struct engine *e, const struct transport_event *event,
 		      const struct engine_group *group)
 {
 	e->ops->detach(e->transport, event->peer, event->path);
-	engine_tell(e, &(struct engine_fact){ .kind = ENGINE_BAD_FRAME,
-					      .exchange = group->exchange,
-					      .node = group->node_of_peer[event->peer],
-					      .peer = event->peer,
-					      .path = event->path,
-					      .seq = event->frame.seq });
+	engine_tell(e, &(struct engine_fact){.kind = ENGINE_BAD_FRAME,
+					     .exchange = group->exchange,
+					     .node = group->node_of_peer[event->peer],
+					     .peer = event->peer,
+					     .path = event->path,
+					     .seq = event->frame.seq});
+}
+
+/* What belongs on a data connection: contributions and finals are numbered, credits may be. */
+static bool frame_fits_link(struct engine *e, const struct transport_event *event)
+{
+	const struct wire_frame *frame = &event->frame;
+
+	switch (link_arriving(&e->peers[event->peer].link, event->path, frame)) {
+	case LINK_TAKE:
+		return frame->kind == WIRE_CONTRIBUTION || frame->kind == WIRE_FINAL ||
+		       frame->kind == WIRE_CREDIT;
+	case LINK_NOT_NUMBERED: return frame->kind == WIRE_CREDIT;
+	case LINK_WRONG_NUMBER: return false;
+	}
+	return false;
+}
+
+/* A frame of a group that we are in: find it a place.  Return: false: it breaks its rules. */
+static bool frame_fits_group(struct engine *e, const struct engine_group *group, uint16_t path,
+			     const struct wire_frame *frame, struct engine_arriving *arriving)
+{
+	if (frame->node != arriving->node || frame->lane != e->options.lane || frame->path != path)
+		return false;
+	if (frame->kind != WIRE_CREDIT) {
+		arriving->memory = exchange_place(group->exchange, arriving->node, frame);
+		if (!arriving->memory)
+			return false;
+	}
+	arriving->exchange = group->exchange;
+	return true;
 }
 
 /*
@@ -130,46 +169,36 @@ static void bad_frame(struct engine *e, const struct transport_event *event,
 static bool header_arrived(struct engine *e, const struct transport_event *event)
 {
 	struct engine_peer *peer = &e->peers[event->peer];
-	struct engine_arriving *arriving = &peer->arriving[event->path];
+	struct engine_arriving arriving = {0};
 	const struct wire_frame *frame = &event->frame;
-	struct engine_group *group = engine_group_of(e, frame->group);
+	struct engine_group *group = frame->group ? engine_group_of(e, frame->group) : NULL;
 
 	if (peer->removing || !peer->link.path[event->path].up)
 		return false;
-	if (link_arriving(&peer->link, event->path, frame) == LINK_WRONG_NUMBER) {
+	if (group)
+		arriving.node = group->node_of_peer[event->peer];
+	if (!frame_fits_link(e, event) || (group && arriving.node == ENGINE_NOBODY)) {
 		peer_lies(e, event->peer, event->path);
 		return false;
 	}
-	*arriving = (struct engine_arriving){ 0 };
-	if (frame->kind == WIRE_CREDIT)
-		return true;
-	if (!group || (group->removing && exchange_idle(group->exchange))) {
+	if (frame->group && (!group || (group->removing && exchange_idle(group->exchange)) ||
+			     exchange_stale(group->exchange, arriving.node, frame))) {
 		count(&e->stats.frames_stale, 1);
-		return true;
-	}
-	arriving->node = group->node_of_peer[event->peer];
-	if (arriving->node != ENGINE_NOBODY && frame->path == event->path)
-		arriving->memory = exchange_place(group->exchange, arriving->node, frame);
-	if (!arriving->memory) {
+	} else if (group && !frame_fits_group(e, group, event->path, frame, &arriving)) {
 		bad_frame(e, event, group);
 		return false;
 	}
-	arriving->exchange = group->exchange;
+	peer->arriving[event->path] = arriving;
 	return true;
 }
 
 static void acknowledged(struct engine *e, uint16_t number, uint16_t path, uint32_t ack)
 {
-	struct link *link = &e->peers[number].link;
-	struct link_entry *entry;
-	uint32_t through;
-
-	if (!link_ack(link, path, ack, &through)) {
+	if (!link_ack(&e->peers[number].link, path, ack)) {
 		peer_lies(e, number, path);
 		return;
 	}
-	while ((entry = link_acked(link, path, through)))
-		exchange_released(entry->exchange, entry->buffer);
+	release(e, number, path);
 }
 
 static void frame_arrived(struct engine *e, const struct transport_event *event)
@@ -177,18 +206,17 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 	struct engine_peer *peer = &e->peers[event->peer];
 	struct engine_arriving arriving = peer->arriving[event->path];
 	const struct wire_frame *frame = &event->frame;
-	struct engine_group *group = engine_group_of(e, frame->group);
 
-	peer->arriving[event->path] = (struct engine_arriving){ 0 };
+	peer->arriving[event->path] = (struct engine_arriving){0};
 	if (frame->path_seq)
 		link_arrived(&peer->link, event->path, frame);
 	count(&e->stats.frames_received, 1);
 	count(&e->stats.payload_received, frame->payload_bytes);
 	acknowledged(e, event->peer, event->path, frame->path_ack);
-	if (group && group->node_of_peer[event->peer] != ENGINE_NOBODY)
-		exchange_credit(group->exchange, group->node_of_peer[event->peer],
-				frame->credit_contribution, frame->credit_final);
 	if (arriving.exchange)
+		exchange_credit(arriving.exchange, arriving.node, frame->credit_contribution,
+				frame->credit_final);
+	if (arriving.memory)
 		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory);
 }
 
@@ -199,16 +227,23 @@ static void path_down(struct engine *e, const struct transport_event *event)
 
 	assert(peer->attached);
 	peer->attached--;
-	if (arriving->exchange)
+	if (arriving->memory)
 		exchange_unplace(arriving->exchange, arriving->node, arriving->memory);
-	*arriving = (struct engine_arriving){ 0 };
+	*arriving = (struct engine_arriving){0};
 	link_down(&peer->link, event->path);
-	engine_tell(e, &(struct engine_fact){ .kind = ENGINE_PATH_DOWN,
-					      .peer = event->peer,
-					      .path = event->path,
-					      .error = event->error,
-					      .verdict = event->verdict,
-					      .received = peer->link.path[event->path].received });
+	release(e, event->peer, event->path);
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		const struct engine_group *group = &e->groups[g];
+
+		if (group->used && group->node_of_peer[event->peer] != ENGINE_NOBODY)
+			exchange_path_lost(group->exchange, group->node_of_peer[event->peer]);
+	}
+	engine_tell(e, &(struct engine_fact){.kind = ENGINE_PATH_DOWN,
+					     .peer = event->peer,
+					     .path = event->path,
+					     .error = event->error,
+					     .verdict = event->verdict,
+					     .received = peer->link.path[event->path].received});
 }
 
 static void handle(struct engine *e, const struct transport_event *event)
@@ -227,10 +262,12 @@ static void handle(struct engine *e, const struct transport_event *event)
 			frame_arrived(e, event);
 		return;
 	case TRANSPORT_SENT:
+		if (!event->cookie)
+			return; /* it had no payload and is in no log */
+		link_flushed(&peer->link, event->path, (uint32_t)event->cookie);
+		release(e, event->peer, event->path);
 		return;
-	case TRANSPORT_DOWN:
-		path_down(e, event);
-		return;
+	case TRANSPORT_DOWN: path_down(e, event); return;
 	}
 }
 
@@ -372,7 +409,7 @@ bool engine_send_frames(struct engine *e)
 static void send_credit(struct engine *e, struct engine_group *group, uint16_t number,
 			uint16_t path)
 {
-	struct wire_frame frame = { .kind = WIRE_CREDIT, .lane = (uint16_t)e->options.lane };
+	struct wire_frame frame = {.kind = WIRE_CREDIT, .lane = (uint16_t)e->options.lane};
 
 	if (group) {
 		const struct exchange_plan *plan = exchange_plan(group->exchange);

@@ -24,7 +24,8 @@ struct engine_client {
 	struct shm_port submit, complete;
 	const struct shm_submission *submissions;
 	struct shm_completion *completions;
-	bool wake; /* completions were written since it was last woken             */
+	uint64_t doubtful; /* position of a submission whose handle was unknown; else UINT64_MAX */
+	bool wake;         /* completions were written since it was last woken             */
 	struct engine_seat {
 		struct engine_group *group; /* NULL: no such handle on this lane */
 		uint32_t local_rank;
@@ -38,15 +39,16 @@ struct engine_group {
 	struct exchange *exchange;
 	const uint16_t *peers; /* [nodes], the main thread's */
 	uint16_t node_of_peer[ENGINE_PEERS_MAX];
+	uint64_t aborted; /* bit per local rank: its trainer said so, once is enough */
 	uint32_t rank_client[EXCHANGE_LOCAL_MAX]; /* ENGINE_CLIENTS_MAX: nobody */
 	uint32_t rank_handle[EXCHANGE_LOCAL_MAX];
 };
 
 /* A payload on its way into a slot. */
 struct engine_arriving {
-	struct exchange *exchange; /* NULL: thrown away, or nothing on its way */
+	struct exchange *exchange; /* NULL: of no group of ours, or nothing on its way */
 	uint16_t node;
-	void *memory;
+	void *memory; /* NULL: thrown away; its credits count */
 };
 
 struct engine_peer {
@@ -64,7 +66,7 @@ struct engine {
 	struct mailbox commands, facts;
 	struct engine_stats stats;
 	bool stop;
-	bool facts_put;      /* since the main thread was last rung                  */
+	bool facts_put; /* since the main thread was last rung                  */
 	uint64_t now_ns;
 	uint64_t lazy_at_ns; /* when small debts of credit and acknowledgement are paid; 0: none */
 	uint32_t turn;       /* which group sends first                              */
@@ -73,7 +75,7 @@ struct engine {
 	uint32_t clients_end;          /* all in use are below */
 	struct engine_group *groups;   /* [ENGINE_GROUPS_MAX]  */
 	uint32_t groups_end;
-	struct engine_peer *peers;     /* [ENGINE_PEERS_MAX]   */
+	struct engine_peer *peers; /* [ENGINE_PEERS_MAX]   */
 	uint32_t peers_end;
 };
 
@@ -88,10 +90,11 @@ void engine_client_add(struct engine *e, const struct engine_command *c);
 void engine_client_remove(struct engine *e, uint32_t number);
 void engine_clients_let_go(struct engine *e); /* those that are leaving and no longer needed */
 bool engine_take_submissions(struct engine *e);
+void engine_drain_client(struct engine *e, uint32_t number); /* all that is in its ring */
 bool engine_give_completions(struct engine *e);
-void engine_clients_sleep(struct engine *e);  /* set the flags */
+void engine_clients_sleep(struct engine *e); /* set the flags */
 void engine_clients_awake(struct engine *e);
-bool engine_clients_ready(struct engine *e);  /* is there anything in a ring? */
+bool engine_clients_ready(struct engine *e); /* is there anything in a ring? */
 
 /* engine_net.c */
 void engine_path_add(struct engine *e, const struct engine_command *c);

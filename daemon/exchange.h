@@ -43,21 +43,21 @@ enum {
 struct exchange_plan {
 	uint64_t group;
 	uint32_t epoch;
-	uint16_t nodes, node;          /* node: ours                                       */
+	uint16_t nodes, node; /* node: ours                                       */
 	uint16_t lanes, lane;
 	uint32_t ranks;
 	const uint32_t *ranks_of_node; /* uint32[nodes]: how many ranks each node has      */
 	uint32_t local_ranks;          /* ranks_of_node[node]                              */
 	const struct owner_table *owners;
-	uint16_t schedule;             /* id, forced by the group; 0: by sched_choose()    */
-	uint64_t flat_bytes_max;       /* agreed threshold for sched_choose()              */
-	uint32_t chunk_bytes_max;      /* agreed; slot size                                */
-	uint32_t slots;                /* per node and class, >= 1                         */
-	uint32_t buffers;              /* for contributions, and again for finals, >= 2    */
+	uint16_t schedule;        /* id, forced by the group; 0: by sched_choose()    */
+	uint64_t flat_bytes_max;  /* agreed threshold for sched_choose()              */
+	uint32_t chunk_bytes_max; /* agreed; slot size                                */
+	uint32_t slots;           /* per node and class, >= 1                         */
+	uint32_t buffers;         /* for contributions, and again for finals, >= 2    */
 	const struct vec *vec;
 };
 
-/* exchange_memory() - bytes that exchange_new(plan) will map: the account, and the limit's check. */
+/* exchange_memory() - bytes that exchange_new(plan) will map: for the account and the limit. */
 uint64_t exchange_memory(const struct exchange_plan *plan);
 
 /*
@@ -65,7 +65,8 @@ uint64_t exchange_memory(const struct exchange_plan *plan);
  * local_ranks are set.  Slots and buffers depend on nodes alone, so all nodes agree on
  * the credits that they begin with.  A chunk_bytes_max that is set (agreed) is kept,
  * 0 is replaced by the largest with which all lanes together map inflight_bytes at most.
- * Return: 0, or -ENOMEM and *err with the number that would be needed.
+ * Return: 0; -ENOMEM and *err with the number that would be needed; -EINVAL: the chunks
+ * that were agreed are too small.
  */
 int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err);
 
@@ -88,10 +89,10 @@ enum exchange_posted {
 	EXCHANGE_POSTED = 0,
 	EXCHANGE_POST_MISMATCH, /* reported by exchange_mismatch()                             */
 	EXCHANGE_POST_TOO_BIG,  /* more than OP_CHUNKS_MAX chunks: the op will end with -EFBIG */
-	EXCHANGE_POST_WINDOW,   /* more than EXCHANGE_OPS_MAX in flight: the trainer broke the rules */
+	EXCHANGE_POST_WINDOW, /* too many in flight, or not the next: it broke the rules */
 };
 
-/* A rank posts op seq; its seqs come in order.  in, out: count elements, valid until its completion. */
+/* A rank posts op seq, its next.  in, out: count elements, valid until its completion. */
 enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
 				   const struct op_call *call, const void *in, void *out,
 				   uint64_t work);
@@ -102,16 +103,20 @@ uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank);
 /* Whether op memory of a rank that left is still in use (its arena must stay mapped). */
 bool exchange_rank_busy(const struct exchange *x, uint32_t local_rank);
 
+/* A frame from before the group's last change, or of a node that is gone, changes nothing. */
+bool exchange_stale(const struct exchange *x, uint16_t node, const struct wire_frame *frame);
+
 /*
- * Memory for the payload of a frame from `node`, whose header passed wire_check() and
- * whose group is ours.  NULL: the node broke the rules (no credit, wrong epoch, lane,
+ * Memory for the payload of a frame from `node`, whose header passed wire_check(), whose
+ * group is ours and which is not stale.  NULL: the node broke the rules (no credit, wrong lane,
  * type...): the caller ends the path and says BAD_FRAME.
  */
 void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame *frame);
 void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will not arrive */
 
 /* The payload is in `slot`. */
-void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame, void *slot);
+void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
+		      void *slot);
 
 /* Credits that came with any frame of this group from `node`. */
 void exchange_credit(struct exchange *x, uint16_t node, uint32_t contribution, uint32_t final);
@@ -120,7 +125,7 @@ void exchange_credit(struct exchange *x, uint16_t node, uint32_t contribution, u
 struct exchange_send {
 	struct wire_frame frame;
 	const void *payload;
-	void *buffer; /* give to exchange_released() once the peer has it; NULL: memory of the trainer */
+	void *buffer; /* for exchange_released(); NULL: memory of the trainer   */
 };
 
 /* The next frame for `node`, if there is one and credit for it. */
@@ -131,6 +136,9 @@ void exchange_released(struct exchange *x, void *buffer);
 
 /* Fill in the credit fields of any frame to `node`; clears exchange_owes(). */
 void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *frame);
+
+/* A connection to `node` broke: credits that were announced on it may not have arrived. */
+void exchange_path_lost(struct exchange *x, uint16_t node);
 
 enum exchange_owing { EXCHANGE_OWES_NOTHING = 0, EXCHANGE_OWES_SOME, EXCHANGE_OWES_SOON };
 /* Credits granted and not yet announced to `node`: SOON if it may be waiting for them. */
@@ -151,7 +159,7 @@ struct exchange_completion {
 bool exchange_completion(struct exchange *x, struct exchange_completion *out);
 bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out);
 
-/* A frame of `node` contradicted op `seq` (wrong length, owner, contributors): it can't be trusted. */
+/* A frame of `node` contradicted op `seq` (wrong length, owner...): told once a node. */
 bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq);
 
 /* Decided by the members: ops first..last end with `error` unless they are complete here. */

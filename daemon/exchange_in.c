@@ -34,13 +34,17 @@ struct slot *exchange_slot_of(struct exchange *x, uint16_t node, uint64_t seq, u
 	return NULL;
 }
 
+bool exchange_stale(const struct exchange *x, uint16_t node, const struct wire_frame *frame)
+{
+	return frame->epoch < x->plan.epoch || x->nodes[node].gone;
+}
+
 /* The rules that need no op. */
 static bool frame_fits_group(const struct exchange *x, uint16_t node, const struct wire_frame *f)
 {
 	const struct exchange_plan *plan = &x->plan;
 
 	return f->epoch == plan->epoch && f->node == node && f->lane == plan->lane &&
-	       f->seq && f->seq <= x->done_through + 2u * EXCHANGE_OPS_MAX &&
 	       f->op == WIRE_OP_ALLREDUCE && f->type >= VEC_F32 && f->type <= VEC_I64 &&
 	       f->reduce >= VEC_SUM && f->reduce <= VEC_PROD && f->payload_type >= VEC_F32 &&
 	       f->payload_type <= VEC_I64 && !f->codec && !f->feedback &&
@@ -85,8 +89,9 @@ void exchange_unplace(struct exchange *x, uint16_t node, void *memory)
 
 static void note_bad(struct exchange *x, uint16_t node, uint64_t seq)
 {
-	if (x->bad_set)
+	if (x->bad_set || x->nodes[node].bad)
 		return;
+	x->nodes[node].bad = true;
 	x->bad_set = true;
 	x->bad_node = node;
 	x->bad_seq = seq;
@@ -98,8 +103,8 @@ static bool role_expects(const struct sched_role *role, uint16_t node)
 }
 
 /* Ranks that a contribution from `node` must hold: the node's own, or all on its way round. */
-static uint32_t expected_contributors(const struct exchange *x, const struct op *op,
-				      uint16_t node, uint32_t chunk)
+static uint32_t expected_contributors(const struct exchange *x, const struct op *op, uint16_t node,
+				      uint32_t chunk)
 {
 	const struct exchange_plan *plan = &x->plan;
 	uint64_t key = op->call.key ? op->call.key : op->seq;
@@ -212,16 +217,18 @@ static void final_arrived(struct exchange *x, struct op *op, uint16_t node, stru
 	role = exchange_role(x, op, f->chunk);
 	if (!role.final_in || role.final_from != node || !payload_fits(op, f, false) ||
 	    f->contributors != x->plan.ranks || f->divisor != (average ? x->plan.ranks : 1) ||
-	    op->chunks[f->chunk - op->first].done) {
+	    op->chunks[f->chunk - op->first].final_here) {
 		note_bad(x, node, f->seq);
 		exchange_slot_release(x, node, slot);
 		return;
 	}
+	op->chunks[f->chunk - op->first].final_here = true;
 	if (!take_final(x, op, node, slot))
 		x->finals_held++;
 }
 
-void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame, void *memory)
+void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
+		      void *memory)
 {
 	struct slot *slot = slot_at(x, node, frame->kind, memory);
 	struct op *op = exchange_op(x, frame->seq);
@@ -263,14 +270,12 @@ bool exchange_retry_finals(struct exchange *x)
 	return done;
 }
 
-static void drop_slots(struct exchange *x, uint16_t node, struct slot *slots, uint64_t first,
-		       uint64_t last)
+static void drop_slots(struct exchange *x, uint16_t node, struct slot *slots)
 {
 	for (uint32_t i = 0; i < x->plan.slots; i++) {
 		struct slot *slot = &slots[i];
 
-		if (slot->state != SLOT_HELD || slot->frame.seq < first || slot->frame.seq > last ||
-		    !exchange_seq_over(x, slot->frame.seq))
+		if (slot->state != SLOT_HELD || !exchange_seq_over(x, slot->frame.seq))
 			continue;
 		if (slot->frame.kind == WIRE_FINAL)
 			x->finals_held--;
@@ -278,12 +283,12 @@ static void drop_slots(struct exchange *x, uint16_t node, struct slot *slots, ui
 	}
 }
 
-void exchange_drop_slots(struct exchange *x, uint64_t first, uint64_t last)
+void exchange_drop_slots(struct exchange *x)
 {
 	for (uint16_t n = 0; n < x->plan.nodes; n++) {
 		if (n == x->plan.node)
 			continue;
-		drop_slots(x, n, x->nodes[n].contributions, first, last);
-		drop_slots(x, n, x->nodes[n].finals, first, last);
+		drop_slots(x, n, x->nodes[n].contributions);
+		drop_slots(x, n, x->nodes[n].finals);
 	}
 }

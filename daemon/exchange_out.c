@@ -151,7 +151,7 @@ static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
 
 	if (partial) {
 		struct vec_input inputs[2] = {
-			{ slot->memory, (enum vec_type)slot->frame.payload_type },
+			{slot->memory, (enum vec_type)slot->frame.payload_type},
 			exchange_own(x, op, chunk, x->scratch),
 		};
 
@@ -197,15 +197,12 @@ static struct op *seek_contribution(struct exchange *x, uint16_t node, struct sc
 {
 	struct cursor *at = &x->nodes[node].contributed;
 
-	for (;; at->seq++, at->chunk = 0) {
-		struct op *op = exchange_op(x, at->seq);
+	for (;; *at = (struct cursor){.seq = at->seq + 1}) {
+		struct op *op = exchange_op_at(x, at);
 
-		if (at->seq <= x->done_through || (op && op_over(op)))
-			continue;
-		if (!op || op->state != OP_RUNNING)
+		if (!op)
 			return NULL;
-		for (at->chunk = at->chunk < op->first ? op->first : at->chunk;
-		     at->chunk < op->last; at->chunk++) {
+		for (; at->chunk < op->last; at->chunk++) {
 			*role = exchange_role(x, op, at->chunk);
 			if (role->contribute == SCHED_ALL ||
 			    (role->contribute == SCHED_ONE && role->contribute_to == node))
@@ -273,8 +270,14 @@ void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *fra
 {
 	struct exchange_node *n = &x->nodes[node];
 
+	n->announce_again = false;
 	frame->credit_contribution = n->announced_contribution = n->granted_contribution;
 	frame->credit_final = n->announced_final = n->granted_final;
+}
+
+void exchange_path_lost(struct exchange *x, uint16_t node)
+{
+	x->nodes[node].announce_again = true;
 }
 
 enum exchange_owing exchange_owes(const struct exchange *x, uint16_t node)
@@ -284,6 +287,10 @@ enum exchange_owing exchange_owes(const struct exchange *x, uint16_t node)
 	uint32_t final = n->granted_final - n->announced_final;
 	uint32_t most = contribution > final ? contribution : final;
 
+	if (n->gone)
+		return EXCHANGE_OWES_NOTHING;
+	if (n->announce_again)
+		return EXCHANGE_OWES_SOON;
 	if (!most)
 		return EXCHANGE_OWES_NOTHING;
 	return 2 * most >= x->plan.slots ? EXCHANGE_OWES_SOON : EXCHANGE_OWES_SOME;

@@ -1,7 +1,9 @@
 /*
  * exchange_state.h - what an exchange is made of; for exchange*.c alone.
  *
- *   exchange.c       life, ops: post, end, completions
+ *   exchange.c       memory, life
+ *   exchange_op.c    ops: post, mismatch, completions
+ *   exchange_end.c   which ops have been ended, how far all are over
  *   exchange_in.c    slots: place, arrived, finals received
  *   exchange_out.c   what to send next, credits
  *   exchange_sum.c   closing of chunks, writing of results
@@ -26,7 +28,7 @@ struct slot {
 };
 
 struct buffer {
-	uint32_t refs;         /* queue entry + frames not yet acknowledged    */
+	uint32_t refs; /* queue entry + frames not yet acknowledged    */
 	struct pool *pool;
 	unsigned char *memory; /* [chunk_bytes_max]                            */
 	struct buffer *next;   /* while free                                   */
@@ -45,11 +47,13 @@ struct cursor {
 /* Another node of the group, seen from this lane. */
 struct exchange_node {
 	bool gone;
+	bool bad;                   /* broke a rule, which was told: once is enough    */
 	struct slot *contributions; /* [plan.slots] */
 	struct slot *finals;        /* [plan.slots] */
 	uint32_t granted_contribution, granted_final; /* ever, to it; wrap around      */
 	uint32_t announced_contribution, announced_final;
-	uint32_t credit_contribution, credit_final;   /* ever, to us                   */
+	bool announce_again; /* a connection that announced them is gone        */
+	uint32_t credit_contribution, credit_final; /* ever, to us                   */
 	uint32_t sent_contribution, sent_final;
 	struct cursor contributed;
 	uint64_t final_next; /* number in the queue of finals                          */
@@ -65,6 +69,21 @@ struct final {
 	struct buffer *buffer;
 };
 
+/* Ops that were decided to fail, whether anybody here has posted them or not. */
+struct ended {
+	uint64_t first, last; /* last: UINT64_MAX: the group is over */
+	int error;
+};
+
+/* A rank's op that had been ended before it posted it: nothing is left but to say so. */
+struct failed {
+	uint64_t seq, work;
+	int error;
+};
+
+/* More holes between ends than ops in flight: those here, and as many that others are ahead. */
+enum { EXCHANGE_ENDS_MAX = 4 * EXCHANGE_OPS_MAX };
+
 struct exchange {
 	struct exchange_plan plan;
 	void *memory; /* one mapping for everything below    */
@@ -72,8 +91,8 @@ struct exchange {
 	struct op *ops;              /* [EXCHANGE_OPS_MAX], by seq % EXCHANGE_OPS_MAX */
 	struct exchange_node *nodes; /* [plan.nodes]; our own is unused              */
 	struct pool contribution_pool, final_pool;
-	unsigned char *scratch;      /* [chunk_bytes_max]: sum of the local ranks    */
-	struct vec_input *inputs;    /* [nodes + EXCHANGE_LOCAL_MAX]                 */
+	unsigned char *scratch;   /* [chunk_bytes_max]: sum of the local ranks    */
+	struct vec_input *inputs; /* [nodes + EXCHANGE_LOCAL_MAX]                 */
 
 	struct cursor closing;
 	struct final *queue; /* [plan.buffers], number % plan.buffers */
@@ -81,12 +100,16 @@ struct exchange {
 	uint32_t finals_held; /* finals in slots that could not be passed on yet */
 
 	uint64_t done_through;
-	uint64_t ended_from; /* ops from here on fail; UINT64_MAX: none */
-	int ended_error;
+	struct ended
+		*ends; /* [EXCHANGE_ENDS_MAX], ascending; those that all have posted are gone */
+	uint32_t ends_count;
 
 	uint64_t posted[EXCHANGE_LOCAL_MAX]; /* last seq of each local rank */
 	bool left[EXCHANGE_LOCAL_MAX];
-	uint32_t completions;  /* ops over whose completions are not all taken */
+	struct failed *failed; /* [local_ranks][EXCHANGE_OPS_MAX], number % EXCHANGE_OPS_MAX */
+	uint64_t failed_head[EXCHANGE_LOCAL_MAX], failed_tail[EXCHANGE_LOCAL_MAX];
+	uint64_t failing;      /* bit per local rank: has such                             */
+	uint64_t finished;     /* bit per place: is over, completions are not all taken    */
 	uint32_t frames_out;   /* handed out by exchange_next(), not released  */
 	uint32_t arena_frames; /* of them, with memory of a trainer            */
 	uint32_t mismatches_pending;
@@ -109,8 +132,7 @@ static inline struct sched_role exchange_role(const struct exchange *x, const st
 {
 	uint64_t key = op->call.key ? op->call.key : op->seq;
 
-	return op->sched->role(x->plan.nodes, x->plan.node,
-			       owner_of(x->plan.owners, key, chunk));
+	return op->sched->role(x->plan.nodes, x->plan.node, owner_of(x->plan.owners, key, chunk));
 }
 
 /* How many nodes `whom` names. */
@@ -119,18 +141,28 @@ static inline uint32_t exchange_whom_count(const struct exchange *x, enum sched_
 	return whom == SCHED_ALL ? x->plan.nodes - 1u : whom == SCHED_ONE ? 1u : 0u;
 }
 
-/* exchange.c */
+/* exchange_op.c */
 void exchange_op_check_over(struct exchange *x, struct op *op); /* all chunks done: DONE          */
-void exchange_advance(struct exchange *x);                      /* move done_through on           */
-bool exchange_seq_over(const struct exchange *x, uint64_t seq);
+void exchange_op_end(struct exchange *x, struct op *op, int error);
+void exchange_op_retire(struct exchange *x, struct op *op); /* free its place if it may be    */
 void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire_frame *frame);
+
+/* exchange_end.c */
+const struct ended *exchange_ended(const struct exchange *x, uint64_t seq); /* NULL: it was not */
+void exchange_note_end(struct exchange *x, uint64_t first, uint64_t last, int error);
+void exchange_forget_ends(struct exchange *x); /* that all have posted           */
+void exchange_advance(struct exchange *x);     /* move done_through on           */
+bool exchange_seq_over(const struct exchange *x, uint64_t seq);
+/* Move a cursor behind ops that are over.  Return: the op it stands at, if that is running. */
+struct op *exchange_op_at(const struct exchange *x, struct cursor *at);
 
 /* exchange_in.c */
 void exchange_slot_release(struct exchange *x, uint16_t node, struct slot *slot);
 struct slot *exchange_slot_of(struct exchange *x, uint16_t node, uint64_t seq, uint32_t chunk);
-void exchange_compare_early(struct exchange *x, struct op *op);    /* calls of those that came first  */
-void exchange_count_early(struct exchange *x, struct op *op);      /* contributions that came first   */
-void exchange_drop_slots(struct exchange *x, uint64_t first, uint64_t last); /* of ops that ended    */
+void exchange_compare_early(struct exchange *x,
+			    struct op *op);                   /* calls of those that came first  */
+void exchange_count_early(struct exchange *x, struct op *op); /* contributions that came first   */
+void exchange_drop_slots(struct exchange *x);                 /* of ops that are over         */
 bool exchange_retry_finals(struct exchange *x);
 
 /* exchange_sum.c */

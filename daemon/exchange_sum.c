@@ -33,8 +33,8 @@ static void combine(const struct exchange *x, const struct op *op, uint32_t chun
 	enum vec_type type = op_type(op);
 	uint64_t divisor = final && op->call.reduce == VEC_AVG ? x->plan.ranks : 0;
 
-	vec_combine(x->plan.vec, type, (enum vec_reduce)op->call.reduce, inputs, count, divisor, out,
-		    final ? type : vec_sum_type(type), op_elements(op, chunk));
+	vec_combine(x->plan.vec, type, (enum vec_reduce)op->call.reduce, inputs, count, divisor,
+		    out, final ? type : vec_sum_type(type), op_elements(op, chunk));
 }
 
 /* inputs[0..local_ranks) = the local ranks' chunks. */
@@ -42,18 +42,19 @@ static size_t local_inputs(const struct exchange *x, const struct op *op, uint32
 			   struct vec_input *inputs)
 {
 	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
-		inputs[r] = (struct vec_input){ chunk_in(op, r, chunk), op_type(op) };
+		inputs[r] = (struct vec_input){chunk_in(op, r, chunk), op_type(op)};
 	return x->plan.local_ranks;
 }
 
-struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk, unsigned char *room)
+struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
+			      unsigned char *room)
 {
 	struct vec_input *inputs = x->inputs + x->plan.nodes;
 
 	if (x->plan.local_ranks == 1)
-		return (struct vec_input){ chunk_in(op, 0, chunk), op_type(op) };
+		return (struct vec_input){chunk_in(op, 0, chunk), op_type(op)};
 	combine(x, op, chunk, inputs, local_inputs(x, op, chunk, inputs), false, room);
-	return (struct vec_input){ room, vec_sum_type(op_type(op)) };
+	return (struct vec_input){room, vec_sum_type(op_type(op))};
 }
 
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final)
@@ -74,7 +75,7 @@ static struct vec_input slot_input(struct exchange *x, uint16_t node, const stru
 	const struct slot *slot = exchange_slot_of(x, node, op->seq, chunk);
 
 	assert(slot);
-	return (struct vec_input){ slot->memory, (enum vec_type)slot->frame.payload_type };
+	return (struct vec_input){slot->memory, (enum vec_type)slot->frame.payload_type};
 }
 
 /* Everything that goes into the whole sum, in order. */
@@ -145,15 +146,12 @@ bool exchange_close_next(struct exchange *x)
 {
 	struct cursor *at = &x->closing;
 
-	for (;; at->seq++, at->chunk = 0) {
-		struct op *op = exchange_op(x, at->seq);
+	for (;; *at = (struct cursor){.seq = at->seq + 1}) {
+		struct op *op = exchange_op_at(x, at);
 
-		if (at->seq <= x->done_through || (op && op_over(op)))
-			continue;
-		if (!op || op->state != OP_RUNNING)
+		if (!op)
 			return false;
-		for (at->chunk = at->chunk < op->first ? op->first : at->chunk;
-		     at->chunk < op->last; at->chunk++) {
+		for (; at->chunk < op->last; at->chunk++) {
 			uint32_t chunk = at->chunk;
 			struct sched_role role = exchange_role(x, op, chunk);
 

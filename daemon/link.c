@@ -82,10 +82,10 @@ bool link_up(struct link *l, uint16_t path, uint32_t received)
 	struct link_path *p = &l->path[path];
 
 	assert(!p->up);
-	if (received - p->acked > p->sent - p->acked)
+	if (received - p->told > p->sent - p->told || (!received && p->told))
 		return false;
 	p->up = true;
-	p->offered = received;
+	p->told = p->flushed = p->offered = received;
 	p->announced = p->received;
 	p->arrived_bytes = 0;
 	return true;
@@ -93,8 +93,11 @@ bool link_up(struct link *l, uint16_t path, uint32_t received)
 
 void link_down(struct link *l, uint16_t path)
 {
-	l->path[path].up = false;
-	l->path[path].arriving = 0;
+	struct link_path *p = &l->path[path];
+
+	p->up = false;
+	p->arriving = 0;
+	p->flushed = p->sent;
 }
 
 enum link_verdict link_arriving(struct link *l, uint16_t path, const struct wire_frame *frame)
@@ -119,26 +122,29 @@ void link_arrived(struct link *l, uint16_t path, const struct wire_frame *frame)
 	p->arrived_bytes += frame->payload_bytes;
 }
 
-bool link_ack(struct link *l, uint16_t path, uint32_t ack, uint32_t *through)
+bool link_ack(struct link *l, uint16_t path, uint32_t ack)
 {
 	struct link_path *p = &l->path[path];
 
-	/* An acknowledgement that another frame overtook says less than we know. */
-	if ((int32_t)(ack - p->acked) <= 0) {
-		*through = p->acked;
+	/* An acknowledgement that another frame overtook says less than we know; 0 says nothing. */
+	if (!ack || !wire_path_seq_after(ack, p->told))
 		return true;
-	}
-	if (ack - p->acked > p->sent - p->acked)
+	if (ack - p->told > p->offered - p->told)
 		return false;
-	*through = ack;
+	p->told = ack;
 	return true;
 }
 
-struct link_entry *link_acked(struct link *l, uint16_t path, uint32_t through)
+void link_flushed(struct link *l, uint16_t path, uint32_t number)
+{
+	l->path[path].flushed = number;
+}
+
+struct link_entry *link_released(struct link *l, uint16_t path)
 {
 	struct link_path *p = &l->path[path];
 
-	if (p->acked == through)
+	if (p->acked == p->told || p->acked == p->flushed)
 		return NULL;
 	p->acked = wire_path_seq_next(p->acked);
 	return &p->log[p->acked % LINK_LOG];
@@ -148,9 +154,10 @@ struct link_entry *link_drop(struct link *l)
 {
 	for (uint16_t n = 0; n < l->paths; n++) {
 		struct link_path *p = &l->path[n];
-		struct link_entry *entry = link_acked(l, n, p->sent);
+		struct link_entry *entry;
 
-		p->offered = p->sent;
+		p->told = p->flushed = p->offered = p->sent;
+		entry = link_released(l, n);
 		if (entry)
 			return entry;
 	}
@@ -163,7 +170,7 @@ void link_reset(struct link *l)
 		struct link_entry *log = l->path[n].log;
 
 		assert(l->path[n].sent == l->path[n].acked);
-		l->path[n] = (struct link_path){ .log = log };
+		l->path[n] = (struct link_path){.log = log};
 	}
 }
 

@@ -4,11 +4,12 @@
  * A link has up to WIRE_PATHS_MAX paths, each a connection that may break and be made
  * again.  Frames on a path are numbered 1, 2, 3...; the number goes on where it was when the
  * path is made again.  What was sent is kept in the path's log until the peer has
- * acknowledged it (path_ack of any frame of that path), so that after a reconnect exactly what
+ * acknowledged it (path_ack of any frame of that path, or `received` when the path is made
+ * again) *and* the transport no longer needs its payload, so that after a reconnect exactly what
  * did not arrive is sent again, in order, and nothing is ever taken twice.
  *
  * Pure: the engine moves the bytes.  Payload memory of a logged frame belongs to the
- * exchange named in the entry, until link_acked() or link_drop() hands the entry back.
+ * exchange named in the entry, until link_released() or link_drop() hands the entry back.
  */
 #ifndef DAEMON_LINK_H
 #define DAEMON_LINK_H
@@ -23,7 +24,8 @@ struct exchange;
 enum { LINK_LOG = 128 }; /* frames of a path sent and not acknowledged */
 
 struct link_entry {
-	struct wire_frame frame; /* path_seq is set; credits and path_ack are those of the first sending */
+	struct wire_frame
+		frame; /* path_seq is set; credits and path_ack are those of the first sending */
 	const void *payload;
 	struct exchange *exchange;
 	void *buffer; /* for exchange_released() */
@@ -31,12 +33,14 @@ struct link_entry {
 
 struct link_path {
 	bool up;
-	uint32_t sent;     /* number of the newest logged frame                        */
-	uint32_t acked;    /* number up to which the log was handed back               */
-	uint32_t offered;  /* number up to which the transport was given the log       */
-	uint32_t received; /* number of the last frame that arrived whole              */
-	uint32_t arriving; /* number of the frame whose payload is on its way, 0: none */
-	uint32_t announced; /* `received` as last told to the peer                     */
+	uint32_t sent;          /* number of the newest logged frame                        */
+	uint32_t told;          /* number up to which the peer has all, as it says          */
+	uint32_t flushed;       /* number up to which the transport needs no payload        */
+	uint32_t acked;         /* number up to which the log was handed back: least of both */
+	uint32_t offered;       /* number up to which the transport was given the log       */
+	uint32_t received;      /* number of the last frame that arrived whole              */
+	uint32_t arriving;      /* number of the frame whose payload is on its way, 0: none */
+	uint32_t announced;     /* `received` as last told to the peer                     */
 	uint64_t arrived_bytes; /* since that was told                                 */
 	struct link_entry *log; /* [LINK_LOG], number % LINK_LOG                       */
 };
@@ -57,16 +61,17 @@ bool link_room(const struct link *l, uint16_t path);
 struct link_entry *link_push(struct link *l, uint16_t path, const struct wire_frame *frame,
 			     const void *payload, struct exchange *exchange, void *buffer);
 
-/* The next logged frame that this connection has not been given yet (after a reconnect), or NULL. */
+/* The next logged frame that this connection has not been given yet, or NULL. */
 struct link_entry *link_resend(struct link *l, uint16_t path);
 void link_resent(struct link *l, uint16_t path); /* that one was given to the transport */
 
 /*
- * A connection is up again; the peer has `received` of our frames.
+ * A connection is up again; the peer has `received` of our frames, which is an acknowledgement.
  * Return: false if that is impossible (it has more than we sent, or less than it acknowledged).
  */
 bool link_up(struct link *l, uint16_t path, uint32_t received);
-void link_down(struct link *l, uint16_t path); /* a frame that was arriving has not arrived */
+/* It is down: a frame that was arriving has not arrived; the transport needs no payload. */
+void link_down(struct link *l, uint16_t path);
 
 enum link_verdict {
 	LINK_TAKE = 0,
@@ -78,19 +83,20 @@ enum link_verdict link_arriving(struct link *l, uint16_t path, const struct wire
 /* Its payload is there. */
 void link_arrived(struct link *l, uint16_t path, const struct wire_frame *frame);
 
-/*
- * The peer acknowledges all frames up to `ack`.  Return: false if we never sent that many.
- * Then take the entries that this frees, until NULL.
- */
-bool link_ack(struct link *l, uint16_t path, uint32_t ack, uint32_t *through);
-struct link_entry *link_acked(struct link *l, uint16_t path, uint32_t through);
+/* The peer acknowledges all frames up to `ack`.  Return: false if it was not sent that many. */
+bool link_ack(struct link *l, uint16_t path, uint32_t ack);
+/* The transport needs no payload of frames up to `number` any more (its SENT). */
+void link_flushed(struct link *l, uint16_t path, uint32_t number);
+/* After these two, link_up() and link_down(): the entries that are free now, until NULL. */
+struct link_entry *link_released(struct link *l, uint16_t path);
 
-/* The peer is dead: take all entries of all paths, until NULL. */
+/* The peer is dead and all paths are down: take all entries of all paths, until NULL. */
 struct link_entry *link_drop(struct link *l);
 void link_reset(struct link *l); /* begin all streams anew; the logs must be empty */
 
-/* How much should be acknowledged on a path: 0 nothing, 1 some, 2 soon (the peer's log may fill up). */
+/* How much should be acknowledged: 0 nothing, 1 some, 2 soon (the peer's log may fill up). */
 int link_owes_ack(const struct link *l, uint16_t path);
-void link_announce(struct link *l, uint16_t path, struct wire_frame *frame); /* fills in path, path_ack */
+void link_announce(struct link *l, uint16_t path,
+		   struct wire_frame *frame); /* fills in path, path_ack */
 
 #endif

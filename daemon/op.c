@@ -22,29 +22,23 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 	uint64_t type_bytes = vec_type_bytes(type);
 	uint64_t sum_bytes = vec_type_bytes(vec_sum_type(type));
 	uint64_t element_bytes = type_bytes > sum_bytes ? type_bytes : sum_bytes;
-	uint64_t most = chunk_bytes_max / element_bytes / OP_BLOCK * OP_BLOCK;
-	uint64_t least = ceil_div(OP_CHUNK_BYTES_MIN, element_bytes);
-	uint64_t wanted, chunks;
+	uint64_t block = OP_BLOCK * element_bytes < OP_CHUNK_BYTES_MIN
+				 ? OP_CHUNK_BYTES_MIN / element_bytes
+				 : OP_BLOCK;
+	uint64_t most = chunk_bytes_max / (block * element_bytes); /* blocks in a chunk */
+	uint64_t blocks = count ? ceil_div(count, block) : 1;
+	uint64_t wanted = ceil_div(blocks, 4 * (uint64_t)nodes);
+	uint64_t chunks;
 
-	assert(nodes >= 1 && most >= OP_BLOCK);
-
-	wanted = ceil_div(count, 4 * (uint64_t)nodes);
-	if (wanted < least)
-		wanted = least;
-	if (wanted > most)
-		wanted = most;
-
-	chunks = count ? ceil_div(count, wanted) : 1;
+	assert(nodes >= 1 && most >= 1);
+	chunks = ceil_div(blocks, wanted < most ? wanted : most);
 	if (chunks > nodes)
 		chunks = ceil_div(chunks, nodes) * nodes;
-
-	wanted = ceil_div(ceil_div(count, chunks), OP_BLOCK) * OP_BLOCK;
-	if (!wanted)
-		wanted = OP_BLOCK;
-	chunks = count ? ceil_div(count, wanted) : 1;
+	wanted = ceil_div(blocks, chunks);
+	chunks = ceil_div(blocks, wanted);
 
 	return (struct op_geometry){
-		.chunk_count = wanted,
+		.chunk_count = wanted * block,
 		.chunks = chunks <= OP_CHUNKS_MAX ? (uint32_t)chunks : 0,
 	};
 }

@@ -39,11 +39,13 @@ struct op_geometry {
 };
 
 /*
- * op_geometry() - chunks of 4 KiB to chunk_bytes_max (in the type that sums are made
- * in), at least about 4 a node where the tensor allows, a multiple of the number of
- * nodes if there are more chunks than nodes, whole multiples of OP_BLOCK elements.
+ * op_geometry() - all chunks but the last are equally long: whole multiples of OP_BLOCK
+ * elements, OP_CHUNK_BYTES_MIN to chunk_bytes_max (>= OP_CHUNK_BYTES_MAX_LEAST) in the
+ * type that sums are made in.  About 4 a node where the tensor allows; and if there are
+ * more chunks than nodes, nearly a multiple of the number of nodes: no node gets more
+ * than the mean and one block for each of its chunks.
  */
-enum { OP_BLOCK = 1024, OP_CHUNK_BYTES_MIN = 4096 };
+enum { OP_BLOCK = 1024, OP_CHUNK_BYTES_MIN = 4096, OP_CHUNK_BYTES_MAX_LEAST = 8192 };
 struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
 			       uint32_t chunk_bytes_max);
 
@@ -52,14 +54,15 @@ enum op_state { OP_FREE = 0, OP_OPEN, OP_RUNNING, OP_DONE, OP_ENDED };
 struct op_rank {
 	const void *in; /* count elements in the trainer's arena    */
 	void *out;
-	uint64_t work;  /* the trainer's name for the op            */
+	uint64_t work; /* the trainer's name for the op            */
 	bool posted;
-	bool reported;  /* its completion was taken                 */
+	bool reported; /* its completion was taken                 */
 };
 
 struct op_chunk {
 	uint16_t arrived; /* contributions in slots                      */
 	uint16_t handed;  /* nodes to which our contribution was handed  */
+	bool final_here;  /* its final has arrived                       */
 	bool done;        /* its result is written                       */
 };
 
@@ -76,8 +79,8 @@ struct op {
 	uint32_t digest;      /* wire_call_digest() of the call                     */
 	uint32_t posted;      /* local ranks                                        */
 	int error;
-	uint64_t wire_bytes;  /* payload this lane sent                             */
-	struct op_rank *ranks; /* [local_ranks], the exchange's memory              */
+	uint64_t wire_bytes;     /* payload this lane sent                             */
+	struct op_rank *ranks;   /* [local_ranks], the exchange's memory              */
 	struct op_chunk *chunks; /* [OP_CHUNKS_MAX / lanes + 1], chunks[c - first]  */
 };
 

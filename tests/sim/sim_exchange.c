@@ -86,29 +86,17 @@ static void store(const struct vec *vec, unsigned char *at, enum vec_type type, 
 		  int value)
 {
 	float f = (float)value;
-	struct vec_input input = { &f, VEC_F32 };
+	struct vec_input input = {&f, VEC_F32};
 
 	switch (type) {
 	case VEC_F16:
-	case VEC_BF16:
-		vec_combine(vec, type, VEC_SUM, &input, 1, 0, at + i * 2, type, 1);
-		return;
-	case VEC_F32:
-		memcpy(at + i * 4, &f, 4);
-		return;
-	case VEC_F64:
-		memcpy(at + i * 8, &(double){ value }, 8);
-		return;
+	case VEC_BF16: vec_combine(vec, type, VEC_SUM, &input, 1, 0, at + i * 2, type, 1); return;
+	case VEC_F32: memcpy(at + i * 4, &f, 4); return;
+	case VEC_F64: memcpy(at + i * 8, &(double){value}, 8); return;
 	case VEC_I8:
-	case VEC_U8:
-		at[i] = (unsigned char)value;
-		return;
-	case VEC_I32:
-		memcpy(at + i * 4, &(int32_t){ value }, 4);
-		return;
-	case VEC_I64:
-		memcpy(at + i * 8, &(int64_t){ value }, 8);
-		return;
+	case VEC_U8: at[i] = (unsigned char)value; return;
+	case VEC_I32: memcpy(at + i * 4, &(int32_t){value}, 4); return;
+	case VEC_I64: memcpy(at + i * 8, &(int64_t){value}, 8); return;
 	}
 }
 
@@ -130,18 +118,10 @@ static int expected(const struct world *w, uint64_t s, uint64_t i)
 
 		switch ((enum vec_reduce)call->reduce) {
 		case VEC_SUM:
-		case VEC_AVG:
-			result += v;
-			break;
-		case VEC_MIN:
-			result = v < result ? v : result;
-			break;
-		case VEC_MAX:
-			result = v > result ? v : result;
-			break;
-		case VEC_PROD:
-			result *= v;
-			break;
+		case VEC_AVG: result += v; break;
+		case VEC_MIN: result = v < result ? v : result; break;
+		case VEC_MAX: result = v > result ? v : result; break;
+		case VEC_PROD: result *= v; break;
 		}
 	}
 	return result;
@@ -159,7 +139,8 @@ static void check_op(const struct world *w, uint64_t s)
 			if (w->node[n].ranks[r].error[s])
 				fail(w, "op %llu ended with %d", (unsigned long long)s,
 				     w->node[n].ranks[r].error[s]);
-			else if (memcmp(w->node[n].ranks[r].out[s], first->out[s], call->count * size))
+			else if (memcmp(w->node[n].ranks[r].out[s], first->out[s],
+					call->count * size))
 				fail(w, "op %llu: rank %u of node %u has other bits than rank 0",
 				     (unsigned long long)s, r, n);
 	for (uint64_t i = 0; i < call->count; i++) {
@@ -176,10 +157,11 @@ static void check_op(const struct world *w, uint64_t s)
 			store(w->vec, want, type, 0, expected(w, s, i));
 		}
 		if (memcmp(first->out[s] + i * size, want, size))
-			fail(w, "op %llu (type %s, %s, count %llu, schedule %u): element %llu is wrong",
+			fail(w, "op %llu (type %s, %s, count %llu, schedule %u): element %llu",
 			     (unsigned long long)s, vec_type_name(type),
 			     vec_reduce_name((enum vec_reduce)call->reduce),
-			     (unsigned long long)call->count, call->schedule, (unsigned long long)i);
+			     (unsigned long long)call->count, call->schedule,
+			     (unsigned long long)i);
 	}
 }
 
@@ -202,9 +184,17 @@ static void make_node(struct world *w, uint16_t n, uint32_t first_rank, bool one
 	struct node *node = &w->node[n];
 	struct err err;
 	struct exchange_plan plan = {
-		.group = 77, .epoch = 1, .nodes = w->nodes, .node = n, .lanes = 1, .ranks = w->ranks,
-		.ranks_of_node = w->ranks_of_node, .local_ranks = w->ranks_of_node[n],
-		.owners = &w->owners, .flat_bytes_max = 4096, .vec = w->vec,
+		.group = 77,
+		.epoch = 1,
+		.nodes = w->nodes,
+		.node = n,
+		.lanes = 1,
+		.ranks = w->ranks,
+		.ranks_of_node = w->ranks_of_node,
+		.local_ranks = w->ranks_of_node[n],
+		.owners = &w->owners,
+		.flat_bytes_max = 4096,
+		.vec = w->vec,
 		.chunk_bytes_max = 65536,
 	};
 
@@ -272,6 +262,14 @@ static bool post_something(struct world *w, struct node *node)
 	return true;
 }
 
+static void release(struct link *link, uint16_t path)
+{
+	struct link_entry *entry;
+
+	while ((entry = link_released(link, path)))
+		exchange_released(entry->exchange, entry->buffer);
+}
+
 static void transmit(struct world *w, uint16_t from, uint16_t to, uint16_t path,
 		     struct link_entry *entry)
 {
@@ -283,6 +281,8 @@ static void transmit(struct world *w, uint16_t from, uint16_t to, uint16_t path,
 	packet->payload = malloc(entry->frame.payload_bytes + 1);
 	if (entry->payload)
 		memcpy(packet->payload, entry->payload, entry->frame.payload_bytes);
+	if (entry->frame.path_seq)
+		link_flushed(&w->node[from].links[to], path, entry->frame.path_seq);
 }
 
 static bool pipe_full(const struct pipe *pipe)
@@ -310,7 +310,7 @@ static bool send_credit(struct world *w, uint16_t from)
 {
 	uint16_t to = (uint16_t)roll(&w->dice, w->nodes);
 	uint16_t path = (uint16_t)roll(&w->dice, PATHS);
-	struct link_entry entry = { .frame = { .kind = WIRE_CREDIT, .group = 77, .node = from } };
+	struct link_entry entry = {.frame = {.kind = WIRE_CREDIT, .group = 77, .node = from}};
 	struct link *link = &w->node[from].links[to];
 
 	if (to == from || !link->path[path].up || pipe_full(&w->pipes[from][to][path]) ||
@@ -326,15 +326,12 @@ static void whole(struct world *w, uint16_t to, uint16_t from, uint16_t path, st
 {
 	struct node *node = &w->node[to];
 	struct link *link = &node->links[from];
-	struct link_entry *entry;
-	uint32_t through;
 
 	if (p->frame.path_seq)
 		link_arrived(link, path, &p->frame);
-	if (!link_ack(link, path, p->frame.path_ack, &through))
+	if (!link_ack(link, path, p->frame.path_ack))
 		fail(w, "acknowledged what was not sent");
-	while ((entry = link_acked(link, path, through)))
-		exchange_released(entry->exchange, entry->buffer);
+	release(link, path);
 	exchange_credit(node->x, from, p->frame.credit_contribution, p->frame.credit_final);
 	if (placed) {
 		memcpy(placed, p->payload, p->frame.payload_bytes);
@@ -373,7 +370,7 @@ static bool receive_something(struct world *w, uint16_t to)
 /* Both directions of a path break; what was under way is lost; then it is made again. */
 static void cut(struct world *w)
 {
-	uint16_t ends[2] = { (uint16_t)roll(&w->dice, w->nodes), (uint16_t)roll(&w->dice, w->nodes) };
+	uint16_t ends[2] = {(uint16_t)roll(&w->dice, w->nodes), (uint16_t)roll(&w->dice, w->nodes)};
 	uint16_t path = (uint16_t)roll(&w->dice, PATHS);
 
 	if (ends[0] == ends[1])
@@ -388,6 +385,7 @@ static void cut(struct world *w)
 		for (; pipe->head != pipe->tail; pipe->head++)
 			free(pipe->fifo[pipe->head % FIFO].payload);
 		link_down(&w->node[from].links[to], path);
+		exchange_path_lost(w->node[from].x, to);
 	}
 	for (int i = 0; i < 2; i++) {
 		struct link *link = &w->node[ends[i]].links[ends[1 - i]];
@@ -396,6 +394,7 @@ static void cut(struct world *w)
 
 		if (!link_up(link, path, received))
 			fail(w, "impossible numbers after a cut");
+		release(link, path);
 		while ((entry = link_resend(link, path))) {
 			transmit(w, ends[i], ends[1 - i], path, entry);
 			link_resent(link, path);
@@ -442,19 +441,13 @@ static bool step(struct world *w, uint16_t n)
 		fail(w, "node %u: frame of node %u contradicts op %llu", n, bad_node,
 		     (unsigned long long)bad_seq);
 	switch (roll(&w->dice, 8)) {
-	case 0:
-		return post_something(w, node);
-	case 1:
-		return exchange_progress(node->x);
-	case 2:
-		return complete_something(w, node);
+	case 0: return post_something(w, node);
+	case 1: return exchange_progress(node->x);
+	case 2: return complete_something(w, node);
 	case 3:
-	case 4:
-		return send_something(w, n);
-	case 5:
-		return send_credit(w, n);
-	default:
-		return receive_something(w, n);
+	case 4: return send_something(w, n);
+	case 5: return send_credit(w, n);
+	default: return receive_something(w, n);
 	}
 }
 
@@ -516,6 +509,7 @@ int main(int argc, char **argv)
 	}
 	for (uint64_t s = first; s < first + seeds; s++)
 		run(&w, vec, s);
-	printf("%llu seeds, every rank the right sum and the same bits\n", (unsigned long long)seeds);
+	printf("%llu seeds, every rank the right sum and the same bits\n",
+	       (unsigned long long)seeds);
 	return 0;
 }

@@ -1,0 +1,286 @@
+/*
+ * exchange_op.c - ops as their ranks see them: posts, mismatches, completions; see exchange.h.
+ */
+#include "daemon/exchange_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+static_assert(EXCHANGE_OPS_MAX <= 64 && EXCHANGE_LOCAL_MAX <= 64, "a bit each in a word");
+
+bool exchange_open(const struct exchange *x, uint64_t seq)
+{
+	const struct op *op = exchange_op(x, seq);
+
+	return op && op->state == OP_RUNNING;
+}
+
+/*
+ * An op's place is free again once every rank that posted it has its completion and
+ * done_through has passed it (ops may be over out of order).
+ */
+void exchange_op_retire(struct exchange *x, struct op *op)
+{
+	if (op->seq > x->done_through)
+		return;
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		if (op->ranks[r].posted && !op->ranks[r].reported)
+			return;
+	op->state = OP_FREE;
+}
+
+/* The op is over: its completions may be taken. */
+static void op_finish(struct exchange *x, struct op *op, enum op_state state, int error)
+{
+	op->state = state;
+	op->error = error;
+	x->finished |= 1ull << (op->seq % EXCHANGE_OPS_MAX);
+	exchange_advance(x);
+}
+
+void exchange_op_check_over(struct exchange *x, struct op *op)
+{
+	if (op->state == OP_RUNNING && op->remaining == 0)
+		op_finish(x, op, OP_DONE, 0);
+}
+
+void exchange_op_end(struct exchange *x, struct op *op, int error)
+{
+	if (op->mismatch_pending)
+		x->mismatches_pending--;
+	op->mismatch_pending = false;
+	op_finish(x, op, OP_ENDED, error);
+}
+
+static void op_begin(struct exchange *x, struct op *op, uint64_t seq)
+{
+	struct op_rank *ranks = op->ranks;
+	struct op_chunk *chunks = op->chunks;
+
+	*op = (struct op){.state = OP_OPEN, .seq = seq, .ranks = ranks, .chunks = chunks};
+	memset(ranks, 0, x->plan.local_ranks * sizeof(*ranks));
+}
+
+/* The first call of an op decides how it is cut.  Return: false if it has too many chunks. */
+static bool op_set_call(struct exchange *x, struct op *op, const struct op_call *call)
+{
+	const struct exchange_plan *plan = &x->plan;
+	enum vec_type type = (enum vec_type)call->type;
+	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
+
+	op->call = *call;
+	op->sched = sched_choose(forced, call->count * vec_type_bytes(type), plan->nodes,
+				 plan->flat_bytes_max);
+	op->geometry = op_geometry(call->count, type, plan->nodes, plan->chunk_bytes_max);
+	op->digest = wire_call_digest(call->op, call->type, call->reduce, call->count, call->key, 0,
+				      0, op->sched->id);
+	if (!op->geometry.chunks)
+		return false;
+	op->first = op_lane_first(op->geometry.chunks, plan->lane, plan->lanes);
+	op->last = op_lane_first(op->geometry.chunks, plan->lane + 1u, plan->lanes);
+	op->remaining = op->last - op->first;
+	memset(op->chunks, 0, op->remaining * sizeof(*op->chunks));
+	return true;
+}
+
+/* Each op tells of its first mismatch only. */
+static struct exchange_mismatch *new_mismatch(struct exchange *x, struct op *op)
+{
+	struct exchange_mismatch *m = &x->mismatches[op->seq % EXCHANGE_OPS_MAX];
+
+	if (op->mismatched)
+		return NULL;
+	op->mismatched = op->mismatch_pending = true;
+	x->mismatches_pending++;
+	*m = (struct exchange_mismatch){.seq = op->seq, .ours = op->call};
+	m->ours.schedule = op->sched->id;
+	return m;
+}
+
+void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire_frame *frame)
+{
+	struct exchange_mismatch *m = new_mismatch(x, op);
+
+	if (!m)
+		return;
+	m->theirs = (struct op_call){.key = frame->key,
+				     .count = frame->count,
+				     .op = frame->op,
+				     .type = frame->type,
+				     .reduce = frame->reduce,
+				     .schedule = frame->schedule};
+	m->their_node = frame->node;
+}
+
+static void note_local_mismatch(struct exchange *x, struct op *op, uint32_t local_rank,
+				const struct op_call *call)
+{
+	struct exchange_mismatch *m = new_mismatch(x, op);
+
+	if (!m)
+		return;
+	while (!op->ranks[m->our_rank].posted || m->our_rank == local_rank)
+		m->our_rank++;
+	m->ours.schedule = op->call.schedule;
+	m->theirs = *call;
+	m->local = true;
+	m->their_rank = local_rank;
+}
+
+/* All local ranks are in: contributions may leave, and those that came early count. */
+static void op_run(struct exchange *x, struct op *op)
+{
+	op->state = OP_RUNNING;
+	exchange_count_early(x, op);
+	exchange_op_check_over(x, op);
+}
+
+/* The rank comes to an op that has been ended: it only needs to hear of it. */
+static enum exchange_posted post_ended(struct exchange *x, uint32_t local_rank, uint64_t seq,
+				       uint64_t work, int error)
+{
+	uint64_t number = x->failed_tail[local_rank];
+
+	if (number - x->failed_head[local_rank] == EXCHANGE_OPS_MAX)
+		return EXCHANGE_POST_WINDOW;
+	x->failed[local_rank * EXCHANGE_OPS_MAX + number % EXCHANGE_OPS_MAX] =
+		(struct failed){.seq = seq, .work = work, .error = error};
+	x->failed_tail[local_rank]++;
+	x->failing |= 1ull << local_rank;
+	x->posted[local_rank] = seq;
+	exchange_forget_ends(x);
+	return EXCHANGE_POSTED;
+}
+
+enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
+				   const struct op_call *call, const void *in, void *out,
+				   uint64_t work)
+{
+	const struct ended *ended = exchange_ended(x, seq);
+	struct op *op = &x->ops[seq % EXCHANGE_OPS_MAX];
+
+	if (seq != x->posted[local_rank] + 1)
+		return EXCHANGE_POST_WINDOW;
+	if (ended)
+		return post_ended(x, local_rank, seq, work, ended->error);
+	if (op->state == OP_FREE)
+		op_begin(x, op, seq);
+	else if (op->seq != seq)
+		return EXCHANGE_POST_WINDOW;
+
+	op->ranks[local_rank] =
+		(struct op_rank){.in = in, .out = out, .work = work, .posted = true};
+	x->posted[local_rank] = seq;
+	op->posted++;
+	if (op->posted == 1) {
+		if (!op_set_call(x, op, call)) {
+			exchange_end(x, seq, seq, -EFBIG);
+			return EXCHANGE_POST_TOO_BIG;
+		}
+		exchange_compare_early(x, op);
+	}
+	if (!op_call_same(&op->call, call)) {
+		note_local_mismatch(x, op, local_rank, call);
+		return EXCHANGE_POST_MISMATCH;
+	}
+	if (op->posted == x->plan.local_ranks && !op->mismatched)
+		op_run(x, op);
+	return EXCHANGE_POSTED;
+}
+
+uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank)
+{
+	x->left[local_rank] = true;
+	exchange_forget_ends(x);
+	return x->posted[local_rank];
+}
+
+bool exchange_rank_busy(const struct exchange *x, uint32_t local_rank)
+{
+	if (x->arena_frames)
+		return true;
+	for (uint32_t i = 0; i < EXCHANGE_OPS_MAX; i++) {
+		const struct op *op = &x->ops[i];
+
+		if (op->state != OP_FREE && op->ranks[local_rank].posted &&
+		    !op->ranks[local_rank].reported)
+			return true;
+	}
+	return false;
+}
+
+static bool take_finished(struct exchange *x, struct exchange_completion *out)
+{
+	for (; x->finished; x->finished &= x->finished - 1) {
+		struct op *op = &x->ops[__builtin_ctzll(x->finished)];
+
+		for (uint32_t r = 0; op_over(op) && r < x->plan.local_ranks; r++) {
+			struct op_rank *rank = &op->ranks[r];
+
+			if (!rank->posted || rank->reported)
+				continue;
+			rank->reported = true;
+			*out = (struct exchange_completion){
+				.local_rank = r,
+				.work = rank->work,
+				.seq = op->seq,
+				.error = op->error,
+				.wire_bytes = op->wire_bytes,
+			};
+			exchange_op_retire(x, op);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool take_failed(struct exchange *x, struct exchange_completion *out)
+{
+	for (; x->failing; x->failing &= x->failing - 1) {
+		uint32_t r = (uint32_t)__builtin_ctzll(x->failing);
+		uint64_t number = x->failed_head[r];
+		const struct failed *failed =
+			&x->failed[r * EXCHANGE_OPS_MAX + number % EXCHANGE_OPS_MAX];
+
+		if (number == x->failed_tail[r])
+			continue;
+		x->failed_head[r]++;
+		*out = (struct exchange_completion){
+			.local_rank = r,
+			.work = failed->work,
+			.seq = failed->seq,
+			.error = failed->error,
+		};
+		return true;
+	}
+	return false;
+}
+
+bool exchange_completion(struct exchange *x, struct exchange_completion *out)
+{
+	return take_finished(x, out) || take_failed(x, out);
+}
+
+bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out)
+{
+	for (uint32_t i = 0; x->mismatches_pending && i < EXCHANGE_OPS_MAX; i++) {
+		if (!x->ops[i].mismatch_pending)
+			continue;
+		x->ops[i].mismatch_pending = false;
+		x->mismatches_pending--;
+		*out = x->mismatches[i];
+		return true;
+	}
+	return false;
+}
+
+bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq)
+{
+	if (!x->bad_set)
+		return false;
+	x->bad_set = false;
+	*node = x->bad_node;
+	*seq = x->bad_seq;
+	return true;
+}
