@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-void rig_open(struct rig *r, const char *settings)
+void client_rig_open(struct client_rig *r, const char *settings)
 {
 	struct clients_options options = {.config = &r->config, .version = "9.9.9"};
 	char text[2048];
@@ -41,7 +41,7 @@ void rig_open(struct rig *r, const char *settings)
 	r->now_ns = 1000000000;
 }
 
-void rig_close(struct rig *r)
+void client_rig_close(struct client_rig *r)
 {
 	clients_close(r->clients);
 	loop_close(r->loop);
@@ -51,13 +51,13 @@ void rig_close(struct rig *r)
 	assert_int_equal(rmdir(r->folder), 0);
 }
 
-static void rig_keep(struct rig *r, const struct client_request *request)
+static void client_rig_keep(struct client_rig *r, const struct client_request *request)
 {
 	assert_true(r->count < RIG_REQUESTS);
 	r->requests[r->count++] = *request;
 }
 
-void rig_turn(struct rig *r)
+void client_rig_turn(struct client_rig *r)
 {
 	struct loop_event events[16];
 	struct client_request request;
@@ -74,25 +74,25 @@ void rig_turn(struct rig *r)
 			} else if (events[i].tag == LOOP_CLIENT) {
 				if (clients_ready(r->clients, events[i].index, events[i].events,
 						  &request))
-					rig_keep(r, &request);
+					client_rig_keep(r, &request);
 			} else {
 				assert_int_equal(events[i].tag, LOOP_CLIENT_PID);
 				clients_pid_ready(r->clients, events[i].index);
 			}
 		}
 	while (clients_gone(r->clients, &request))
-		rig_keep(r, &request);
+		client_rig_keep(r, &request);
 }
 
-const struct client_request *rig_one(struct rig *r, enum client_request_kind kind)
+const struct client_request *client_rig_one(struct client_rig *r, enum client_request_kind kind)
 {
-	rig_turn(r);
+	client_rig_turn(r);
 	assert_int_equal(r->count, 1);
 	assert_int_equal(r->requests[0].kind, kind);
 	return &r->requests[0];
 }
 
-int trainer_connect(const struct rig *r)
+int trainer_connect(const struct client_rig *r)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -155,14 +155,14 @@ void trainer_refused(int fd, uint32_t id, int error, const char *text)
 	assert_int_equal(answer.error.error, error);
 }
 
-int trainer_attach(struct rig *r, uint64_t arena_bytes, uint32_t *client)
+int trainer_attach(struct client_rig *r, uint64_t arena_bytes, uint32_t *client)
 {
 	static struct answer answer;
 	struct ctl_attach attach = {.arena_bytes = arena_bytes, .name = "trainer"};
 	int fd = trainer_connect(r);
 
 	trainer_send(fd, CTL_ATTACH, 1, &attach, sizeof(attach));
-	*client = rig_one(r, CLIENT_ATTACHED)->client;
+	*client = client_rig_one(r, CLIENT_ATTACHED)->client;
 	trainer_answer(fd, &answer);
 	assert_int_equal(answer.header.kind, CTL_ATTACHED);
 	assert_int_equal(answer.nfds, 2 + RIG_LANES);

@@ -17,7 +17,7 @@
 
 enum { RIG_LANES = 2, RIG_REQUESTS = 64, RIG_TEXT_BYTES = 384 };
 
-struct rig {
+struct client_rig {
 	struct config config;
 	struct loop *loop;
 	struct clients *clients;
@@ -30,16 +30,16 @@ struct rig {
 };
 
 /* settings: of the configuration, "" for none; there are RIG_LANES lanes. */
-void rig_open(struct rig *r, const char *settings);
-void rig_close(struct rig *r); /* checks that the socket file goes */
+void client_rig_open(struct client_rig *r, const char *settings);
+void client_rig_close(struct client_rig *r); /* checks that the socket file goes */
 
 /* Handle events until there are none; `requests` holds what came meanwhile. */
-void rig_turn(struct rig *r);
+void client_rig_turn(struct client_rig *r);
 
 /* The one request that came in a turn, of this kind. */
-const struct client_request *rig_one(struct rig *r, enum client_request_kind kind);
+const struct client_request *client_rig_one(struct client_rig *r, enum client_request_kind kind);
 
-int trainer_connect(const struct rig *r); /* non-blocking */
+int trainer_connect(const struct client_rig *r); /* non-blocking */
 void trainer_send(int fd, enum ctl_kind kind, uint32_t id, const void *body, size_t bytes);
 void trainer_query(int fd, uint32_t id, const char *what);
 
@@ -61,7 +61,7 @@ void trainer_nothing(int fd); /* there is no answer */
 void trainer_refused(int fd, uint32_t id, int error, const char *text);
 
 /* connect, ATTACH, answer: the descriptors are closed again.  Return: fd; *client: its number. */
-int trainer_attach(struct rig *r, uint64_t arena_bytes, uint32_t *client);
+int trainer_attach(struct client_rig *r, uint64_t arena_bytes, uint32_t *client);
 
 /* Open descriptors and shared mappings of this process. */
 size_t count_fds(void);

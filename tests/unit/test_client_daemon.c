@@ -29,17 +29,17 @@ static void attach(void **state)
 	static struct answer answer;
 	struct ctl_attach request = {.arena_bytes = 2 * MIB + 1, .name = "bert"};
 	struct shm_layout layout;
-	struct rig r;
+	struct client_rig r;
 	uint64_t one = 1;
 	uint32_t client;
 	char *base;
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_connect(&r);
 	trainer_send(fd, CTL_ATTACH, 7, &request, sizeof(request));
-	client = rig_one(&r, CLIENT_ATTACHED)->client;
+	client = client_rig_one(&r, CLIENT_ATTACHED)->client;
 	trainer_answer(fd, &answer);
 	assert_int_equal(answer.header.kind, CTL_ATTACHED);
 	assert_int_equal(answer.header.id, 7);
@@ -74,27 +74,27 @@ static void attach(void **state)
 	assert_int_equal(client_pid(r.clients, client), getpid());
 	assert_string_equal(client_name(r.clients, client), "bert");
 	trainer_send(fd, CTL_ATTACH, 8, &request, sizeof(request));
-	rig_turn(&r);
+	client_rig_turn(&r);
 	trainer_refused(fd, 8, -EALREADY, "this connection is attached already");
 	munmap(base, answer.attached.total_bytes);
 	for (size_t i = 0; i < answer.nfds; i++)
 		close(answer.fds[i]);
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void memory_has_limits(void **state)
 {
 	struct ctl_attach request = {.arena_bytes = 0};
 	struct clients_account account;
-	struct rig r;
+	struct client_rig r;
 	char text[RIG_TEXT_BYTES];
 	uint32_t one, two;
 	int a, b, c;
 
 	(void)state;
-	rig_open(&r, "[limits]\narena_bytes_default = 1M\narena_bytes_max = 8M\n"
-		     "arena_bytes_per_uid = 6M\n");
+	client_rig_open(&r, "[limits]\narena_bytes_default = 1M\narena_bytes_max = 8M\n"
+			    "arena_bytes_per_uid = 6M\n");
 	a = trainer_attach(&r, 0, &one);
 	assert_int_equal(client_layout(r.clients, one)->arena_bytes, MIB);
 	b = trainer_attach(&r, 4 * MIB, &two);
@@ -107,13 +107,13 @@ static void memory_has_limits(void **state)
 	c = trainer_connect(&r);
 	request.arena_bytes = 8 * MIB + 4096;
 	trainer_send(c, CTL_ATTACH, 1, &request, sizeof(request));
-	rig_turn(&r);
+	client_rig_turn(&r);
 	trainer_refused(
 		c, 1, -ENOMEM,
 		"an arena of 8392704 bytes is more than [limits] arena_bytes_max = 8388608");
 	request.arena_bytes = 0;
 	trainer_send(c, CTL_ATTACH, 2, &request, sizeof(request));
-	rig_turn(&r);
+	client_rig_turn(&r);
 	snprintf(text, sizeof(text),
 		 "shared memory of %ju bytes is needed, and %ju of [limits] arena_bytes_per_uid = "
 		 "6291456 are left",
@@ -123,16 +123,16 @@ static void memory_has_limits(void **state)
 
 	/* What has gone is charged until it is forgotten; then the same connection succeeds. */
 	close(a);
-	assert_int_equal(rig_one(&r, CLIENT_GONE)->client, one);
+	assert_int_equal(client_rig_one(&r, CLIENT_GONE)->client, one);
 	trainer_send(c, CTL_ATTACH, 3, &request, sizeof(request));
-	rig_turn(&r);
+	client_rig_turn(&r);
 	trainer_refused(c, 3, -ENOMEM, text);
 	client_forget(r.clients, one);
 	trainer_send(c, CTL_ATTACH, 4, &request, sizeof(request));
-	rig_one(&r, CLIENT_ATTACHED);
+	client_rig_one(&r, CLIENT_ATTACHED);
 	close(b);
 	close(c);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void requests(void **state)
@@ -143,16 +143,16 @@ static void requests(void **state)
 	struct ctl_destroy destroy = {.handle = 0, .posted_through = 5};
 	static struct answer answer;
 	const struct client_request *request;
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_connect(&r);
 	trainer_send(fd, CTL_CREATE, 1, &create, sizeof(create));
 	trainer_send(fd, CTL_DESTROY, 2, &destroy, sizeof(destroy));
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_int_equal(r.count, 0);
 	trainer_refused(fd, 1, -ENOTCONN, "this connection is not attached");
 	trainer_refused(fd, 2, -ENOTCONN, "this connection is not attached");
@@ -160,12 +160,12 @@ static void requests(void **state)
 
 	fd = trainer_attach(&r, MIB, &client);
 	trainer_send(fd, CTL_CREATE, 3, &create, sizeof(create));
-	request = rig_one(&r, CLIENT_CREATE);
+	request = client_rig_one(&r, CLIENT_CREATE);
 	assert_int_equal(request->client, client);
 	assert_int_equal(request->id, 3);
 	assert_memory_equal(&request->create, &create, sizeof(create));
 	trainer_send(fd, CTL_DESTROY, 4, &destroy, sizeof(destroy));
-	rig_turn(&r);
+	client_rig_turn(&r);
 	trainer_refused(fd, 4, -EBADF, "there is no group with handle 0");
 	assert_int_equal(client_handle_take(r.clients, client), 0);
 	client_answer_created(r.clients, client, 3, &created);
@@ -174,7 +174,7 @@ static void requests(void **state)
 	assert_int_equal(answer.header.id, 3);
 	assert_memory_equal(&answer.created, &created, sizeof(created));
 	trainer_send(fd, CTL_DESTROY, 5, &destroy, sizeof(destroy));
-	request = rig_one(&r, CLIENT_DESTROY);
+	request = client_rig_one(&r, CLIENT_DESTROY);
 	assert_memory_equal(&request->destroy, &destroy, sizeof(destroy));
 	client_answer_ok(r.clients, client, 5);
 	trainer_answer(fd, &answer);
@@ -183,17 +183,17 @@ static void requests(void **state)
 	client_answer_error(r.clients, client, 6, -EFBIG, "too big");
 	trainer_refused(fd, 6, -EFBIG, "too big");
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void handles(void **state)
 {
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_attach(&r, MIB, &client);
 	for (int i = 0; i < (int)SHM_GROUPS_MAX; i++)
 		assert_int_equal(client_handle_take(r.clients, client), i);
@@ -204,19 +204,19 @@ static void handles(void **state)
 	assert_int_equal(client_handle_take(r.clients, client), 5);
 	assert_int_equal(client_handle_take(r.clients, client), 63);
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void why(void **state)
 {
 	char text[2 * SHM_TEXT_BYTES];
 	struct shm_header *header;
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_attach(&r, MIB, &client);
 	header = client_base(r.clients, client);
 	client_why(r.clients, client, 3, "node 1 (10.0.0.2) is dead");
@@ -232,11 +232,11 @@ static void why(void **state)
 	client_why(r.clients, client, 3, "");
 	assert_string_equal(header->why[3].text, "");
 	close(fd);
-	rig_one(&r, CLIENT_GONE);
+	client_rig_one(&r, CLIENT_GONE);
 	client_why(r.clients, client, 3, "nobody reads this");
 	assert_string_equal(header->why[3].text, "");
 	client_forget(r.clients, client);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 /* An answer of 1 MB does not fit the socket: it goes on as the reader reads. */
@@ -246,17 +246,17 @@ static void long_answers(void **state)
 	static struct answer answer;
 	static char got[BYTES];
 	size_t bytes = 0, packets = 0, second = 0;
-	struct rig r;
+	struct client_rig r;
 	char *text = malloc(BYTES);
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_connect(&r);
 	for (int i = 0; i < BYTES; i++)
 		text[i] = (char)('a' + i % 23);
 	trainer_query(fd, 1, "long");
-	assert_string_equal(rig_one(&r, CLIENT_QUERY)->query.what, "long");
+	assert_string_equal(client_rig_one(&r, CLIENT_QUERY)->query.what, "long");
 	client_answer_text(r.clients, r.requests[0].client, 1, text, BYTES);
 	trainer_query(fd, 2, "short");
 	do {
@@ -266,7 +266,7 @@ static void long_answers(void **state)
 		assert_true(bytes + answer.header.bytes <= BYTES);
 		memcpy(got + bytes, answer.text, answer.header.bytes);
 		bytes += answer.header.bytes;
-		rig_turn(&r);
+		client_rig_turn(&r);
 		second += r.count;
 		assert_true(bytes > BYTES / 2 || second == 0); /* it waits for the first one */
 	} while (answer.header.kind != CTL_OK);
@@ -277,20 +277,20 @@ static void long_answers(void **state)
 	assert_int_equal(second, 1);
 	trainer_nothing(fd);
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void short_answers(void **state)
 {
 	static struct answer answer;
-	struct rig r;
+	struct client_rig r;
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_connect(&r);
 	trainer_query(fd, 1, "short");
-	rig_one(&r, CLIENT_QUERY);
+	client_rig_one(&r, CLIENT_QUERY);
 	client_answer_text(r.clients, r.requests[0].client, 1, strdup("{}"), 2);
 	trainer_answer(fd, &answer);
 	assert_int_equal(answer.header.kind, CTL_OK);
@@ -299,26 +299,26 @@ static void short_answers(void **state)
 	/* Gone in the middle of a long one. */
 	client_answer_text(r.clients, r.requests[0].client, 1, calloc(1, 1000000), 1000000);
 	close(fd);
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_int_equal(r.count, 0);
 	/* To nobody. */
 	client_answer_text(r.clients, r.requests[0].client, 1, strdup("{}"), 2);
 	client_answer_ok(r.clients, r.requests[0].client, 1);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void end_of_file(void **state)
 {
 	struct clients_account account;
-	struct rig r;
+	struct client_rig r;
 	uint32_t one, two;
 	int a, b;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	a = trainer_attach(&r, MIB, &one);
 	close(a);
-	assert_int_equal(rig_one(&r, CLIENT_GONE)->client, one);
+	assert_int_equal(client_rig_one(&r, CLIENT_GONE)->client, one);
 	assert_string_equal(r.requests[0].why, "it closed its connection");
 	assert_false(client_attached(r.clients, one));
 	/* Until it is forgotten: memory, eventfd and number stay. */
@@ -336,20 +336,20 @@ static void end_of_file(void **state)
 	assert_int_equal(one, two);
 	close(a);
 	close(b);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 /* The trainer's child keeps the socket open; the trainer's death is noticed all the same. */
 static void death_with_a_child(void **state)
 {
 	struct ctl_attach request = {.arena_bytes = MIB};
-	struct rig r;
+	struct client_rig r;
 	int ready[2], hold[2], status;
 	char byte, expected[64];
 	pid_t trainer;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	assert_int_equal(pipe(ready), 0);
 	assert_int_equal(pipe(hold), 0);
 	trainer = fork();
@@ -366,29 +366,29 @@ static void death_with_a_child(void **state)
 		_exit(0);
 	}
 	assert_int_equal(read(ready[0], &byte, 1), 1);
-	rig_one(&r, CLIENT_ATTACHED);
+	client_rig_one(&r, CLIENT_ATTACHED);
 	assert_int_equal(client_pid(r.clients, r.requests[0].client), trainer);
 	assert_int_equal(kill(trainer, SIGKILL), 0);
 	assert_int_equal(waitpid(trainer, &status, 0), trainer);
-	rig_one(&r, CLIENT_GONE);
+	client_rig_one(&r, CLIENT_GONE);
 	snprintf(expected, sizeof(expected), "its process %d has ended", (int)trainer);
 	assert_string_equal(r.requests[0].why, expected);
 	close(hold[0]);
 	close(hold[1]);
 	close(ready[0]);
 	close(ready[1]);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void ended_by_us(void **state)
 {
 	static struct answer answer;
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int fd;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_attach(&r, MIB, &client);
 	client_end(r.clients, client, "submission %d is bad", 5);
 	assert_false(client_attached(r.clients, client));
@@ -397,9 +397,9 @@ static void ended_by_us(void **state)
 	trainer_refused(fd, 0, -EPROTO, "submission 5 is bad");
 	trainer_answer(fd, &answer);
 	assert_int_equal(answer.header.kind, 0);
-	assert_string_equal(rig_one(&r, CLIENT_GONE)->why, "submission 5 is bad");
+	assert_string_equal(client_rig_one(&r, CLIENT_GONE)->why, "submission 5 is bad");
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void broken_protocol(void **state)
@@ -412,11 +412,11 @@ static void broken_protocol(void **state)
 		"it sent a request that breaks the protocol, version 1: ",
 		"it sent a packet of more than 32768 bytes",
 	};
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	for (size_t i = 0; i < 4; i++) {
 		int fd = trainer_attach(&r, MIB, &client);
 
@@ -428,7 +428,7 @@ static void broken_protocol(void **state)
 				 : i == 3 ? sizeof(packet)
 					  : sizeof(header),
 				 0) > 0);
-		rig_one(&r, CLIENT_GONE);
+		client_rig_one(&r, CLIENT_GONE);
 		assert_memory_equal(r.requests[0].why, sentences[i], strlen(sentences[i]));
 		trainer_refused(fd, 0, -EPROTO, r.requests[0].why);
 		client_forget(r.clients, client);
@@ -436,38 +436,38 @@ static void broken_protocol(void **state)
 		/* Somebody who is not attached is closed without further notice. */
 		fd = trainer_connect(&r);
 		assert_int_equal(send(fd, packet, 3, 0), 3);
-		rig_turn(&r);
+		client_rig_turn(&r);
 		assert_int_equal(r.count, 0);
 		close(fd);
 	}
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void answers_that_nobody_reads(void **state)
 {
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int fd, sent = 0;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_attach(&r, MIB, &client);
 	while (client_attached(r.clients, client) && sent++ < 100000)
 		client_answer_error(r.clients, client, 1, -EINVAL, "again");
 	assert_in_range(sent, 10, 99999);
-	assert_string_equal(rig_one(&r, CLIENT_GONE)->why, "it does not read its answers");
+	assert_string_equal(client_rig_one(&r, CLIENT_GONE)->why, "it does not read its answers");
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 /* Attached and killed, over and over: descriptors and mappings are as before. */
 static void nothing_leaks(void **state)
 {
-	struct rig r;
+	struct client_rig r;
 	size_t fds;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fds = count_fds();
 	for (int i = 0; i < 1000; i++) {
 		uint32_t client;
@@ -475,12 +475,12 @@ static void nothing_leaks(void **state)
 
 		(void)client_handle_take(r.clients, client);
 		close(fd);
-		rig_one(&r, CLIENT_GONE);
+		client_rig_one(&r, CLIENT_GONE);
 		client_forget(r.clients, client);
 	}
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(count_arenas(), 0);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 int main(void)

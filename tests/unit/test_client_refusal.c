@@ -83,24 +83,24 @@ void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off
 static void too_many_clients(void **state)
 {
 	struct clients_account account;
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int a, b, c, d;
 	char expected[RIG_TEXT_BYTES];
 
 	(void)state;
-	rig_open(&r, "[limits]\nclients = 2\n");
+	client_rig_open(&r, "[limits]\nclients = 2\n");
 	a = trainer_attach(&r, MIB, &client);
 	b = trainer_connect(&r);
 	c = trainer_connect(&r);
-	rig_turn(&r);
+	client_rig_turn(&r);
 	snprintf(expected, sizeof(expected),
 		 "refuse process %d of user %u: all 2 connections are in use ([limits] clients)",
 		 (int)getpid(), (unsigned int)getuid());
 	assert_string_equal(r.refused, expected);
 	trainer_nothing(c);
 	trainer_query(c, 99, "status");
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_int_equal(r.count, 0);
 	trainer_refused(c, 99, -EUSERS, "all 2 connections are in use ([limits] clients)");
 	clients_account(r.clients, &account);
@@ -109,32 +109,32 @@ static void too_many_clients(void **state)
 	assert_int_equal(account.refused, 1);
 	/* A place is free again when the trainer is forgotten. */
 	close(a);
-	rig_one(&r, CLIENT_GONE);
+	client_rig_one(&r, CLIENT_GONE);
 	client_forget(r.clients, client);
 	d = trainer_attach(&r, MIB, &client);
 	close(b);
 	close(c);
 	close(d);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void too_many_of_one_user(void **state)
 {
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int a, b;
 
 	(void)state;
-	rig_open(&r, "[limits]\nclients_per_uid = 1\n");
+	client_rig_open(&r, "[limits]\nclients_per_uid = 1\n");
 	a = trainer_attach(&r, MIB, &client);
 	b = trainer_connect(&r);
 	trainer_query(b, 5, "status");
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_non_null(strstr(r.refused, "has 1 connections ([limits] clients_per_uid)"));
 	assert_true(client_attached(r.clients, client));
 	close(a);
 	close(b);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 /* More refused ones than waiting places: they are told at once and closed. */
@@ -142,18 +142,18 @@ static void many_refusals_at_once(void **state)
 {
 	enum { MANY = 20 };
 	static struct answer answer;
-	struct rig r;
+	struct client_rig r;
 	uint32_t client;
 	int a, fds[MANY], at_once = 0;
 	size_t before;
 
 	(void)state;
-	rig_open(&r, "[limits]\nclients = 1\n");
+	client_rig_open(&r, "[limits]\nclients = 1\n");
 	a = trainer_attach(&r, MIB, &client);
 	before = count_fds();
 	for (int i = 0; i < MANY; i++)
 		fds[i] = trainer_connect(&r);
-	rig_turn(&r);
+	client_rig_turn(&r);
 	for (int i = 0; i < MANY; i++) {
 		char byte;
 
@@ -168,26 +168,26 @@ static void many_refusals_at_once(void **state)
 		close(fds[i]);
 	}
 	assert_in_range(at_once, MANY / 2, MANY - 1);
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_int_equal(count_fds(), before);
 	assert_true(client_attached(r.clients, client));
 	close(a);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void no_descriptor_to_accept(void **state)
 {
-	struct rig r;
+	struct client_rig r;
 	size_t before;
 	int a, b;
 
 	(void)state;
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	before = count_fds();
 	a = trainer_connect(&r);
 	trainer_query(a, 3, "status");
 	accept_failures = 1;
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_non_null(strstr(r.refused, ": carryd has no file descriptor left (ulimit -n)"));
 	trainer_refused(a, 3, -EMFILE, "carryd has no file descriptor left (ulimit -n)");
 	close(a);
@@ -197,16 +197,16 @@ static void no_descriptor_to_accept(void **state)
 	b = trainer_connect(&r);
 	trainer_query(b, 4, "status");
 	accept_failures = 2;
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_string_equal(r.refused, "accept a client: Too many open files");
 	assert_true(clients_deadline_ns(r.clients) == r.now_ns + 100000000);
-	rig_turn(&r);
+	client_rig_turn(&r);
 	assert_int_equal(r.count, 0);
 	r.now_ns += 100000000;
-	rig_one(&r, CLIENT_QUERY);
+	client_rig_one(&r, CLIENT_QUERY);
 	assert_true(clients_deadline_ns(r.clients) == UINT64_MAX);
 	close(b);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void attach_that_fails(void **state)
@@ -220,15 +220,15 @@ static void attach_that_fails(void **state)
 	};
 	struct ctl_attach attach = {.arena_bytes = MIB};
 	struct shm_layout layout;
-	struct rig r;
+	struct client_rig r;
 	size_t fds, arenas;
 	int fd;
 
 	(void)state;
 	assert_int_equal(shm_layout(&layout, RIG_LANES, MIB), 0);
-	rig_open(&r, "");
+	client_rig_open(&r, "");
 	fd = trainer_connect(&r);
-	rig_turn(&r);
+	client_rig_turn(&r);
 	fds = count_fds();
 	arenas = count_arenas();
 	for (uint32_t i = 0; i < 5; i++) {
@@ -239,7 +239,7 @@ static void attach_that_fails(void **state)
 		mmap_error = i == 3 ? ENOMEM : 0;
 		eventfd_error = i == 4 ? EMFILE : 0;
 		trainer_send(fd, CTL_ATTACH, i, &attach, sizeof(attach));
-		rig_turn(&r);
+		client_rig_turn(&r);
 		memfd_error = ftruncate_error = mmap_error = eventfd_error = 0;
 		assert_int_equal(r.count, 0);
 		bytes = strstr(sentences[i], "1355776");
@@ -257,9 +257,9 @@ static void attach_that_fails(void **state)
 	}
 	/* It may try again. */
 	trainer_send(fd, CTL_ATTACH, 9, &attach, sizeof(attach));
-	rig_one(&r, CLIENT_ATTACHED);
+	client_rig_one(&r, CLIENT_ATTACHED);
 	close(fd);
-	rig_close(&r);
+	client_rig_close(&r);
 }
 
 static void no_memory_to_open(void **state)

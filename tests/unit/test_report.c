@@ -25,7 +25,7 @@ static void *json_malloc(size_t bytes)
 }
 
 struct scene {
-	struct rig rig;
+	struct client_rig rig;
 	struct report report;
 	struct report_lane lanes[2];
 	int trainer;
@@ -34,7 +34,7 @@ struct scene {
 
 static void scene_open(struct scene *s)
 {
-	rig_open(&s->rig, "[limits]\narena_bytes = 1G\ngroups = 7\n");
+	client_rig_open(&s->rig, "[limits]\narena_bytes = 1G\ngroups = 7\n");
 	s->trainer = trainer_attach(&s->rig, 1 << 20, &s->client);
 	(void)client_handle_take(s->rig.clients, s->client);
 	memset(s->lanes, 0, sizeof(s->lanes));
@@ -61,7 +61,7 @@ static void scene_close(struct scene *s)
 	json_decref(s->report.groups);
 	json_decref(s->report.peers);
 	close(s->trainer);
-	rig_close(&s->rig);
+	client_rig_close(&s->rig);
 }
 
 static json_t *answer(const struct scene *s, const char *what)
