@@ -171,7 +171,7 @@ static int attach_all(struct clients *c, uint32_t client, const struct ctl_attac
 		      struct err *err)
 {
 	struct client *one = &c->table[client];
-	struct shm_layout layout;
+	struct shm_layout layout = {.lanes = 0};
 	int error = attach_size(c, one->uid, attach->arena_bytes, &layout, err);
 
 	if (error)
