@@ -1,7 +1,7 @@
 # report.jq - from samples to the rows of the table.
 #
 # Input: all samples (an array).  $about: date, machine, commit.  Output: the whole document,
-# {date, machine, ..., rows: [...], samples: [...]}.  A row:
+# {date, machine, ..., rows: [...], notes: [sentences], samples: [...]}.  A row:
 #   figure                 what is told
 #   value, unit            of carry: {median, min, max} over the rounds
 #   beside, beside_value   what it is held against, in the same unit
@@ -103,7 +103,7 @@ def unshaped_rows($cores):
 	. as $all | (9000, 1500) as $mtu | (2, 4) as $nodes |
 	(1048576, 16777216, 67108864) as $bytes |
 	($all | of("unshaped"; $nodes; $mtu; $bytes; "carry")) as $carry |
-	($all | of("unshaped"; $nodes; $mtu; null; "iperf3")) as $iperf |
+	($all | of("unshaped"; $nodes; $mtu; $bytes; "iperf3")) as $iperf |
 	[($all | of("unshaped"; $nodes; $mtu; $bytes; "openmpi", "gloo"))] as $peers |
 	"\($nodes) nodes, mtu \($mtu), \($bytes | size)" as $where |
 	select($carry | length > 0) |
@@ -129,6 +129,11 @@ def zerocopy_rows:
 		beside_value: ($other | map(.cpu_s_per_gb) | spread),
 		ratio: (pairs($auto; $other; .[1].cpu_s_per_gb / .[0].cpu_s_per_gb) | spread),
 		target: "", verdict: ""};
+
+# What the daemons said in the end.
+def zerocopy_notes:
+	.[] | select(.system == "status") | "zero-copy = \(.variant), mtu \(.mtu): \(.says); " +
+		"of \(.frames) frames \(.value) were sent so, \(.copied) of which the kernel copied";
 
 def small_rows:
 	. as $all | of("small"; 2; 9000; 8; "carry") as $carry |
@@ -161,4 +166,4 @@ def alone_row($section; $nodes; $mtu; $figure; $target; $most):
 	alone_row("ready"; 1; 0; "start to ready"; "< 100 ms"; 100)] as $rows |
 $about + {met: ($rows | map(select(.verdict | startswith("met"))) | length),
 	missed: ($rows | map(select(.verdict | startswith("missed"))) | length),
-	$rows, samples: .}
+	$rows, notes: [zerocopy_notes], samples: .}

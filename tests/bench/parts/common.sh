@@ -58,15 +58,19 @@ lab_tool() { # the lock is not for daemons
 	"$BIN/carry-lab" "$@" {LOCK}>&-
 }
 
-# lab_start KEY NODES OPTION...: a lab of its own name, taken down by finish()
+# lab_start KEY NODES OPTION...: a lab of its own name, taken down by finish().  A shaped lab
+# measures its links and refuses to come up if they are off, which a machine that was busy for a
+# moment can cause: three tries.
 lab_start() {
-	local key=$1 nodes=$2 log=$WORK/log status
+	local key=$1 nodes=$2 log=$WORK/log status try
 	shift 2
 	LAB=bench-$key
 	lab_tool down --name "$LAB" >/dev/null 2>&1 # of a run that was killed
 	LABS+=("$LAB")
-	lab_tool up --name "$LAB" -n "$nodes" "$@" >"$log" 2>&1 ||
-		broken "the lab does not come up" "$log"
+	for try in 1 2 3; do
+		lab_tool up --name "$LAB" -n "$nodes" "$@" >"$log" 2>&1 && break
+		[ $try -lt 3 ] || { unset 'LABS[-1]'; broken "the lab does not come up" "$log"; }
+	done
 	status=$(lab_tool status --name "$LAB" --json) || broken "no status of lab $LAB"
 	[ "$(jq -r .mode <<<"$status")" = namespaces ] ||
 		broken "the lab has no network namespaces" "$log"
@@ -115,7 +119,19 @@ where() {
 	printf '%s: %d nodes, %s' "$ROUND/$ROUNDS" "$NODES" "$size"
 }
 
-# machine: what the figures were taken on, as JSON
+ticks() { # of all cores: idle, stolen by the host, all
+	awk '$1 == "cpu" { for (i = 2; i <= 9; i++) all += $i; print $5 + $6, $9, all }' /proc/stat
+}
+
+# busy: how much of the machine others use, percent, while we do nothing
+busy() {
+	local before
+	before=$(ticks)
+	sleep 2
+	echo "$before $(ticks)" | awk '{ printf "%.0f\n", 100 - 100 * ($4 - $1) / ($6 - $3) }'
+}
+
+# machine MODE: what the figures were taken on, as JSON
 machine() {
 	jq -n --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" \
 		--arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
@@ -125,9 +141,8 @@ machine() {
 		--arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
 		--argjson changed "$(git diff --quiet HEAD 2>/dev/null && echo false ||
 			echo true)" \
-		--argjson load "$(cut -d' ' -f1 /proc/loadavg)" --arg mode "$1" \
-		--argjson rounds "$ROUNDS" \
-		'{$date, machine: {$cpu, $cores, $memory_gib, $kernel, load_at_start: $load},
+		--argjson busy "$(busy)" --arg mode "$1" --argjson rounds "$ROUNDS" \
+		'{$date, machine: {$cpu, $cores, $memory_gib, $kernel, busy_percent_before: $busy},
 			commit: ($commit + if $changed then " and changes" else "" end),
 			$mode, $rounds}'
 }

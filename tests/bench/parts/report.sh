@@ -11,8 +11,12 @@ report_write() {
 report_table() {
 	jq -r '"date     \(.date)\nmachine  \(.machine.cores) x \(.machine.cpu), " +
 		"\(.machine.memory_gib) GiB, Linux \(.machine.kernel)\ncommit   \(.commit)\n" +
-		"rounds   \(.rounds) (\(.mode)); load \(.machine.load_at_start) at the start, " +
-		"\(.machine.stolen_percent) % of the time stolen by the host\n"' "$1"
+		"rounds   \(.rounds) (\(.mode))\nothers   used \(.machine.busy_percent_before) % " +
+		"of the machine before, \(.machine.busy_percent_after) % after; the host took " +
+		"\(.machine.stolen_percent) % meanwhile" +
+		if [.machine.busy_percent_before, .machine.busy_percent_after] | max > 5
+		then "\n         so it was not idle, and the figures are rough" else "" end +
+		"\n"' "$1"
 	jq -r 'def three: if . == null then "-" else
 			if . >= 100 then round elif . >= 10 then . * 10 | round / 10
 			elif . >= 1 then . * 100 | round / 100
@@ -25,6 +29,7 @@ report_table() {
 			(if .beside_value then .beside_value.median | three else "" end),
 			(if .ratio then .ratio.median | three else "" end), (.ratio | range),
 			.target, .verdict]) | @tsv' "$1" | awk -F '\t' -f tests/bench/table.awk
+	jq -r 'if .notes == [] then empty else "", .notes[] end' "$1"
 	jq -r '"\n\(.met) met, \(.missed) missed"' "$1"
 	cat <<END
 

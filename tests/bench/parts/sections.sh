@@ -30,8 +30,8 @@ section_unshaped() { # MTU
 	done
 	for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
 		for NODES in 2 4; do
-			iperf "$IPERF_SECONDS"
 			for BYTES in $MIB $((16 * MIB)) $((64 * MIB)); do
+				iperf "$IPERF_SECONDS"
 				carry
 				openmpi
 				gloo "${chosen[$NODES-$BYTES]}"
@@ -54,7 +54,24 @@ section_zerocopy() { # MTU
 			carry $setting
 		done
 	done
+	ROUND=$ROUNDS
+	for setting in auto on off; do
+		LAB=bench-zc-$setting
+		zerocopy_use $setting
+	done
 	lab_stop
+}
+
+# zerocopy_use SETTING: what node 0's daemon says of zero-copy in the end
+zerocopy_use() {
+	local status
+	status=$(lab_tool exec --name "$LAB" 0 "$BIN/carryctl" --json status) ||
+		broken "carryctl cannot ask node 0"
+	sample status "$1" "$(jq '.lanes | {value: map(.zerocopy_sends) | add,
+		unit: "zero-copy sends", copied: map(.zerocopy_copied) | add,
+		frames: map(.frames_sent) | add,
+		says: (.[0].transport | capture("(?<z>zero-copy [a-z]+( \\([^)]*\\))?)").z)}' \
+		<<<"$status")"
 }
 
 # What one small operation takes, and two trainers without a network.

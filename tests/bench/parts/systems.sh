@@ -20,25 +20,37 @@ counts() {
 	esac
 }
 
-# carry [VARIANT] [PER_NODE].  A daemon's CPU time is known for the run as a whole, so it is
-# divided by all ops of the run: both sides' warm-ups, iterations and checks.
-carry() {
-	local variant=${1:-auto} per_node=${2:-1} json=$WORK/perf log=$WORK/log before after
-	counts
-	rm -f "$json"
+# perf PER_NODE ITERATIONS WARMUPS OPTION...: leaves its JSON in WORK/perf, and in SPENT what the
+# daemons used, nanoseconds
+perf() {
+	local per_node=$1 n=$2 w=$3 log=$WORK/log before
+	shift 3
+	rm -f "$WORK/perf"
 	before=$(daemons_ns)
 	lab_tool run --name "$LAB" -n "$NODES" --per-node "$per_node" --timeout $LIMIT_S \
-		"$BIN/carry-perf" -b "$BYTES" -e "$BYTES" -n $N -w $W --check --json "$json" \
-		>"$log" 2>&1 || broken "carry-perf failed: $(where)" "$log"
-	after=$(daemons_ns)
-	sample carry "$variant" "$(jq --argjson ns $((after - before)) \
-		--argjson ops $((2 * (N + W + 1))) '.results[0] | .bytes as $bytes |
+		"$BIN/carry-perf" -b "$BYTES" -e "$BYTES" -n "$n" -w "$w" "$@" \
+		--json "$WORK/perf" >"$log" 2>&1 || broken "carry-perf failed: $(where)" "$log"
+	SPENT=$(($(daemons_ns) - before))
+}
+
+# carry [VARIANT] [PER_NODE].  Only of a run as a whole is known what the daemons used: what the
+# ops of a long run use beyond those of a short one is what ops cost, without start and end.
+carry() {
+	local variant=${1:-auto} per_node=${2:-1} short=0 short_ops=0
+	counts
+	if [ "$BYTES" -ge $((16 << 20)) ]; then
+		perf "$per_node" 1 0
+		short=$SPENT short_ops=2 # out of place, in place
+	fi
+	perf "$per_node" $N $W --check
+	sample carry "$variant" "$(jq --argjson ns $((SPENT - short)) \
+		--argjson ops $((2 * (N + W + 1) - short_ops)) '.results[0] | .bytes as $bytes |
 		($ns / 1e9 / ($ops * $bytes / 1e9)) as $daemons | {
 			time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
 			out_of_place_us: .time_us_median, wire_bytes: .in_place.wire_bytes,
 			daemon_cpu_s_per_gb: $daemons,
 			trainer_cpu_s_per_gb: .in_place.trainer_cpu_s_per_gb,
-			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$json")"
+			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
 }
 
 # peer_figures: of what a peer's program wrote
