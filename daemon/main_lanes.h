@@ -13,9 +13,14 @@
 #include "daemon/log.h"
 #include "daemon/report.h"
 
+enum { MAIN_LANES_TEXT_BYTES = 256 };
+
 struct main_lanes {
 	struct engine_thread *threads[SHM_LANES_MAX];
 	int doorbells[SHM_LANES_MAX]; /* of the threads */
+	/* As each lane was when it started: asked later, a transport would look at paths that
+	 * its lane is changing.  What came of zero-copy is in the counters. */
+	char transports[SHM_LANES_MAX][MAIN_LANES_TEXT_BYTES];
 	uint32_t count;
 	uint32_t stuck; /* how many times in a row one was found not to move */
 };

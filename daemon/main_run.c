@@ -308,7 +308,7 @@ static void run_ready(struct daemon *d)
 	log_time(d->log, now_ns);
 	for (uint32_t lane = 0; lane < d->lanes.count; lane++)
 		log_put(d->log, LOG_LEVEL_INFO, LOG_LANE, "lane %u: %s lane=%u", lane,
-			engine_describe(engine_thread_engine(d->lanes.threads[lane])), lane);
+			d->lanes.transports[lane], lane);
 	log_put(d->log, LOG_LEVEL_NOTICE, LOG_READY,
 		"carryd %s is ready on %s, for daemons on %s port %u start_us=%" PRIu64,
 		CARRY_RELEASE, d->config->socket, control_address(d->control),
