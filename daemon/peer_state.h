@@ -227,6 +227,8 @@ void stream_out_start(struct peers *p, uint16_t peer, uint64_t now_ns);
 void stream_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t now_ns);
 /* `conn` is the answered control connection to the peer: go on from what it has received. */
 void stream_out_up(struct peers *p, uint16_t peer, uint16_t conn, uint64_t now_ns);
+/* Does its answer show that it does not know us any more? */
+bool stream_forgotten(const struct peer *peer, const struct conn *c);
 /* Return: whether the peer is dead now. */
 bool stream_out_lost(struct peers *p, uint16_t peer, const struct err *err, uint64_t now_ns);
 void stream_out_push(struct peers *p, uint16_t peer, uint64_t now_ns);

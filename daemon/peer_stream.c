@@ -112,6 +112,8 @@ bool stream_out_lost(struct peers *p, uint16_t number, const struct err *err, ui
 	peer->unsent = peer->first;
 	peer->offset = 0;
 	(void)snprintf(peer->trouble, sizeof(peer->trouble), "%s", err->text);
+	if (was_up && !peer->references)
+		peer->heard_ns = now_ns; /* until now nobody listened */
 	if (err->code == -ECONNREFUSED) {
 		peer_die(p, number, -EHOSTDOWN, "died: its kernel refuses connections");
 		return true;
@@ -120,6 +122,11 @@ bool stream_out_lost(struct peers *p, uint16_t number, const struct err *err, ui
 	peer->retry_at_ns = was_up ? now_ns : now_ns + peer_backoff(&peer->backoff_ns);
 	peers_due(p, peer->retry_at_ns);
 	return false;
+}
+
+bool stream_forgotten(const struct peer *peer, const struct conn *c)
+{
+	return peer->met && !conn_hello(c)->peer_instance;
 }
 
 void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now_ns)
@@ -134,7 +141,7 @@ void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now
 	conn_become(p, conn, CONN_CONTROL_OUT);
 	peer->out = conn;
 	c->peer = number;
-	if (peer->met && !hello->peer_instance) {
+	if (stream_forgotten(peer, c)) {
 		peer_die(p, number, -EHOSTDOWN, "has taken this daemon for dead");
 		return;
 	}
@@ -421,6 +428,8 @@ static bool read_more(struct peers *p, struct peer *peer, uint64_t now_ns)
 	if (c->ended) {
 		conn_close(p, peer->in);
 		peer->in = CONN_NONE;
+		if (!peer->references)
+			peer->heard_ns = now_ns;
 		peers_due(p, now_ns + p->config->dead_ms * CLOCK_NS_PER_MS);
 	}
 	return false;
