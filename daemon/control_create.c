@@ -205,8 +205,9 @@ static int check(const struct control *c, const struct create *create, struct er
 		return err_set(err, -EINVAL, "group \"%s\": there is no schedule %u", request->name,
 			       request->schedule);
 	for (const struct create *other = c->creates; other; other = other->next)
-		if (other->request.rank == request->rank && other->uid == create->uid &&
-		    !other->gone && strcmp(other->request.name, request->name) == 0 &&
+		if ((other->state == CREATE_DIALLING || other->state == CREATE_JOINED) &&
+		    other->request.rank == request->rank && other->uid == create->uid &&
+		    strcmp(other->request.name, request->name) == 0 &&
 		    strcmp(other->request.run, request->run) == 0)
 			return err_set(err, -EEXIST,
 				       "rank %u of group \"%s\" is given twice: pid %u on host %s "

@@ -538,16 +538,18 @@ static void hint(const struct rendezvous *r, const struct gathering *g, char *te
 
 	for (const struct gathering *o = r->gatherings; o; o = o->next)
 		if (o != g && same_names(o, g->name, g->run) && o->uid != g->uid) {
-			(void)snprintf(text + used, bytes - used,
-				       "; %u ranks of user %u wait in a group of the same name",
-				       o->count, o->uid);
+			(void)snprintf(
+				text + used, bytes - used,
+				"; user %u waits for a group of the same name with %u of %u ranks",
+				o->uid, o->count, o->ranks);
 			return;
 		}
 }
 
 static void too_late(struct rendezvous *r, struct gathering *g, uint64_t now_ns)
 {
-	uint64_t tenths = (now_ns - earliest(g)->came_ns) / (CLOCK_NS_PER_S / 10);
+	uint64_t tenths =
+		(now_ns - earliest(g)->came_ns + 50 * CLOCK_NS_PER_MS) / (100 * CLOCK_NS_PER_MS);
 	char text[WIRE_TEXT_BYTES], ranks[160];
 	bool missing[WIRE_RANKS_MAX];
 
