@@ -110,8 +110,14 @@ bool group_ending(struct group *g, uint64_t first, uint64_t last, int error, con
 {
 	if (first >= g->ended_from)
 		return false;
-	if (last != UINT64_MAX)
+	if (last != UINT64_MAX) {
+		uint64_t *known = &g->ended_ops[first % EXCHANGE_OPS_MAX];
+
+		if (*known == first)
+			return false;
+		*known = first;
 		return true;
+	}
 	g->ended_from = first;
 	g->ended_error = error;
 	(void)snprintf(g->ended_text, sizeof(g->ended_text), "%s", text);

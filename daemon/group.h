@@ -68,6 +68,7 @@ struct group {
 	uint16_t *node_of_rank;       /* [ranks] */
 	uint32_t local_ranks;
 	struct group_local local[EXCHANGE_LOCAL_MAX];
+	uint64_t ended_ops[EXCHANGE_OPS_MAX]; /* single ones, by seq % EXCHANGE_OPS_MAX */
 	/* what the decider has ended: from here on everything, UINT64_MAX: nothing */
 	uint64_t ended_from;
 	int ended_error;
@@ -88,7 +89,10 @@ int group_node_of(const struct group *g, uint64_t instance);
 /* Return: the local rank of that client and handle, or of that rank; NULL: none. */
 struct group_local *group_local_of(struct group *g, uint32_t rank);
 
-/* group_ending() - would END first..last change anything?  If so and it has no end, note it. */
+/*
+ * group_ending() - would END first..last change anything?  If so it is noted.  A range
+ * has one op or no end.
+ */
 bool group_ending(struct group *g, uint64_t first, uint64_t last, int error, const char *text);
 
 /* A lane says how far a leaving rank posted.  Return: whether all `lanes` have said so now. */
