@@ -105,11 +105,10 @@ static int wanted(const struct interface *one, const char *words)
 {
 	if (!one->up)
 		return 0;
-	if (netlist_interface_matches(words, one->name))
-		return 3;
-	if (*words)
-		return 0;
-	return loopback((const struct sockaddr *)&one->address) ? 1 : 2;
+	if (!netlist_interface_matches(words, one->name))
+		return *words ? 0 : loopback((const struct sockaddr *)&one->address) ? 1 : 2;
+	/* Whoever excludes docker does not mean loopback instead. */
+	return *words == '^' && loopback((const struct sockaddr *)&one->address) ? 1 : 3;
 }
 
 static int family_rank(const struct interface *one)

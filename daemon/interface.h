@@ -6,7 +6,7 @@
  *
  * The rule: of the interfaces that are up and match the words, the first in the kernel's
  * order; on it IPv4 before global IPv6 before link-local.  With no words: loopback and
- * container networks only if there is nothing else, loopback last of all.
+ * container networks only if there is nothing else.  Loopback last of all, unless it is named.
  */
 #ifndef DAEMON_INTERFACE_H
 #define DAEMON_INTERFACE_H
