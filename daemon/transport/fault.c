@@ -124,7 +124,7 @@ static void unplan(struct transport *t, struct fault_path *p)
 	t->pending--;
 }
 
-/* Not O_NONBLOCK, which duplicates share; what does not fit now is torn off earlier, no matter. */
+/* What does not fit now is torn off earlier, no matter. */
 static void write_raw(int fd, const void *data, size_t bytes)
 {
 	(void)!send(fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);

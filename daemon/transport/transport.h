@@ -49,7 +49,7 @@ struct transport_options {
 	enum transport_switch defer_taskrun; /* SINGLE_ISSUER + DEFER_TASKRUN                    */
 	enum transport_switch zerocopy;      /* SENDMSG_ZC / SEND_ZC                              */
 	enum transport_switch fixed_buffers; /* registered buffers for zero-copy sends           */
-	enum transport_switch sqpoll;        /* AUTO means off; excludes defer_taskrun            */
+	enum transport_switch sqpoll;        /* AUTO: off; excludes defer_taskrun and zerocopy    */
 	uint32_t zerocopy_bytes_min;         /* payloads from here on; 0: the measured default    */
 	/* fault */
 	const char *inner; /* name of the wrapped transport; NULL: uring                    */

@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -361,30 +360,16 @@ static uint32_t queue_capacity(const struct transport *t)
 	return capacity;
 }
 
-/* io_uring waits by itself only on descriptors that are not O_NONBLOCK. */
-static int prepare_socket(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-	int one = 1;
-
-	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-		return -errno;
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
-		return -errno;
-	return 0;
-}
-
 static int uring_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
 {
 	uint16_t slot = slot_of(peer, path);
 	uint32_t capacity = queue_capacity(t);
 	struct uring_path *p;
-	int result;
+	int one = 1;
 
 	assert(!t->paths[slot]);
-	result = prepare_socket(fd);
-	if (result < 0)
-		return result;
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
+		return -errno;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
@@ -447,6 +432,9 @@ static int check_options(const struct transport_options *o, struct err *err)
 	if (o->sqpoll == TRANSPORT_ON && o->defer_taskrun == TRANSPORT_ON)
 		return err_set(err, -EINVAL,
 			       "sqpoll and defer_taskrun exclude each other: switch one off");
+	if (o->sqpoll == TRANSPORT_ON && o->zerocopy == TRANSPORT_ON)
+		return err_set(err, -EINVAL,
+			       "sqpoll and zerocopy exclude each other: switch one off");
 	return 0;
 }
 

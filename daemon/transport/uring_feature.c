@@ -9,6 +9,10 @@
  *   zerocopy       on, until a path's notifications say that the kernel copies anyway
  *   fixed_buffers  see FIXED_PAYS
  *
+ * Zero-copy is never on with SQPOLL: if the process is killed, the kernel's thread keeps
+ * the sockets open until all notifications have come, and they come only when the peer has
+ * acknowledged.  So a daemon whose peer does not read would not end (Linux 6.18: it spins).
+ *
  * Trials are operations on descriptor -1: they fail with EBADF if the kernel knows
  * their flags and with EINVAL if it does not.
  */
@@ -248,6 +252,8 @@ static const char *open_zerocopy(struct transport *t)
 {
 	if (t->options.zerocopy == TRANSPORT_OFF)
 		return "configured";
+	if (t->features.sqpoll)
+		return "not with sqpoll";
 	if (!has_operation(t, IORING_OP_SEND_ZC) || !has_operation(t, IORING_OP_SENDMSG_ZC))
 		return "the kernel does not know it";
 	t->features.zerocopy_usage = reports_usage(t);

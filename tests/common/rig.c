@@ -26,7 +26,6 @@ enum {
 	SOCKET_BYTES = 128 << 10, /* small, so that sockets fill up */
 };
 
-#define NOTHING UINT32_MAX
 #define QUIET_NS (2 * CLOCK_NS_PER_MS)
 
 /* clang-format off: a table */
@@ -420,17 +419,34 @@ size_t rig_turn(struct rig *rig, int side)
 
 /* --- running -------------------------------------------------------------------------------- */
 
-static bool finished(const struct rig *rig)
-{
-	for (uint32_t i = 0; i < rig->lines_count; i++)
-		for (int s = 0; s < 2; s++) {
-			const struct rig_line *l = &rig->lines[i];
-			const struct rig_flow *flow = &l->flow[s];
+/* What run() runs for. */
+enum aim { FINISHED, LINE_FINISHED, LINE_HELD, LINE_DOWN };
 
-			if ((l->up[s] && flow->sent < flow->count) ||
-			    (l->up[1 - s] && l->up[s] && flow->received < flow->count))
-				return false;
-		}
+static bool line_finished(const struct rig_line *l)
+{
+	for (int s = 0; s < 2; s++) {
+		const struct rig_flow *flow = &l->flow[s];
+
+		if ((l->up[s] && flow->sent < flow->count) ||
+		    (l->up[1 - s] && l->up[s] && flow->received < flow->count))
+			return false;
+	}
+	return true;
+}
+
+static bool reached(const struct rig *rig, enum aim aim, uint32_t line, int side)
+{
+	const struct rig_line *l = &rig->lines[line];
+
+	switch (aim) {
+	case LINE_FINISHED: return line_finished(l);
+	case LINE_HELD: return l->flow[1 - side].waiting;
+	case LINE_DOWN: return !l->up[side];
+	case FINISHED: break;
+	}
+	for (uint32_t i = 0; i < rig->lines_count; i++)
+		if (!line_finished(&rig->lines[i]))
+			return false;
 	return true;
 }
 
@@ -448,17 +464,18 @@ static void print_state(const struct rig *rig)
 		}
 }
 
-/* Until line `line` is down on `side`, or with NOTHING until all is finished. */
-static void run(struct rig *rig, uint32_t line, int side)
+static void run(struct rig *rig, enum aim aim, uint32_t line, int side)
 {
 	uint64_t end_ns = clock_now_ns() + LIMIT_S * CLOCK_NS_PER_S;
+	int sleeper = side;
 
-	while (line == NOTHING ? !finished(rig) : rig->lines[line].up[side]) {
+	while (!reached(rig, aim, line, side)) {
 		size_t n = rig_turn(rig, 0) + rig_turn(rig, 1);
 
 		if (!n) /* both may wait for the other one: not long */
-			rig->ops->wait(rig->side[side], 50 * CLOCK_NS_PER_US);
-		side = line == NOTHING ? 1 - side : side;
+			rig->ops->wait(rig->side[sleeper], 50 * CLOCK_NS_PER_US);
+		if (aim != LINE_DOWN)
+			sleeper = 1 - sleeper;
 		if (clock_now_ns() > end_ns) {
 			print_state(rig);
 			fail_msg("%s: not finished after %d s", rig->variant->name, LIMIT_S);
@@ -468,12 +485,22 @@ static void run(struct rig *rig, uint32_t line, int side)
 
 void rig_finish(struct rig *rig)
 {
-	run(rig, NOTHING, 0);
+	run(rig, FINISHED, 0, 0);
 }
 
 void rig_until_down(struct rig *rig, uint32_t line, int side)
 {
-	run(rig, line, side);
+	run(rig, LINE_DOWN, line, side);
+}
+
+void rig_finish_line(struct rig *rig, uint32_t line)
+{
+	run(rig, LINE_FINISHED, line, 0);
+}
+
+void rig_until_held(struct rig *rig, uint32_t line, int to)
+{
+	run(rig, LINE_HELD, line, to);
 }
 
 void rig_settle(struct rig *rig)

@@ -101,7 +101,13 @@ void rig_finish(struct rig *rig);
 /* ... or until the line is DOWN on that side. */
 void rig_until_down(struct rig *rig, uint32_t line, int side);
 
-/* ... until nothing has happened for a while. */
+/* ... or until what was loaded on this line is through. */
+void rig_finish_line(struct rig *rig, uint32_t line);
+
+/* ... or until a HEADER on this line waits for rig_place(). */
+void rig_until_held(struct rig *rig, uint32_t line, int to);
+
+/* Until nothing has happened for a while; a busy machine may make it seem so. */
 void rig_settle(struct rig *rig);
 
 #endif

@@ -173,6 +173,11 @@ static void a_path_that_is_not_placed_stops_only_itself(const struct rig_variant
 	rig_load(&rig, 0, 0, sizes, FRAMES);
 	rig_load(&rig, 1, 0, sizes, FRAMES);
 	rig_load(&rig, 1, 1, sizes, FRAMES);
+	rig_until_held(&rig, 0, 1);
+	rig_finish_line(&rig, 1);
+	for (int i = 0; rig.ops->room(rig.side[0], 1, 0) && i < 10000; i++)
+		if (rig_turn(&rig, 0) + rig_turn(&rig, 1) == 0)
+			rig.ops->wait(rig.side[0], CLOCK_NS_PER_MS);
 	rig_settle(&rig);
 	assert_int_equal(fast->flow[0].received, FRAMES);
 	assert_int_equal(fast->flow[1].received, FRAMES);

@@ -214,7 +214,10 @@ static void bad_options_are_named(void **state)
 	o.queue_frames = 8;
 	o.sqpoll = o.defer_taskrun = TRANSPORT_ON;
 	expect_refusal("uring", &o, -EINVAL, "exclude each other");
-	o.sqpoll = o.defer_taskrun = TRANSPORT_AUTO;
+	o.defer_taskrun = TRANSPORT_AUTO;
+	o.zerocopy = TRANSPORT_ON;
+	expect_refusal("uring", &o, -EINVAL, "exclude each other");
+	o.sqpoll = o.zerocopy = TRANSPORT_AUTO;
 	expect_refusal("sim", &o, -EINVAL, "network");
 	o.inner = "fault";
 	expect_refusal("fault", &o, -EINVAL, "\"fault\"");
@@ -247,7 +250,9 @@ static void features_are_described(void **state)
 			    "fixed buffers off (configured), defer-taskrun off, sqpoll off");
 	ops->close(t);
 	o.sqpoll = TRANSPORT_ON;
+	o.zerocopy = TRANSPORT_AUTO;
 	assert_int_equal(ops->open(&t, &o, &err), 0);
+	assert_non_null(strstr(ops->describe(t), "zero-copy off (not with sqpoll)"));
 	assert_non_null(strstr(ops->describe(t), "defer-taskrun off, sqpoll on"));
 	ops->close(t);
 }

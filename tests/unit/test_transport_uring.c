@@ -59,8 +59,8 @@ static void bare_join(struct bare *b)
 
 	assert_int_equal(b->peer, -1);
 	assert_int_equal(rig_sockets(AF_INET, fds), 0);
-	assert_int_equal(ops->attach(b->t, PEER, PATH, fds[0]), 0);
-	b->peer = fds[1];
+	assert_int_equal(ops->attach(b->t, PEER, PATH, fds[1]), 0); /* O_NONBLOCK */
+	b->peer = fds[0];
 }
 
 static void hang_up(struct bare *b)
@@ -531,9 +531,11 @@ static void nobody_waits_for_buffers(void **state)
 		if (i < HELD)
 			rig_load(&rig, line, 0, sizes, FRAMES);
 	}
+	for (uint32_t i = 0; i < HELD; i++)
+		rig_until_held(&rig, i, 1);
 	rig_settle(&rig); /* now they have them all */
 	rig_load(&rig, HELD, 0, sizes, FRAMES);
-	rig_settle(&rig);
+	rig_finish_line(&rig, HELD);
 	assert_int_equal(rig.lines[HELD].flow[0].received, FRAMES);
 	for (uint32_t i = 0; i < HELD; i++) {
 		assert_int_equal(rig.lines[i].flow[0].announced, 1);
@@ -543,6 +545,32 @@ static void nobody_waits_for_buffers(void **state)
 	rig_finish(&rig);
 	for (uint32_t i = 0; i < HELD; i++)
 		assert_int_equal(rig.lines[i].flow[0].received, FRAMES);
+	rig_close(&rig);
+}
+
+/* One that waits for place() does not take the lane's buffers from the others. */
+static void a_path_holds_no_more_than_its_share(void **state)
+{
+	enum { FRAMES = 150, BYTES = 30000 }; /* 4.5 MB; the buffers are 4 MiB, a share is 1 MiB */
+	const struct rig_variant variant = {
+		"greedy", "uring", AF_INET, {.queue_frames = 1, .multishot = TRANSPORT_ON}};
+	static uint32_t sizes[FRAMES];
+	struct rig rig;
+
+	(void)state;
+	for (uint32_t i = 0; i < FRAMES; i++)
+		sizes[i] = BYTES;
+	rig_open(&rig, &variant);
+	rig_load(&rig, rig_join(&rig, 0, 0, 0, 0), 0, sizes, FRAMES);
+	rig.lines[0].hold = true;
+	rig_until_held(&rig, 0, 1);
+	rig_settle(&rig);
+	assert_int_equal(rig.lines[0].flow[0].announced, 1);
+	assert_true(rig.lines[0].flow[0].sent < 2500000 / BYTES);
+	rig.lines[0].hold = false;
+	rig_place(&rig, 0, 1);
+	rig_finish(&rig);
+	assert_int_equal(rig.lines[0].flow[0].received, FRAMES);
 	rig_close(&rig);
 }
 
@@ -561,6 +589,7 @@ int main(void)
 		cmocka_unit_test(idle_polls_cost_no_system_call),
 		cmocka_unit_test(auto_stops_zerocopy_that_copies),
 		cmocka_unit_test(nobody_waits_for_buffers),
+		cmocka_unit_test(a_path_holds_no_more_than_its_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
