@@ -138,20 +138,24 @@ static int socket_group(const char *name, gid_t *gid, struct err *err)
 	return 0;
 }
 
-/* Nobody may connect before the file has its group and mode. */
-static int socket_bind(int fd, const char *path, struct err *err)
+/* The file has its mode, and somebody who listens, as soon as it is there. */
+static int socket_bind(int fd, const char *path, mode_t mode, struct err *err)
 {
 	struct sockaddr_un address = socket_address(path);
-	mode_t mask = umask(0777);
+	mode_t mask = umask(~mode & 0777);
 	int error = bind(fd, (const struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 
 	(void)umask(mask);
+	if (!error && listen(fd, SOCKET_BACKLOG)) {
+		error = -errno;
+		(void)unlink(path);
+	}
 	if (error)
 		return err_set(err, error, "make the socket %s: %s", path, strerror(-error));
 	return 0;
 }
 
-static int socket_finish(struct clients *c, int fd, gid_t gid, struct err *err)
+static int socket_finish(struct clients *c, gid_t gid, struct err *err)
 {
 	const char *path = c->config->socket;
 	struct stat about;
@@ -161,8 +165,8 @@ static int socket_finish(struct clients *c, int fd, gid_t gid, struct err *err)
 			       c->config->socket_group, strerror(errno));
 	if (chmod(path, (mode_t)c->config->socket_mode))
 		return err_set(err, -errno, "set the mode of %s: %s", path, strerror(errno));
-	if (listen(fd, SOCKET_BACKLOG) || lstat(path, &about))
-		return err_set(err, -errno, "listen on %s: %s", path, strerror(errno));
+	if (lstat(path, &about))
+		return err_set(err, -errno, "look at %s: %s", path, strerror(errno));
 	(void)snprintf(c->path, sizeof(c->path), "%s", path);
 	c->device = about.st_dev;
 	c->inode = about.st_ino;
@@ -176,9 +180,9 @@ static int socket_make(struct clients *c, gid_t gid, struct err *err)
 
 	if (fd < 0)
 		return err_set(err, -errno, "make a Unix socket: %s", strerror(errno));
-	error = socket_bind(fd, path, err);
+	error = socket_bind(fd, path, (mode_t)c->config->socket_mode, err);
 	if (!error) {
-		error = socket_finish(c, fd, gid, err);
+		error = socket_finish(c, gid, err);
 		if (error)
 			(void)unlink(path);
 	}
