@@ -38,6 +38,7 @@ enum {
 	URING_GATHER_BYTES = 1 << 20,   /* no more frames are added from here on              */
 	URING_BATCHES = 64,             /* zero-copy operations of a path not yet notified     */
 	URING_STAGING_BYTES = 16 << 10, /* of a path: headers and small payloads land here  */
+	URING_STAGING_LESS_BYTES = 1 << 10, /* ... after a large payload */
 	URING_DIRECT_BYTES = 4 << 10, /* rest of a payload from which on it is received in place */
 	URING_SCRATCH_BYTES = 64 << 10, /* of the lane: payloads that nobody wants          */
 	URING_BUFFERS = 128,            /* of the lane, for multishot receive; a power of two  */

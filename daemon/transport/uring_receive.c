@@ -224,6 +224,17 @@ static void stop_multishot(struct transport *t, struct uring_path *p)
 	p->inflight++;
 }
 
+/*
+ * How much to take into staging.  Behind a large payload there is probably another one,
+ * which had better be received where it belongs than be copied there.
+ */
+static uint32_t staging_bytes(const struct uring_rx *rx)
+{
+	bool large = !rx->have && rx->frame.payload_bytes > URING_STAGING_BYTES;
+
+	return large ? URING_STAGING_LESS_BYTES : URING_STAGING_BYTES;
+}
+
 static void arm_single(struct transport *t, struct uring_path *p)
 {
 	struct io_uring_sqe *sqe = uring_sqe(t);
@@ -237,7 +248,7 @@ static void arm_single(struct transport *t, struct uring_path *p)
 		io_uring_prep_recv(sqe, p->fd, rx->at ? rx->at : t->scratch, bytes, MSG_WAITALL);
 		rx->armed = URING_RX_DIRECT;
 	} else {
-		io_uring_prep_recv(sqe, p->fd, rx->staging, URING_STAGING_BYTES, 0);
+		io_uring_prep_recv(sqe, p->fd, rx->staging, staging_bytes(rx), 0);
 		rx->armed = URING_RX_STAGING;
 	}
 	uring_name(sqe, URING_OP_RECEIVE, p->slot, 0);
