@@ -25,13 +25,15 @@ static void tell_lanes(struct control *c, struct control_group *g, uint64_t firs
 {
 	struct engine_command end = {
 		.kind = ENGINE_GROUP_END, .first_seq = first, .last_seq = last, .error = error};
+	char words[WIRE_TEXT_BYTES];
 
+	group_end_words(g->group, text, words, sizeof(words));
 	/* The words before any completion that needs them. */
 	for (uint32_t i = 0; i < g->group->local_ranks; i++) {
 		const struct group_local *local = &g->group->local[i];
 
 		if (local->state == GROUP_RANK_HERE && !g->seats[i].create)
-			client_why(c->clients, local->client, local->handle, text);
+			client_why(c->clients, local->client, local->handle, words);
 	}
 	for (uint32_t lane = 0; lane < g->group->lanes; lane++) {
 		end.exchange = g->exchanges[lane];

@@ -116,6 +116,7 @@ bool group_ending(struct group *g, uint64_t first, uint64_t last, int error, con
 		if (*known == first)
 			return false;
 		*known = first;
+		(void)snprintf(g->op_text, sizeof(g->op_text), "%s", text);
 		return true;
 	}
 	g->ended_from = first;
@@ -144,6 +145,14 @@ bool group_all_left(const struct group *g)
 		if (g->local[i].state != GROUP_RANK_LEFT)
 			return false;
 	return true;
+}
+
+void group_end_words(const struct group *g, const char *text, char *out, size_t bytes)
+{
+	if (g->op_text[0] && strcmp(g->op_text, text) != 0)
+		(void)snprintf(out, bytes, "%.120s; before that, %s", text, g->op_text);
+	else
+		(void)snprintf(out, bytes, "%s", text);
 }
 
 /* --- words ------------------------------------------------------------------------------------ */

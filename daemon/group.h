@@ -73,6 +73,7 @@ struct group {
 	uint64_t ended_from;
 	int ended_error;
 	char ended_text[WIRE_TEXT_BYTES];
+	char op_text[WIRE_TEXT_BYTES]; /* of the last op that was ended alone; "": none */
 };
 
 /*
@@ -94,6 +95,12 @@ struct group_local *group_local_of(struct group *g, uint32_t rank);
  * has one op or no end.
  */
 bool group_ending(struct group *g, uint64_t first, uint64_t last, int error, const char *text);
+
+/*
+ * group_end_words() - `text`, for trainers.  They have one place for it, and a trainer that was
+ * slow to look may find it in the place of what ended an op before; so that is repeated.
+ */
+void group_end_words(const struct group *g, const char *text, char *out, size_t bytes);
 
 /* A lane says how far a leaving rank posted.  Return: whether all `lanes` have said so now. */
 bool group_rank_posted(struct group *g, uint32_t local, uint64_t seq);
