@@ -17,10 +17,10 @@
 enum {
 	SLOTS_BUDGET = 64, /* slots a class, shared among the other nodes  */
 	SLOTS_MIN = 2,
-	SLOTS_MAX = 8,
+	SLOTS_MAX = 4,
 	BUFFERS = 16,
 	CHUNK_BYTES_LEAST = 64 << 10, /* of chunk_bytes_max, so that big tensors fit */
-	CHUNK_BYTES_MOST = 512 << 10,
+	CHUNK_BYTES_MOST = 256 << 10,
 };
 
 /* Takes pieces from a mapping one after the other; with base NULL it only counts. */

@@ -10,6 +10,10 @@
 #include <assert.h>
 #include <string.h>
 
+#include "compress/copy.h"
+
+enum { AWAY_BYTES = 4 << 20 }; /* a result of that size does not stay in a cache anyway */
+
 static enum vec_type op_type(const struct op *op)
 {
 	return (enum vec_type)op->call.type;
@@ -60,11 +64,16 @@ struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final)
 {
 	size_t bytes = op_elements(op, chunk) * vec_type_bytes(op_type(op));
+	size_t tensor_bytes = op->call.count * vec_type_bytes(op_type(op));
 
 	for (uint32_t r = 0; r < x->plan.local_ranks; r++) {
 		unsigned char *out = chunk_out(op, r, chunk);
 
-		if (bytes && out != final)
+		if (!bytes || out == final)
+			continue;
+		if (tensor_bytes >= AWAY_BYTES)
+			copy_away(out, final, bytes);
+		else
 			memcpy(out, final, bytes);
 	}
 }
