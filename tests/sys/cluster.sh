@@ -13,11 +13,12 @@ PIDS=() # of daemons and trainers that the test started by itself
 
 need_namespaces
 
-end_own() { # those that are still there
-	local pid
+end_own() { # those that are still there; then as lab.sh does, with the test's exit code
+	local code=$? pid
 	for pid in "${PIDS[@]}"; do
 		kill -KILL "$pid" 2>/dev/null
 	done
+	(exit $code)
 	cleanup
 }
 trap end_own EXIT
@@ -108,9 +109,8 @@ logged() { # NODE TEXT
 start_carryd() {
 	local node=$1 dir=$STATE/$CARRY_LAB/node$1
 	shift
-	# shellcheck disable=SC2016
-	lab exec "$node" setsid env --default-signal "$@" "$BUILD/bin/carryd" \
-		-c "$dir/carryd.conf" </dev/null >>"$dir/log" 2>&1 &
+	(exec "$CARRY_LAB_PROGRAM" exec "$node" setsid env --default-signal "$@" \
+		"$BUILD/bin/carryd" -c "$dir/carryd.conf") </dev/null >>"$dir/log" 2>&1 &
 	PIDS+=($!)
 	STARTED=$!
 	wait_until 5 lab exec "$node" carryctl status >/dev/null 2>&1 ||
@@ -131,7 +131,7 @@ wait_lines() { # COUNT PATTERN [FILE]: until so many lines match
 }
 
 lines_match() {
-	[ "$(grep -c -- "$2" "$3")" -ge "$1" ]
+	[ "$(grep -cs -- "$2" "$3" || true)" -ge "$1" ] 2>/dev/null
 }
 
 # bystanders NODES MS: another group on the same daemons, which must not notice anything

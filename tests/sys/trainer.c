@@ -16,7 +16,7 @@
  *   loop:MS:TYPE:COUNT          sums until MS have passed on rank 0, or one fails: "ok SUMS HASH"
  *   limit:S                     for each wait; what takes longer "hangs"
  *   abort abort-in:MS (by a thread) fork (what a child may do) race (two threads, one group)
- *   sleep:MS say:TEXT touch:FILE await:FILE die
+ *   sleep:MS say:TEXT touch:FILE await:FILE die die-in:MS
  *
  * Values are floats of all sorts of size, so that sums in another order have other bits; every
  * result is compared with a sum in double, too, and "WRONG" says that it is off.
@@ -58,7 +58,7 @@ struct trainer {
 	struct op posts[POSTS_MAX];
 	size_t post_count;
 	pthread_t aborter;
-	bool aborting;
+	bool aborting, dying; /* by the aborter */
 	int64_t abort_in_ms;
 };
 
@@ -218,7 +218,7 @@ static bool post(struct trainer *t, struct op *op)
 		tell(t, op->step, -ENOMEM);
 		return false;
 	}
-	fill(op, t->rank);
+	fill(op, t->group ? carry_group_rank(t->group) : 0);
 	code = t->group ? carry_allreduce(t->group, op->data, op->data, op->count, op->type,
 					  op->reduce, NULL, &op->work)
 			: -ENOTCONN;
@@ -333,11 +333,20 @@ static void step_open(struct trainer *t, const char *step, const char *arena)
 	tell(t, step, carry_open_with(&t->carry, &options));
 }
 
+static void die(void)
+{
+	printf("dies at %" PRId64 "\n", now_ms());
+	(void)fflush(stdout);
+	(void)kill(getpid(), SIGKILL);
+}
+
 static void *abort_later(void *data)
 {
 	struct trainer *t = data;
 
 	sleep_ms(t->abort_in_ms);
+	if (t->dying)
+		die();
 	if (carry_group_abort(t->group))
 		printf("abort failed: %s\n", carry_last_error(NULL));
 	return NULL;
@@ -356,6 +365,7 @@ static void step_fork(struct trainer *t, const char *step)
 {
 	struct trainer own = {.options = t->options, .limit_ns = t->limit_ns};
 	char *parts[PARTS_MAX] = {"f32", "1000"};
+	char run[32];
 	float x = 1;
 	pid_t child = fork();
 	int status;
@@ -371,6 +381,8 @@ static void step_fork(struct trainer *t, const char *step)
 	tell(&own, "child's destroy", carry_group_destroy(t->group));
 	carry_close(t->carry);
 	own.failed = false;
+	(void)snprintf(run, sizeof(run), "child-%d", (int)getpid());
+	own.options.run = run;
 	own.options.rank = 0;
 	own.options.ranks = 1;
 	step_open(&own, "child's open", NULL);
@@ -474,9 +486,7 @@ static bool plain_step(const char *step, char **parts)
 	} else if (strcmp(word, "await") == 0 && parts[1]) {
 		step_await(step, parts[1]);
 	} else if (strcmp(word, "die") == 0) {
-		printf("dies at %" PRId64 "\n", now_ms());
-		(void)fflush(stdout);
-		(void)kill(getpid(), SIGKILL);
+		die();
 	} else {
 		return false;
 	}
@@ -495,7 +505,8 @@ static bool group_step(struct trainer *t, const char *step, char **parts)
 		tell(t, step, carry_alloc(t->carry, number(parts[1], step)) ? 0 : -ENOMEM);
 	} else if (strcmp(word, "abort") == 0) {
 		tell(t, step, carry_group_abort(t->group));
-	} else if (strcmp(word, "abort-in") == 0) {
+	} else if (strcmp(word, "abort-in") == 0 || strcmp(word, "die-in") == 0) {
+		t->dying = *word == 'd';
 		step_abort_in(t, step, parts[1]);
 	} else if (strcmp(word, "destroy") == 0) {
 		int code = carry_group_destroy(t->group);
