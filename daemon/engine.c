@@ -5,9 +5,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/engine_state.h"
@@ -106,11 +106,10 @@ void engine_tell(struct engine *e, const struct engine_fact *fact)
 	 * for this to fill up: then waiting for it is all that can be done.
 	 */
 	while (!mailbox_put(&e->facts, fact)) {
-		const struct timespec pause = {.tv_nsec = 1000000};
 		uint64_t one = 1;
 
 		(void)!write(e->options.main_eventfd, &one, sizeof(one));
-		(void)nanosleep(&pause, NULL);
+		(void)poll(NULL, 0, 1);
 	}
 	e->facts_put = true;
 }

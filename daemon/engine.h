@@ -52,7 +52,7 @@ enum engine_command_kind {
 	ENGINE_GROUP_ADD,
 	/* exchange, local_rank, client, handle: the trainer posts to it */
 	ENGINE_RANK_ADD,
-	/* exchange, local_rank: destroyed by its trainer, whose ops are done; answer: RANK_POSTED */
+	/* exchange, local_rank: its trainer destroyed it, all ops done; answer: RANK_POSTED */
 	ENGINE_RANK_LEAVE,
 	/* exchange, first_seq, last_seq, error: these ops end with it */
 	ENGINE_GROUP_END,
