@@ -320,7 +320,7 @@ void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns)
 		return;
 	if (ret < 0) {
 		/* So that a carryd of another version can say what it has found. */
-		if (c->hello_have >= WIRE_HEADER_BYTES)
+		if (((const struct wire_frame *)(const void *)c->hello)->magic == WIRE_MAGIC)
 			(void)conn_say_hello(p, conn, 0, 0);
 		peer_refuse(p, conn, err.text);
 		return;

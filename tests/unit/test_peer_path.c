@@ -1,0 +1,288 @@
+/*
+ * test_peer_path.c - data connections: who connects, what is told to lanes, what both sides know
+ * of each other's streams when a connection is made again.
+ */
+#include "daemon/peer.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/peer_state.h"
+#include "tests/unit/peer_rig.h"
+
+struct fixture {
+	struct peer_rig *rig;
+	struct peer_rig_side *a, *b; /* a has the lower instance: it connects */
+	uint16_t to_a, to_b;
+};
+
+static struct fixture pair(void)
+{
+	struct fixture f = {.rig = peer_rig_new()};
+
+	f.a = peer_rig_add(f.rig, 1, "");
+	f.b = peer_rig_add(f.rig, 2, "");
+	f.to_b = peer_rig_meet(f.rig, f.a, f.b);
+	f.to_a = peer_rig_meet(f.rig, f.b, f.a);
+	return f;
+}
+
+static void want(struct fixture *f, uint16_t lane, uint16_t path)
+{
+	peers_want_path(f->a->peers, f->to_b, lane, path, peer_rig_now_ns(f->rig));
+	peers_want_path(f->b->peers, f->to_a, lane, path, peer_rig_now_ns(f->rig));
+}
+
+/* The path is up, and the peer is said to have so many of our frames.  Return: descriptor. */
+static int up(struct fixture *f, struct peer_rig_side *side, uint16_t lane, uint16_t path,
+	      uint32_t received)
+{
+	const struct peer_rig_event *note = peer_rig_wait(f->rig, side, PEER_PATH);
+	uint16_t peer = side == f->a ? f->to_b : f->to_a;
+
+	assert_int_equal(note->event.peer, peer);
+	assert_int_equal(note->event.lane, lane);
+	assert_int_equal(note->event.path, path);
+	assert_int_equal(note->event.received, received);
+	assert_true(peers_path_is_up(side->peers, peer, lane, path));
+	return note->event.fd;
+}
+
+/* Bytes that one side writes come out at the other, from the very first. */
+static void joined(int one, int other)
+{
+	char text[6] = "";
+	size_t got = 0;
+
+	assert_int_equal(send(one, "hello", 5, 0), 5);
+	while (got < 5) {
+		ssize_t n = recv(other, text + got, 5 - got, 0);
+
+		if (n < 0 && errno == EAGAIN)
+			continue;
+		assert_true(n > 0);
+		got += (size_t)n;
+	}
+	assert_string_equal(text, "hello");
+	(void)close(one);
+	(void)close(other);
+}
+
+static void test_first(void **state)
+{
+	struct fixture f = pair();
+
+	(void)state;
+	assert_false(peers_path_is_up(f.a->peers, f.to_b, 1, 1));
+	for (uint16_t lane = 0; lane < 2; lane++)
+		for (uint16_t path = 0; path < 2; path++) {
+			int one, other;
+
+			want(&f, lane, path);
+			one = up(&f, f.a, lane, path, 0);
+			other = up(&f, f.b, lane, path, 0);
+			joined(one, other);
+		}
+	peer_rig_free(f.rig);
+}
+
+/* One side wants it long before the other: the connection waits. */
+static void test_one_side_early(void **state)
+{
+	struct fixture f = pair();
+	int one;
+
+	(void)state;
+	peers_want_path(f.a->peers, f.to_b, 0, 0, peer_rig_now_ns(f.rig));
+	peer_rig_run(f.rig, 500);
+	assert_int_equal(peer_rig_count(f.a, PEER_PATH) + peer_rig_count(f.b, PEER_PATH), 0);
+	assert_int_equal(f.b->peers->held, 1);
+	peers_want_path(f.b->peers, f.to_a, 0, 0, peer_rig_now_ns(f.rig));
+	peers_want_path(f.b->peers, f.to_a, 0, 0, peer_rig_now_ns(f.rig));
+	one = up(&f, f.b, 0, 0, 0);
+	joined(one, up(&f, f.a, 0, 0, 0));
+
+	/* The side that is connected to wants it, and nothing happens until the other does. */
+	peers_want_path(f.b->peers, f.to_a, 1, 0, peer_rig_now_ns(f.rig));
+	peer_rig_run(f.rig, 500);
+	assert_int_equal(peer_rig_count(f.b, PEER_PATH), 0);
+	peers_want_path(f.a->peers, f.to_b, 1, 0, peer_rig_now_ns(f.rig));
+	one = up(&f, f.a, 1, 0, 0);
+	joined(one, up(&f, f.b, 1, 0, 0));
+	peer_rig_free(f.rig);
+}
+
+/* Nobody ever wants it: it is given up, and made again. */
+static void test_held_too_long(void **state)
+{
+	struct fixture f = pair();
+	int one;
+
+	(void)state;
+	peers_want_path(f.a->peers, f.to_b, 0, 0, peer_rig_now_ns(f.rig));
+	peer_rig_run(f.rig, 9000);
+	assert_int_equal(peer_rig_count(f.a, PEER_PATH) + peer_rig_count(f.b, PEER_PATH), 0);
+	assert_true(f.b->peers->held <= 1);
+	peers_want_path(f.b->peers, f.to_a, 0, 0, peer_rig_now_ns(f.rig));
+	one = up(&f, f.b, 0, 0, 0);
+	joined(one, up(&f, f.a, 0, 0, 0));
+	peer_rig_free(f.rig);
+}
+
+/* Both lanes have noticed: each HELLO says what its side has received. */
+static void test_again(void **state)
+{
+	struct fixture f = pair();
+
+	(void)state;
+	want(&f, 0, 0);
+	(void)close(up(&f, f.a, 0, 0, 0));
+	(void)close(up(&f, f.b, 0, 0, 0));
+	for (uint32_t i = 1; i < 20; i++) {
+		int one;
+
+		if (i % 2)
+			peers_path_down(f.a->peers, f.to_b, 0, 0, 100 * i, peer_rig_now_ns(f.rig));
+		peers_path_down(f.b->peers, f.to_a, 0, 0, 7 * i, peer_rig_now_ns(f.rig));
+		if (i % 2 == 0)
+			peers_path_down(f.a->peers, f.to_b, 0, 0, 100 * i, peer_rig_now_ns(f.rig));
+		assert_false(peers_path_is_up(f.a->peers, f.to_b, 0, 0));
+		one = up(&f, f.a, 0, 0, 7 * i);
+		joined(one, up(&f, f.b, 0, 0, 100 * i));
+	}
+	peer_rig_free(f.rig);
+}
+
+/* Only the side that connects has noticed: the other is told to end the old one first. */
+static void test_cut(void **state)
+{
+	struct fixture f = pair();
+	const struct peer_rig_event *note;
+	int one;
+
+	(void)state;
+	want(&f, 1, 1);
+	(void)close(up(&f, f.a, 1, 1, 0));
+	(void)close(up(&f, f.b, 1, 1, 0));
+	peers_path_down(f.a->peers, f.to_b, 1, 1, 11, peer_rig_now_ns(f.rig));
+	note = peer_rig_wait(f.rig, f.b, PEER_CUT);
+	assert_int_equal(note->event.peer, f.to_a);
+	assert_int_equal(note->event.lane, 1);
+	assert_int_equal(note->event.path, 1);
+	peer_rig_run(f.rig, 300);
+	assert_int_equal(peer_rig_count(f.b, PEER_CUT), 0); /* told once */
+	assert_int_equal(peer_rig_count(f.a, PEER_PATH) + peer_rig_count(f.b, PEER_PATH), 0);
+	peers_path_down(f.b->peers, f.to_a, 1, 1, 22, peer_rig_now_ns(f.rig));
+	one = up(&f, f.a, 1, 1, 22);
+	joined(one, up(&f, f.b, 1, 1, 11));
+	peer_rig_free(f.rig);
+}
+
+/* A connection breaks before a lane has it. */
+static void test_cut_while_ready(void **state)
+{
+	struct fixture f = pair();
+	struct peers *b = f.b->peers;
+	int one;
+
+	(void)state;
+	f.b->stopped = true;
+	want(&f, 0, 0);
+	/* b has the greeting and answers; but its lane is not told before a has lost it. */
+	while (f.a->peers->peers[f.to_b].paths[0].state != PATH_CONNECTING ||
+	       f.a->peers->conns[f.a->peers->peers[f.to_b].paths[0].conn].stage != CONN_GREETING)
+		peer_rig_turn(f.rig);
+	peer_rig_pass(f.rig, 11000); /* a gives up, and connects again */
+	peer_rig_turn(f.rig);
+	peer_rig_pass(f.rig, 2000);
+	peer_rig_turn(f.rig);
+	f.b->stopped = false;
+	one = up(&f, f.a, 0, 0, 0);
+	joined(one, up(&f, f.b, 0, 0, 0));
+	assert_true(b->held <= 1);
+	peer_rig_free(f.rig);
+}
+
+/* Nothing of a dead peer's paths stays. */
+static void test_dead(void **state)
+{
+	struct fixture f = pair();
+
+	(void)state;
+	want(&f, 0, 0);
+	(void)close(up(&f, f.a, 0, 0, 0));
+	(void)close(up(&f, f.b, 0, 0, 0));
+	peers_want_path(f.a->peers, f.to_b, 1, 0, peer_rig_now_ns(f.rig));
+	peer_rig_run(f.rig, 100);
+	peers_condemn(f.a->peers, f.to_b, -EPROTO, "bad");
+	peers_path_down(f.a->peers, f.to_b, 0, 0, 1, peer_rig_now_ns(f.rig));
+	peers_want_path(f.a->peers, f.to_b, 0, 1, peer_rig_now_ns(f.rig));
+	(void)peer_rig_wait(f.rig, f.b, PEER_DIED);
+	for (uint16_t lane = 0; lane < 2; lane++)
+		for (uint16_t path = 0; path < 2; path++) {
+			assert_false(peers_path_is_up(f.a->peers, f.to_b, lane, path));
+			assert_false(peers_path_is_up(f.b->peers, f.to_a, lane, path));
+		}
+	assert_int_equal(f.b->peers->held, 0);
+	peer_rig_free(f.rig);
+}
+
+/* Lanes and paths that this daemon does not have are refused; the wrong side, too. */
+static void test_impossible(void **state)
+{
+	static const struct {
+		uint64_t instance;
+		uint16_t lane, path;
+	} rows[] = {{1, 2, 0}, {1, 0, 2}, {3, 0, 0}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct peer_rig *rig = peer_rig_new();
+		struct peer_rig_side *b = peer_rig_add(rig, 2, "");
+		struct wire_hello hello = {.instance = rows[i].instance,
+					   .peer_instance = 2,
+					   .purpose = WIRE_DATA,
+					   .lane = rows[i].lane,
+					   .path = rows[i].path};
+		struct wire_frame frame = {.kind = WIRE_HELLO, .payload_bytes = sizeof(hello)};
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		struct sockaddr_storage to;
+		ssize_t n;
+		char byte;
+
+		assert_int_equal(interface_parse("127.0.0.1", peers_port(b->peers), &to), 0);
+		assert_int_equal(connect(fd, (struct sockaddr *)&to, interface_bytes(&to)), 0);
+		wire_seal(&frame, &hello);
+		assert_int_equal(send(fd, &frame, sizeof(frame), 0), sizeof(frame));
+		assert_int_equal(send(fd, &hello, sizeof(hello), 0), sizeof(hello));
+		for (int turn = 0; turn < 10000; turn++) {
+			n = recv(fd, &byte, 1, MSG_DONTWAIT);
+			if (n >= 0 || errno != EAGAIN)
+				break;
+			peer_rig_turn(rig);
+		}
+		assert_int_equal(n, 0);
+		(void)close(fd);
+		assert_int_equal(b->peers->held, 0);
+		peer_rig_free(rig);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first),         cmocka_unit_test(test_one_side_early),
+		cmocka_unit_test(test_held_too_long), cmocka_unit_test(test_again),
+		cmocka_unit_test(test_cut),           cmocka_unit_test(test_cut_while_ready),
+		cmocka_unit_test(test_dead),          cmocka_unit_test(test_impossible),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
