@@ -141,8 +141,7 @@ uint64_t create_deadline_ns(const struct control *c);
 
 /* --- control_setup.c ------------------------------------------------------------------------ */
 
-void setup_begin(struct control *c, uint16_t root, const struct wire_table *table,
-		 uint64_t now_ns);
+void setup_begin(struct control *c, uint16_t root, const struct wire_table *table, uint64_t now_ns);
 void setup_check(struct control *c, uint64_t now_ns); /* is a group ready now? */
 void setup_go(struct control *c, uint16_t root, const struct wire_ready *go, uint64_t now_ns);
 /* The root refused, or is dead, or it is too late: no group. */

@@ -153,12 +153,10 @@ static void refuse(struct rendezvous *r, uint64_t instance, const struct wire_jo
 /* Everybody who has come is told why there is no group. */
 static void refuse_all(struct rendezvous *r, struct gathering *g, int error, const char *text)
 {
-	for (uint32_t i = 0; i < g->ranks; i++) {
-		const struct entry *e = g->entries[i];
-
-		if (e)
-			refuse(r, g->seat_list[e->seat].about.instance, &e->join, error, text);
-	}
+	for (uint32_t i = 0; i < g->ranks; i++)
+		if (g->entries[i])
+			refuse(r, g->seat_list[g->entries[i]->seat].about.instance,
+			       &g->entries[i]->join, error, text);
 	forget(r, g);
 }
 

@@ -121,7 +121,7 @@ static void ready(struct rendezvous *r, uint64_t instance, uint64_t group, uint3
 	rendezvous_ready(r, instance, &frame);
 }
 
-/* Five ranks on three nodes, in any order of coming: nodes are in the order of their lowest rank. */
+/* Five ranks on three nodes, coming in any order: nodes are in the order of their lowest rank. */
 static void test_forms_a_group(void **state)
 {
 	struct rendezvous *r = make();
