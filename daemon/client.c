@@ -48,7 +48,7 @@ static void client_reset(struct client *one)
 	one->fd = -1;
 	one->pid_fd = -1;
 	one->memory_fd = -1;
-	one->event_fd = -1;
+	one->wake_fd = one->trainer_fd = -1;
 }
 
 int clients_open(struct clients **out, const struct clients_options *options, struct err *err)
@@ -492,9 +492,9 @@ const struct shm_layout *client_layout(const struct clients *c, uint32_t client)
 	return &c->table[client].layout;
 }
 
-int client_eventfd(const struct clients *c, uint32_t client)
+int client_wake_fd(const struct clients *c, uint32_t client)
 {
-	return c->table[client].event_fd;
+	return c->table[client].wake_fd;
 }
 
 int client_handle_take(struct clients *c, uint32_t client)

@@ -104,7 +104,8 @@ const char *client_name(const struct clients *c, uint32_t client);
 /* Of an attached or gone client. */
 void *client_base(const struct clients *c, uint32_t client);
 const struct shm_layout *client_layout(const struct clients *c, uint32_t client);
-int client_eventfd(const struct clients *c, uint32_t client); /* open until client_forget() */
+/* Our end of the trainer's wake-up socket (proto/shm.h); open until client_forget(). */
+int client_wake_fd(const struct clients *c, uint32_t client);
 
 /* A free group handle of an attached client.  Return: 0..SHM_GROUPS_MAX-1, or -ENOSPC. */
 int client_handle_take(struct clients *c, uint32_t client);

@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -113,11 +113,21 @@ static void attach_header(const struct client *one)
 	header->magic = SHM_MAGIC;
 }
 
-static int attach_events(struct client *one, struct err *err)
+/*
+ * Not an eventfd: that would be one open file, ours too, and the trainer could make it block.
+ * One wake-up in it is enough; the least that the kernel allows is a few.
+ */
+static int attach_wake(struct client *one, struct err *err)
 {
-	one->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (one->event_fd < 0)
-		return attach_descriptor_error(-errno, "the trainer's eventfd", err);
+	const int least = 1;
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds))
+		return attach_descriptor_error(-errno, "the trainer's wake-up socket", err);
+	one->wake_fd = fds[0];
+	one->trainer_fd = fds[1];
+	(void)setsockopt(one->wake_fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+	(void)shutdown(one->wake_fd, SHUT_RD); /* it has nothing to tell us */
 	return 0;
 }
 
@@ -143,6 +153,13 @@ static int attach_pid(struct clients *c, uint32_t client, struct err *err)
 	return 0;
 }
 
+static void attach_sent(struct client *one)
+{
+	if (one->trainer_fd >= 0)
+		(void)close(one->trainer_fd);
+	one->trainer_fd = -1;
+}
+
 void client_unmap(struct client *one)
 {
 	if (one->base)
@@ -151,9 +168,10 @@ void client_unmap(struct client *one)
 	if (one->memory_fd >= 0)
 		(void)close(one->memory_fd);
 	one->memory_fd = -1;
-	if (one->event_fd >= 0)
-		(void)close(one->event_fd);
-	one->event_fd = -1;
+	if (one->wake_fd >= 0)
+		(void)close(one->wake_fd);
+	one->wake_fd = -1;
+	attach_sent(one);
 }
 
 /* Back to CONNECTED: it may try again. */
@@ -180,7 +198,7 @@ static int attach_all(struct clients *c, uint32_t client, const struct ctl_attac
 	if (error)
 		return error;
 	attach_header(one);
-	error = attach_events(one, err);
+	error = attach_wake(one, err);
 	if (error)
 		return error;
 	return attach_pid(c, client, err);
@@ -198,7 +216,7 @@ static int attach_answer(const struct clients *c, uint32_t client, uint32_t id)
 				    .kind = CTL_ATTACHED,
 				    .id = id,
 				    .bytes = sizeof(body)};
-	int fds[CTL_FDS_MAX] = {one->memory_fd, one->event_fd};
+	int fds[CTL_FDS_MAX] = {one->memory_fd, one->trainer_fd};
 	long sent;
 
 	(void)snprintf(body.version, sizeof(body.version), "%s", c->version);
@@ -234,6 +252,7 @@ bool client_attach(struct clients *c, uint32_t client, uint32_t id, const struct
 		client_close(c, client, "it does not read its answers");
 		return false;
 	}
+	attach_sent(one);
 	one->state = CLIENT_STATE_ATTACHED;
 	return true;
 }

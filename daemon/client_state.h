@@ -40,7 +40,8 @@ struct client {
 	int why_code; /* REFUSED: negative errno                              */
 	/* from ATTACH to client_forget() */
 	char name[CTL_NAME_BYTES];
-	int memory_fd, event_fd;
+	int memory_fd;
+	int wake_fd, trainer_fd; /* the wake-up socket: our end; the trainer's, until it is sent */
 	void *base;
 	struct shm_layout layout;
 	uint64_t handles;                     /* bit h: handle h is taken                 */
@@ -72,7 +73,7 @@ void client_socket_close(struct clients *c);
 /* client_attach.c: answer ATTACH.  Return: whether the client is attached now. */
 bool client_attach(struct clients *c, uint32_t client, uint32_t id,
 		   const struct ctl_attach *attach);
-void client_unmap(struct client *one); /* memory and eventfd */
+void client_unmap(struct client *one); /* memory and wake-up socket */
 
 /* client_answer.c */
 void client_text_more(struct clients *c, uint32_t client); /* there is room: go on */

@@ -259,7 +259,7 @@ static void client_attached_now(struct control *c, uint32_t client)
 					 .client = client,
 					 .base = client_base(c->clients, client),
 					 .layout = *client_layout(c->clients, client),
-					 .eventfd = client_eventfd(c->clients, client)});
+					 .wake_fd = client_wake_fd(c->clients, client)});
 	c->client[client] = (struct control_client){.added = true};
 }
 

@@ -41,7 +41,7 @@ enum {
 };
 
 enum engine_command_kind {
-	/* client, base, layout, eventfd: begin to read the trainer's ring */
+	/* client, base, layout, wake_fd: begin to read the trainer's ring */
 	ENGINE_CLIENT_ADD = 1,
 	/*
 	 * client: the trainer is gone: take what it has posted, then let go; answered by
@@ -75,7 +75,7 @@ struct engine_command {
 	uint32_t client; /* the daemon's number, < ENGINE_CLIENTS_MAX              */
 	void *base;      /* CLIENT_ADD: the mapping                                */
 	struct shm_layout layout;
-	int eventfd; /* CLIENT_ADD: the trainer's                              */
+	int wake_fd; /* CLIENT_ADD: socket; a datagram wakes the trainer       */
 	struct exchange *exchange;
 	const uint16_t *peers; /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
 				  * stays the main thread's, valid until GROUP_REMOVED      */

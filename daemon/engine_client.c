@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 static_assert((int)SHM_F32 == VEC_F32 && (int)SHM_F64 == VEC_F64 && (int)SHM_F16 == VEC_F16 &&
 		      (int)SHM_BF16 == VEC_BF16 && (int)SHM_I8 == VEC_I8 && (int)SHM_U8 == VEC_U8 &&
@@ -33,7 +33,7 @@ void engine_client_add(struct engine *e, const struct engine_command *c)
 	client->doubtful = UINT64_MAX;
 	client->base = c->base;
 	client->layout = c->layout;
-	client->eventfd = c->eventfd;
+	client->wake_fd = c->wake_fd;
 	client->submit.ring = shm_submit_ring(c->base, &c->layout, lane);
 	client->submissions = shm_submissions(c->base, &c->layout, lane);
 	client->complete.ring = shm_complete_ring(c->base, &c->layout, lane);
@@ -243,11 +243,12 @@ static void give(struct engine *e, const struct engine_group *group,
 static void wake(struct engine_client *client)
 {
 	struct shm_header *header = (struct shm_header *)(void *)client->base;
-	uint64_t one = 1;
+	const char any = 0;
 
 	client->wake = false;
 	if (!client->leaving && shm_wake_needed(&header->trainer_sleeps))
-		(void)!write(client->eventfd, &one, sizeof(one));
+		/* If there is no room, it has wake-ups that it has not read. */
+		(void)send(client->wake_fd, &any, sizeof(any), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 bool engine_give_completions(struct engine *e)

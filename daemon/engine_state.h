@@ -20,7 +20,7 @@ struct engine_client {
 	bool bad;     /* broke a rule: told the main thread, not read any more         */
 	unsigned char *base;
 	struct shm_layout layout;
-	int eventfd;
+	int wake_fd;
 	struct shm_port submit, complete;
 	const struct shm_submission *submissions;
 	struct shm_completion *completions;

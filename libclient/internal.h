@@ -104,7 +104,7 @@ struct carry {
 	uint32_t waiters; /* threads that sleep on changed                                */
 
 	int socket;  /* to the daemon, non-blocking                                */
-	int wake_fd; /* eventfd: the daemon wakes us                               */
+	int wake_fd; /* datagram socket: the daemon wakes us                       */
 	int doorbell_fd[SHM_LANES_MAX]; /* eventfds: we wake the lanes                */
 	int event_fd;   /* epoll of wake_fd, ready_fd and socket; -1 until asked for  */
 	int ready_fd;   /* eventfd, readable while ready > 0; -1 until asked for      */

@@ -7,7 +7,6 @@
 #include "libclient/internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
@@ -320,9 +319,6 @@ static int attach(struct carry *c, const struct ctl_attach *request, uint64_t de
 	for (uint32_t i = 0; i < attached.lanes; i++)
 		c->doorbell_fd[i] = fds[2 + i];
 	memcpy(c->version, attached.version, sizeof(c->version));
-	/* Read after poll() said so, but another thread may have been faster. */
-	if (fcntl(c->wake_fd, F_SETFL, O_NONBLOCK) < 0)
-		return sentence_set(NULL, -errno, "set up an eventfd: %s", strerror(errno));
 	return 0;
 }
 

@@ -15,7 +15,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #define SOCKET_LOOK_NS 1000000u /* a program that only ever calls carry_test() pays this seldom */
 #define WHY_TRIES 1000
@@ -139,6 +139,17 @@ static void read_socket(struct carry *c)
 	}
 }
 
+/*
+ * One wake-up a lane and sleep, as a rule; if others are left, the next sleep is a short one.
+ * Another thread may have been faster: don't wait.
+ */
+static bool take_wake(const struct carry *c)
+{
+	char any[8];
+
+	return recv(c->wake_fd, any, sizeof(any), MSG_DONTWAIT) > 0;
+}
+
 /* Watcher, unlocked.  Return: whether the socket wants to be read. */
 static bool sleep_until(struct carry *c, uint64_t deadline_ns)
 {
@@ -146,7 +157,6 @@ static bool sleep_until(struct carry *c, uint64_t deadline_ns)
 				{.fd = c->socket, .events = POLLIN | POLLRDHUP}};
 	struct timespec left = {0};
 	uint64_t now = now_ns();
-	uint64_t count;
 
 	if (deadline_ns > now) {
 		left.tv_sec = (time_t)((deadline_ns - now) / 1000000000u);
@@ -155,7 +165,7 @@ static bool sleep_until(struct carry *c, uint64_t deadline_ns)
 	if (ppoll(fds, 2, deadline_ns == NEVER_NS ? NULL : &left, NULL) <= 0)
 		return false;
 	if (fds[0].revents & POLLIN)
-		(void)!read(c->wake_fd, &count, sizeof(count));
+		(void)take_wake(c);
 	return fds[1].revents != 0;
 }
 
@@ -183,11 +193,10 @@ static bool idle(struct carry *c, uint64_t deadline_ns)
 
 void watch_rearm(struct carry *c)
 {
-	uint64_t count;
-
 	if (c->event_fd < 0 || c->ended || c->watching)
 		return;
-	(void)!read(c->wake_fd, &count, sizeof(count));
+	while (take_wake(c))
+		;
 	shm_sleep_prepare(&c->header->trainer_sleeps);
 	reap(c);
 }

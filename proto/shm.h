@@ -19,10 +19,12 @@
  * then releases `tail`; the consumer acquires `tail`, reads, then releases `head`.
  *
  * Sleeping: the consumer of a ring sets `sleeps` of its side to 1, issues a full fence,
- * looks at every ring it consumes once more, and only then sleeps on its eventfd.  The producer,
- * after releasing `tail`, issues a full fence and, if `sleeps` is set, exchanges it
- * with 0 and, if it was 1, writes to the eventfd.  A side that does not sleep costs its peer no
- * system call.  The daemon sleeps per lane, the trainer as a whole.
+ * looks at every ring it consumes once more, and only then sleeps on its descriptor.  The
+ * producer, after releasing `tail`, issues a full fence and, if `sleeps` is set, exchanges it
+ * with 0 and, if it was 1, writes to the descriptor.  A side that does not sleep costs its peer no
+ * system call.  The daemon sleeps per lane, on an eventfd (its doorbell); the trainer as a whole, on
+ * its end of a datagram socket pair.  The daemon's end is the daemon's alone, so that nothing a
+ * trainer does to its own makes a lane wait: a full socket means that a wake-up is pending.
  */
 #ifndef PROTO_SHM_H
 #define PROTO_SHM_H
@@ -58,8 +60,7 @@ struct shm_header {
 	uint64_t rings_offset;
 	uint64_t arena_offset;
 	uint64_t arena_bytes;
-	_Alignas(64) _Atomic uint32_t
-		trainer_sleeps; /* set by the trainer before it sleeps on its eventfd */
+	_Alignas(64) _Atomic uint32_t trainer_sleeps; /* set by the trainer before it sleeps */
 	uint8_t pad[60];
 	struct shm_why why[SHM_GROUPS_MAX]; /* by group handle */
 };
@@ -182,6 +183,6 @@ void shm_consume(struct shm_port *p); /* give the entry back, advance */
 /* The sleeping protocol above, on `sleeps` of a ring or trainer_sleeps of the header. */
 void shm_sleep_prepare(_Atomic uint32_t *sleeps); /* set and fence: now look again */
 void shm_sleep_cancel(_Atomic uint32_t *sleeps);
-bool shm_wake_needed(_Atomic uint32_t *sleeps); /* fence, take the flag: true = write the eventfd */
+bool shm_wake_needed(_Atomic uint32_t *sleeps); /* fence, take the flag: true = wake it up */
 
 #endif

@@ -87,10 +87,15 @@ static void attach(struct fake *f, struct client *k, const struct ctl_header *to
 				    sizeof(struct ctl_attached)};
 	struct ctl_attached body = {.lanes = f->lanes, .client = 7, .version = "9.8.7"};
 	int fds[CTL_FDS_MAX];
+	int wake[2];
+	int r = socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, wake);
 
+	assert(r == 0);
+	(void)r;
 	fds[0] = memfd_create("fake", MFD_CLOEXEC);
 	make_memory(f, k, want->arena_bytes, fds[0]);
-	fds[1] = k->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	k->wake_fd = wake[0];
+	fds[1] = wake[1];
 	for (uint32_t i = 0; i < f->lanes; i++)
 		fds[2 + i] = k->doorbell_fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	k->attached = true;
@@ -101,6 +106,7 @@ static void attach(struct fake *f, struct client *k, const struct ctl_header *to
 		header.version++;
 	ctl_send(k->fd, &header, &body, fds, 2 + f->lanes - (f->control.attach == FAKE_FEW_FDS));
 	close(fds[0]);
+	close(fds[1]);
 }
 
 static void want_attach(struct fake *f, struct client *k, const struct ctl_header *to,

@@ -31,7 +31,7 @@ static void attach(void **state)
 	struct shm_layout layout;
 	struct client_rig r;
 	uint64_t one = 1;
-	uint32_t client;
+	uint32_t client, wakes = 0;
 	char *base;
 	int fd;
 
@@ -62,12 +62,24 @@ static void attach(void **state)
 			    "gradient");
 	assert_int_equal(client_resident_bytes(r.clients, client), 2 * 4096);
 
-	/* The doorbells are the lanes', the eventfd is the daemon's other end. */
+	/* The doorbells are the lanes'. */
 	assert_int_equal(write(answer.fds[3], &one, 8), 8);
 	assert_int_equal(read(r.doorbells[0], &one, 8), -1);
 	assert_int_equal(read(r.doorbells[1], &one, 8), 8);
-	assert_int_equal(write(client_eventfd(r.clients, client), &one, 8), 8);
-	assert_int_equal(read(answer.fds[1], &one, 8), 8);
+
+	/* Wake-ups: what the trainer does to its end does not make ours block. */
+	assert_int_equal(fcntl(answer.fds[1], F_SETFL, 0), 0);
+	while (send(client_wake_fd(r.clients, client), "", 1, MSG_NOSIGNAL) == 1)
+		assert_true(++wakes < 100);
+	assert_int_equal(errno, EAGAIN);
+	assert_true(wakes > 0);
+	while (recv(answer.fds[1], &one, 8, MSG_DONTWAIT) == 1)
+		wakes--;
+	assert_int_equal(wakes, 0);
+	assert_int_equal(send(client_wake_fd(r.clients, client), "", 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(shutdown(answer.fds[1], SHUT_RDWR), 0);
+	assert_int_equal(send(client_wake_fd(r.clients, client), "", 1, MSG_NOSIGNAL), -1);
+	assert_int_equal(errno, EPIPE);
 
 	assert_true(client_attached(r.clients, client));
 	assert_int_equal(client_uid(r.clients, client), getuid());
@@ -323,7 +335,7 @@ static void end_of_file(void **state)
 	assert_false(client_attached(r.clients, one));
 	/* Until it is forgotten: memory, eventfd and number stay. */
 	assert_int_equal(*(uint32_t *)client_base(r.clients, one), SHM_MAGIC);
-	assert_true(fcntl(client_eventfd(r.clients, one), F_GETFD) >= 0);
+	assert_true(fcntl(client_wake_fd(r.clients, one), F_GETFD) >= 0);
 	b = trainer_attach(&r, MIB, &two);
 	assert_int_not_equal(one, two);
 	clients_account(r.clients, &account);

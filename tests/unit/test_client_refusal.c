@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,17 +27,17 @@ enum { MIB = 1 << 20 };
 
 int __real_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
 int __real_memfd_create(const char *name, unsigned int flags);
-int __real_eventfd(unsigned int value, int flags);
+int __real_socketpair(int domain, int type, int protocol, int fds[2]);
 int __real_ftruncate(int fd, off_t bytes);
 void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
 int __wrap_memfd_create(const char *name, unsigned int flags);
-int __wrap_eventfd(unsigned int value, int flags);
+int __wrap_socketpair(int domain, int type, int protocol, int fds[2]);
 int __wrap_ftruncate(int fd, off_t bytes);
 void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 
 static int accept_failures; /* how many times accept4() says EMFILE */
-static int memfd_error, eventfd_error, ftruncate_error, mmap_error;
+static int memfd_error, socketpair_error, ftruncate_error, mmap_error;
 
 static int failed(int error)
 {
@@ -60,9 +59,10 @@ int __wrap_memfd_create(const char *name, unsigned int flags)
 	return memfd_error ? failed(memfd_error) : __real_memfd_create(name, flags);
 }
 
-int __wrap_eventfd(unsigned int value, int flags)
+int __wrap_socketpair(int domain, int type, int protocol, int fds[2])
 {
-	return eventfd_error ? failed(eventfd_error) : __real_eventfd(value, flags);
+	return socketpair_error ? failed(socketpair_error)
+				: __real_socketpair(domain, type, protocol, fds);
 }
 
 int __wrap_ftruncate(int fd, off_t bytes)
@@ -216,7 +216,7 @@ static void attach_that_fails(void **state)
 		"make the arena: Cannot allocate memory",
 		"make an arena of 1355776 bytes: No space left on device",
 		"map an arena of 1355776 bytes: Cannot allocate memory",
-		"carryd has no file descriptor left for the trainer's eventfd (ulimit -n)",
+		"carryd has no file descriptor left for the trainer's wake-up socket (ulimit -n)",
 	};
 	struct ctl_attach attach = {.arena_bytes = MIB};
 	struct shm_layout layout;
@@ -237,10 +237,10 @@ static void attach_that_fails(void **state)
 		memfd_error = i == 0 ? EMFILE : i == 1 ? ENOMEM : 0;
 		ftruncate_error = i == 2 ? ENOSPC : 0;
 		mmap_error = i == 3 ? ENOMEM : 0;
-		eventfd_error = i == 4 ? EMFILE : 0;
+		socketpair_error = i == 4 ? EMFILE : 0;
 		trainer_send(fd, CTL_ATTACH, i, &attach, sizeof(attach));
 		client_rig_turn(&r);
-		memfd_error = ftruncate_error = mmap_error = eventfd_error = 0;
+		memfd_error = ftruncate_error = mmap_error = socketpair_error = 0;
 		assert_int_equal(r.count, 0);
 		bytes = strstr(sentences[i], "1355776");
 		if (bytes)
