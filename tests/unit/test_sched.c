@@ -99,8 +99,12 @@ static void play(const struct sched *sched, uint16_t nodes, uint16_t owner)
 	}
 	while (moved) {
 		moved = false;
-		for (uint16_t n = 0; n < nodes; n++)
-			moved |= contribute(&p, n) | pass_final(&p, n);
+		for (uint16_t n = 0; n < nodes; n++) {
+			if (contribute(&p, n))
+				moved = true;
+			if (pass_final(&p, n))
+				moved = true;
+		}
 	}
 	for (uint16_t n = 0; n < nodes; n++) {
 		assert_true(p.final[n] == all);
