@@ -14,8 +14,6 @@
 
 enum {
 	PROGRESS_A_ROUND = 2, /* chunks of a group closed in one turn */
-	/* All trainers of a lane share its doorbell, so a hostile one can eat the others' rings. */
-	SLEEP_NS_MAX = 50000000,
 };
 
 int engine_open(struct engine **out, const struct engine_options *options, struct err *err)
@@ -312,8 +310,8 @@ int engine_round(struct engine *e, uint64_t now_ns)
 
 void engine_sleep(struct engine *e, uint64_t now_ns, uint64_t timeout_ns)
 {
-	if (e->clients_end && timeout_ns > SLEEP_NS_MAX)
-		timeout_ns = SLEEP_NS_MAX;
+	if (e->clients_end && timeout_ns > SHM_SLEEP_NS_MAX)
+		timeout_ns = SHM_SLEEP_NS_MAX;
 	if (e->lazy_at_ns) {
 		uint64_t left = e->lazy_at_ns > now_ns ? e->lazy_at_ns - now_ns : 0;
 

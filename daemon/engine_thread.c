@@ -16,7 +16,7 @@
 
 #include "daemon/clock.h"
 
-/* Whoever has work for a lane wakes it; this only bounds what a lost wake-up would cost. */
+/* Whoever has work for a lane wakes it; with trainers the engine makes it less. */
 #define THREAD_SLEEP_NS CLOCK_NS_PER_S
 
 struct engine_thread {
@@ -224,11 +224,8 @@ bool engine_thread_alive(struct engine_thread *t)
 
 bool engine_thread_command(struct engine_thread *t, const struct engine_command *command)
 {
-	const uint64_t one = 1;
-
 	if (!mailbox_put(engine_commands(t->engine), command))
 		return false;
-	/* Only a full counter could refuse it, and then the bell has been rung already. */
-	(void)!write(t->doorbell, &one, sizeof(one));
+	shm_doorbell_ring(t->doorbell);
 	return true;
 }

@@ -57,12 +57,11 @@ void handle_end(struct carry *c, int code, const char *format, ...)
 void handle_submit(struct carry *c, uint32_t lane, const struct shm_submission *s)
 {
 	struct shm_port *port = &c->submit[lane];
-	uint64_t one = 1;
 
 	shm_submissions(c->base, &c->layout, lane)[port->position % SHM_RING_ENTRIES] = *s;
 	shm_produce(port);
 	if (shm_wake_needed(&port->ring->sleeps))
-		(void)!write(c->doorbell_fd[lane], &one, sizeof(one));
+		shm_doorbell_ring(c->doorbell_fd[lane]);
 }
 
 int options_read(const struct carry *c, const char *what, void *to, size_t bytes, const void *from)

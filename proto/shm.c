@@ -10,6 +10,8 @@
 #include "proto/shm.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <unistd.h>
 
 #define ARENA_BYTES_MAX (1ull << 46)
 
@@ -206,4 +208,13 @@ bool shm_wake_needed(_Atomic uint32_t *sleeps)
 	if (!atomic_load_explicit(sleeps, memory_order_relaxed))
 		return false;
 	return atomic_exchange_explicit(sleeps, 0, memory_order_acq_rel) != 0;
+}
+
+void shm_doorbell_ring(int fd)
+{
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	const uint64_t one = 1;
+
+	if (poll(&room, 1, 0) == 1 && room.revents & POLLOUT)
+		(void)!write(fd, &one, sizeof(one));
 }

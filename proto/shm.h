@@ -25,6 +25,9 @@
  * system call.  The daemon sleeps per lane, on an eventfd (its doorbell); the trainer as a whole, on
  * its end of a datagram socket pair.  The daemon's end is the daemon's alone, so that nothing a
  * trainer does to its own makes a lane wait: a full socket means that a wake-up is pending.
+ * A doorbell is one open file for all trainers of the lane.  One that reads it empty takes the
+ * others' wake-ups, so a lane that has trainers sleeps no longer than SHM_SLEEP_NS_MAX; one that
+ * makes it blocking, full or empty, stops nobody, for whoever rings or hears it does not wait.
  */
 #ifndef PROTO_SHM_H
 #define PROTO_SHM_H
@@ -42,6 +45,7 @@
 #define SHM_OPS_MAX 64u        /* ops of one group in flight; SHM_RING_ENTRIES bounds their sum */
 #define SHM_LANES_MAX 16u
 #define SHM_TEXT_BYTES 512u
+#define SHM_SLEEP_NS_MAX 100000000u /* of a lane that has trainers, whoever rings or not */
 #define SHM_ARENA_BYTES_MIN (1u << 20)
 #define SHM_ARENA_ALIGN 4096u
 
@@ -184,5 +188,12 @@ void shm_consume(struct shm_port *p); /* give the entry back, advance */
 void shm_sleep_prepare(_Atomic uint32_t *sleeps); /* set and fence: now look again */
 void shm_sleep_cancel(_Atomic uint32_t *sleeps);
 bool shm_wake_needed(_Atomic uint32_t *sleeps); /* fence, take the flag: true = wake it up */
+
+/*
+ * shm_doorbell_ring() - wake a lane, without waiting: a doorbell that is full has been rung.
+ * (Should somebody fill it at this very moment, having made it blocking, then this waits
+ * until the lane has read it; the lane is awake by then.)
+ */
+void shm_doorbell_ring(int fd);
 
 #endif

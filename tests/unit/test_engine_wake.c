@@ -1,6 +1,8 @@
 /*
  * test_engine_wake.c - a lane on its thread (pthread_create() in engine_thread.c) and two trainers
- * with a group of one rank each: what one does to its own wake-ups does not hold up the other.
+ * with a group of one rank each: what one does to wake-ups, its own and the lane's, does not hold up
+ * the other.
+ * Wrapped: __wrap_io_uring_submit_and_wait_timeout
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +10,10 @@
 #include <stdint.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -20,7 +25,24 @@
 #include "daemon/clock.h"
 #include "daemon/engine_thread.h"
 
-enum { LIMIT_MS = 10000, OPS = 1000, TRAINERS = 2, COUNT = 256 };
+enum { LIMIT_MS = 10000, OPS = 1000, STEALS = 20, TRAINERS = 2, COUNT = 256 };
+
+int __real_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+					    unsigned wait_nr, struct __kernel_timespec *ts,
+					    sigset_t *signals);
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+					    unsigned wait_nr, struct __kernel_timespec *ts,
+					    sigset_t *signals);
+
+static _Atomic uint64_t sleep_ns; /* how long the lane wants to sleep */
+
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+					    unsigned wait_nr, struct __kernel_timespec *ts,
+					    sigset_t *signals)
+{
+	sleep_ns = (uint64_t)ts->tv_sec * CLOCK_NS_PER_S + (uint64_t)ts->tv_nsec;
+	return __real_io_uring_submit_and_wait_timeout(ring, cqe, wait_nr, ts, signals);
+}
 
 static const uint32_t one_rank = 1;
 static const uint16_t no_peer = UINT16_MAX;
@@ -126,8 +148,6 @@ static void rig_close(struct rig *r)
 /* Post a sum of one rank and, as a trainer does, ring if the lane sleeps. */
 static void post(struct rig *r, struct trainer *t)
 {
-	const uint64_t one = 1;
-
 	assert_int_equal(shm_produce_room(&t->submit), 1);
 	shm_submissions(t->base, &t->layout, 0)[t->submit.position % SHM_RING_ENTRIES] =
 		(struct shm_submission){.work = 7,
@@ -139,7 +159,7 @@ static void post(struct rig *r, struct trainer *t)
 					.reduce = SHM_SUM};
 	shm_produce(&t->submit);
 	if (shm_wake_needed(&t->submit.ring->sleeps))
-		assert_int_equal(write(r->doorbell, &one, sizeof(one)), sizeof(one));
+		shm_doorbell_ring(r->doorbell);
 }
 
 /* Return: whether the op's completion came in time. */
@@ -240,12 +260,112 @@ static void a_trainer_that_sleeps(void **state)
 	rig_close(&r);
 }
 
+static void assert_sleeps(uint64_t ns)
+{
+	for (int i = 0; sleep_ns != ns && i < LIMIT_MS; i++)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(sleep_ns, ns);
+}
+
+/* Wake-ups may be stolen only where there is a trainer. */
+static void sleep_is_bounded(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_open(&r);
+	assert_sleeps(SHM_SLEEP_NS_MAX);
+	for (uint32_t i = 0; i < TRAINERS; i++) {
+		assert_sleeps(SHM_SLEEP_NS_MAX);
+		command(&r, &(struct engine_command){.kind = ENGINE_CLIENT_REMOVE, .client = i});
+	}
+	assert_sleeps(CLOCK_NS_PER_S);
+	rig_close(&r);
+}
+
+struct thief {
+	int doorbell;
+	_Atomic uint32_t stolen;
+	_Atomic bool stop, ended;
+};
+
+static void *steal(void *argument)
+{
+	struct thief *thief = argument;
+	uint64_t count;
+
+	while (!thief->stop)
+		if (read(thief->doorbell, &count, sizeof(count)) == sizeof(count))
+			thief->stolen++;
+	thief->ended = true;
+	return NULL;
+}
+
+/* It sleeps in read() on the doorbell, made blocking, and so often is faster than the lane. */
+static void a_trainer_that_steals_wake_ups(void **state)
+{
+	struct thief thief = {.stop = false};
+	pthread_t thread;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r);
+	thief.doorbell = r.doorbell;
+	assert_int_equal(fcntl(r.doorbell, F_SETFL, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, steal, &thief), 0);
+	for (int i = 0; i < STEALS || (!thief.stolen && i < OPS); i++) {
+		post(&r, &r.trainers[1]);
+		assert_true(completed(&r.trainers[1]));
+		(void)poll(NULL, 0, 1);
+	}
+	assert_true(thief.stolen > 0);
+	thief.stop = true;
+	while (!thief.ended) { /* now the lane is often faster */
+		shm_doorbell_ring(r.doorbell);
+		(void)poll(NULL, 0, 1);
+	}
+	pthread_join(thread, NULL);
+	rig_close(&r);
+}
+
+/* The doorbell is as full as it can be, and blocking: the lane hears it; so it does main's. */
+static void a_trainer_that_fills_the_doorbell(void **state)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	struct engine_fact fact;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r);
+	for (uint16_t peer = 0; peer < STEALS; peer++) {
+		struct pollfd told = {.fd = r.facts_fd, .events = POLLIN};
+		uint64_t count;
+
+		assert_int_equal(fcntl(r.doorbell, F_SETFL, O_NONBLOCK), 0);
+		(void)!write(r.doorbell, &full, sizeof(full));
+		assert_int_equal(fcntl(r.doorbell, F_SETFL, 0), 0);
+		command(&r, &(struct engine_command){.kind = ENGINE_PEER_REMOVE, .peer = peer});
+		while (!mailbox_get(engine_facts(engine_thread_engine(r.thread)), &fact)) {
+			assert_int_equal(poll(&told, 1, LIMIT_MS), 1);
+			(void)!read(r.facts_fd, &count, sizeof(count));
+		}
+		assert_int_equal(fact.kind, ENGINE_PEER_REMOVED);
+		assert_int_equal(fact.peer, peer);
+		post(&r, &r.trainers[1]);
+		assert_true(completed(&r.trainers[1]));
+	}
+	rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_trainer_that_does_not_read),
 		cmocka_unit_test(a_trainer_that_closed_its_end),
 		cmocka_unit_test(a_trainer_that_sleeps),
+		cmocka_unit_test(sleep_is_bounded),
+		cmocka_unit_test(a_trainer_that_steals_wake_ups),
+		cmocka_unit_test(a_trainer_that_fills_the_doorbell),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
