@@ -16,7 +16,7 @@
  *   loop:MS:TYPE:COUNT          sums until MS have passed on rank 0, or one fails: "ok SUMS HASH"
  *   limit:S                     for each wait; what takes longer "hangs"
  *   abort abort-in:MS (by a thread) fork (what a child may do) race (two threads, one group)
- *   sleep:MS say:TEXT touch:FILE await:FILE die die-in:MS
+ *   sleep:MS say:TEXT await:FILE die die-in:MS
  *
  * Values are floats of all sorts of size, so that sums in another order have other bits; every
  * result is compared with a sum in double, too, and "WRONG" says that it is off.
@@ -208,6 +208,14 @@ static struct op op_of(const char *step, char **parts)
 	return op;
 }
 
+static void give_back(struct trainer *t, struct op *op)
+{
+	if (t->heap || !t->carry)
+		free(op->data);
+	else
+		(void)carry_free(t->carry, op->data);
+}
+
 static bool post(struct trainer *t, struct op *op)
 {
 	size_t bytes = op->count * carry_type_bytes(op->type);
@@ -222,17 +230,11 @@ static bool post(struct trainer *t, struct op *op)
 	code = t->group ? carry_allreduce(t->group, op->data, op->data, op->count, op->type,
 					  op->reduce, NULL, &op->work)
 			: -ENOTCONN;
-	if (code)
+	if (code) {
 		tell(t, op->step, code);
+		give_back(t, op);
+	}
 	return !code;
-}
-
-static void give_back(struct trainer *t, struct op *op)
-{
-	if (t->heap)
-		free(op->data);
-	else
-		(void)carry_free(t->carry, op->data);
 }
 
 /* Return: whether it was right. */
@@ -437,14 +439,6 @@ static void step_await(const char *step, const char *path)
 	}
 }
 
-static void step_touch(const char *step, const char *path)
-{
-	FILE *file = fopen(path, "we");
-
-	if (!file || fclose(file))
-		die_usage(step);
-}
-
 static bool option_step(struct trainer *t, const char *step, char **parts)
 {
 	const char *word = parts[0], *value = parts[1];
@@ -481,8 +475,6 @@ static bool plain_step(const char *step, char **parts)
 	} else if (strcmp(word, "say") == 0 && parts[1]) {
 		printf("%s at %" PRId64 "\n", parts[1], now_ms());
 		(void)fflush(stdout);
-	} else if (strcmp(word, "touch") == 0 && parts[1]) {
-		step_touch(step, parts[1]);
 	} else if (strcmp(word, "await") == 0 && parts[1]) {
 		step_await(step, parts[1]);
 	} else if (strcmp(word, "die") == 0) {
