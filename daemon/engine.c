@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +15,33 @@
 
 enum {
 	PROGRESS_A_ROUND = 2, /* chunks of a group closed in one turn */
+	DESCRIBE_NS = 1000000000,
+	DESCRIBE_TRIES = 100,
 };
+
+/* On the lane: a transport looks at paths, which only the lane may do. */
+static void publish_text(struct engine *e)
+{
+	struct engine_text *about = &e->about;
+	uint64_t version = atomic_load_explicit(&about->version, memory_order_relaxed);
+	uint64_t words[ENGINE_TEXT_BYTES / sizeof(uint64_t)] = {0};
+
+	(void)snprintf((char *)words, sizeof(words), "%s", e->ops->describe(e->transport));
+	atomic_store_explicit(&about->version, version + 1, memory_order_relaxed);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		atomic_store_explicit(&about->words[i], words[i], memory_order_release);
+	atomic_store_explicit(&about->version, version + 2, memory_order_release);
+}
+
+/* The first one, of engine_open(), lasts as long as any other. */
+static void refresh_text(struct engine *e)
+{
+	if (e->described_ns && e->now_ns - e->described_ns < DESCRIBE_NS)
+		return;
+	if (e->described_ns)
+		publish_text(e);
+	e->described_ns = e->now_ns;
+}
 
 int engine_open(struct engine **out, const struct engine_options *options, struct err *err)
 {
@@ -46,6 +73,7 @@ int engine_open(struct engine **out, const struct engine_options *options, struc
 	ret = e->ops->open(&e->transport, &transport, err);
 	if (ret)
 		goto fail;
+	publish_text(e);
 	*out = e;
 	return 0;
 
@@ -91,9 +119,23 @@ const struct engine_stats *engine_stats(const struct engine *e)
 	return &e->stats;
 }
 
-const char *engine_describe(struct engine *e)
+bool engine_describe(const struct engine *e, char *text)
 {
-	return e->ops->describe(e->transport);
+	const struct engine_text *about = &e->about;
+	uint64_t words[ENGINE_TEXT_BYTES / sizeof(uint64_t)];
+
+	for (int i = 0; i < DESCRIBE_TRIES; i++) {
+		uint64_t before = atomic_load_explicit(&about->version, memory_order_acquire);
+
+		for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++)
+			words[w] = atomic_load_explicit(&about->words[w], memory_order_acquire);
+		if (before % 2 == 0 &&
+		    before == atomic_load_explicit(&about->version, memory_order_relaxed)) {
+			memcpy(text, words, sizeof(words));
+			return true;
+		}
+	}
+	return false;
 }
 
 void engine_tell(struct engine *e, const struct engine_fact *fact)
@@ -216,9 +258,12 @@ bool engine_take_commands(struct engine *e)
 /* What commands began and could not be finished at once. */
 static void finish_removals(struct engine *e)
 {
-	for (uint32_t p = 0; p < ENGINE_PEERS_MAX; p++)
+	for (uint32_t p = 0; p < e->peers_end; p++)
 		if (e->peers[p].removing)
 			(void)engine_peer_finish_removal(e, (uint16_t)p);
+	while (e->peers_end && !e->peers[e->peers_end - 1].used &&
+	       !e->peers[e->peers_end - 1].removing)
+		e->peers_end--;
 	engine_clients_let_go(e);
 	for (uint32_t g = 0; g < e->groups_end; g++) {
 		struct engine_group *group = &e->groups[g];
@@ -298,6 +343,7 @@ int engine_round(struct engine *e, uint64_t now_ns)
 		finish_removals(e);
 		publish_stats(e);
 	}
+	refresh_text(e);
 	if (e->facts_put) {
 		e->facts_put = false;
 		(void)!write(e->options.main_eventfd, &one, sizeof(one));

@@ -37,7 +37,8 @@ enum {
 	ENGINE_CLIENTS_MAX = 1024,
 	ENGINE_GROUPS_MAX = 256,
 	ENGINE_PEERS_MAX = TRANSPORT_PEERS_MAX,
-	ENGINE_MAIL = 4096, /* commands or facts in flight; the main thread keeps below it */
+	ENGINE_MAIL = 4096,      /* commands or facts in flight; the main thread keeps below it */
+	ENGINE_TEXT_BYTES = 256, /* a multiple of 8 */
 };
 
 enum engine_command_kind {
@@ -150,7 +151,14 @@ void engine_close(struct engine *e);
 struct mailbox *engine_commands(struct engine *e);
 struct mailbox *engine_facts(struct engine *e);
 const struct engine_stats *engine_stats(const struct engine *e);
-const char *engine_describe(struct engine *e); /* features of the transport, for people */
+
+/*
+ * engine_describe() - features of the transport and what became of them, for people, as the
+ * lane saw them at most two seconds ago, unless it is stuck.  On any thread; never waits.
+ * @text: ENGINE_TEXT_BYTES
+ * Return: false if the lane is just writing (not in its first second): `text` is as it was.
+ */
+bool engine_describe(const struct engine *e, char *text);
 
 /* One turn of the duty cycle.  Return: whether anything happened, -ESHUTDOWN after ENGINE_STOP. */
 int engine_round(struct engine *e, uint64_t now_ns);

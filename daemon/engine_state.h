@@ -59,6 +59,12 @@ struct engine_peer {
 	struct engine_arriving arriving[WIRE_PATHS_MAX];
 };
 
+/* A text for another thread: version is odd while the lane writes. */
+struct engine_text {
+	_Atomic uint64_t version;
+	_Atomic uint64_t words[ENGINE_TEXT_BYTES / sizeof(uint64_t)];
+};
+
 struct engine {
 	struct engine_options options;
 	const struct transport_ops *ops;
@@ -70,6 +76,8 @@ struct engine {
 	uint64_t now_ns;
 	uint64_t lazy_at_ns; /* when small debts of credit and acknowledgement are paid; 0: none */
 	uint32_t turn;       /* which group sends first                              */
+	uint64_t described_ns;    /* when `about` was last written                      */
+	struct engine_text about; /* of engine_describe()                            */
 
 	struct engine_client *clients; /* [ENGINE_CLIENTS_MAX] */
 	uint32_t clients_end;          /* all in use are below */

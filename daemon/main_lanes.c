@@ -3,7 +3,6 @@
 
 #include <numa.h>
 #include <sched.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/clock.h"
@@ -90,8 +89,8 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 		if (error)
 			return error;
 		lanes->doorbells[lane] = engine_thread_doorbell(lanes->threads[lane]);
-		(void)snprintf(lanes->transports[lane], sizeof(lanes->transports[lane]), "%s",
-			       engine_describe(engine_thread_engine(lanes->threads[lane])));
+		(void)engine_describe(engine_thread_engine(lanes->threads[lane]),
+				      lanes->transports[lane]);
 		lanes->count++;
 	}
 	return 0;
@@ -123,12 +122,13 @@ bool main_lanes_alive(struct main_lanes *lanes, struct log *log)
 	return all;
 }
 
-void main_lanes_report(const struct main_lanes *lanes, struct report_lane *out)
+void main_lanes_report(struct main_lanes *lanes, struct report_lane *out)
 {
 	for (uint32_t lane = 0; lane < lanes->count; lane++) {
-		const struct engine_stats *stats =
-			engine_stats(engine_thread_engine(lanes->threads[lane]));
+		const struct engine *engine = engine_thread_engine(lanes->threads[lane]);
+		const struct engine_stats *stats = engine_stats(engine);
 
+		(void)engine_describe(engine, lanes->transports[lane]); /* or as it was */
 		out[lane].transport = lanes->transports[lane];
 #define X(counter) out[lane].counter = atomic_load_explicit(&stats->counter, memory_order_relaxed);
 		REPORT_COUNTERS(X)

@@ -13,14 +13,10 @@
 #include "daemon/log.h"
 #include "daemon/report.h"
 
-enum { MAIN_LANES_TEXT_BYTES = 256 };
-
 struct main_lanes {
 	struct engine_thread *threads[SHM_LANES_MAX];
-	int doorbells[SHM_LANES_MAX]; /* of the threads */
-	/* As each lane was when it started: asked later, a transport would look at paths that
-	 * its lane is changing.  What came of zero-copy is in the counters. */
-	char transports[SHM_LANES_MAX][MAIN_LANES_TEXT_BYTES];
+	int doorbells[SHM_LANES_MAX];                      /* of the threads */
+	char transports[SHM_LANES_MAX][ENGINE_TEXT_BYTES]; /* as main_lanes_report() saw them */
 	uint32_t count;
 	uint32_t stuck; /* how many times in a row one was found not to move */
 };
@@ -36,7 +32,7 @@ void main_lanes_stop(struct main_lanes *lanes); /* the zeroed struct is allowed 
  */
 bool main_lanes_alive(struct main_lanes *lanes, struct log *log);
 
-/* out: [lanes->count] */
-void main_lanes_report(const struct main_lanes *lanes, struct report_lane *out);
+/* out: [lanes->count]; its texts are valid until the next call */
+void main_lanes_report(struct main_lanes *lanes, struct report_lane *out);
 
 #endif

@@ -2,6 +2,7 @@
  * test_engine_thread.c - a lane on its thread (pthread_create() in engine_thread.c): start,
  * commands and facts, sleep, stop; and what cannot start.
  * Wrapped: __wrap_malloc __wrap_calloc __wrap_realloc __wrap_eventfd
+ *          __wrap_uring_feature_describe
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,8 @@
 #include <stdint.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,6 +36,24 @@ int __wrap_eventfd(unsigned int value, int flags)
 		return __real_eventfd(value, flags);
 	errno = eventfd_error;
 	return -1;
+}
+
+struct transport;
+const char *__wrap_uring_feature_describe(struct transport *t);
+
+static _Atomic uint32_t described;  /* how often the transport was asked */
+static _Atomic uint32_t asked_here; /* and how often by the main thread  */
+static pthread_t main_thread;
+
+/* A text that changes each time, all of it. */
+const char *__wrap_uring_feature_describe(struct transport *t)
+{
+	static _Thread_local char text[200];
+
+	(void)t;
+	asked_here += pthread_equal(pthread_self(), main_thread) != 0;
+	memset(text, 'a' + (int)(described++ % 26), sizeof(text) - 1);
+	return text;
 }
 
 static struct engine_thread_options lane(int facts_fd)
@@ -116,6 +137,39 @@ static void a_lane_that_sleeps_is_alive(void **state)
 	assert_true(engine_stats(engine_thread_engine(t))->rounds - rounds < 1000);
 	assert_true(engine_thread_alive(t));
 	assert_true(engine_thread_alive(t));
+	engine_thread_stop(t);
+	close(facts_fd);
+}
+
+/* What the lane finds out later is shown, whole; only the lane asks its transport. */
+static void what_a_lane_says_of_itself(void **state)
+{
+	int facts_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct engine_thread_options options = lane(facts_fd);
+	struct engine_thread *t;
+	const struct engine *engine;
+	char text[ENGINE_TEXT_BYTES] = "", first;
+	uint64_t deadline_ns = clock_now_ns() + LIMIT_MS * CLOCK_NS_PER_MS;
+	uint32_t changes = 0;
+
+	(void)state;
+	main_thread = pthread_self();
+	described = asked_here = 0;
+	t = start(&options);
+	engine = engine_thread_engine(t);
+	assert_true(engine_describe(engine, text));
+	assert_int_equal(text[0], 'a');
+	for (first = 'a'; changes < 2 && clock_now_ns() < deadline_ns; first = text[0]) {
+		(void)engine_describe(engine, text);
+		assert_int_equal(strlen(text), 199);
+		for (size_t i = 0; i < 199; i++)
+			if (text[i] != text[0])
+				fail_msg("torn: %s", text);
+		changes += text[0] != first;
+	}
+	assert_int_equal(changes, 2);
+	assert_in_range(described, 3, 2 + LIMIT_MS / 1000);
+	assert_int_equal(asked_here, 0);
 	engine_thread_stop(t);
 	close(facts_fd);
 }
@@ -208,6 +262,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_and_facts),
 		cmocka_unit_test(a_lane_that_sleeps_is_alive),
+		cmocka_unit_test(what_a_lane_says_of_itself),
 		cmocka_unit_test(stop_with_unread_facts),
 		cmocka_unit_test(stop_at_once),
 		cmocka_unit_test(what_cannot_start),
