@@ -157,6 +157,10 @@ static bool backlog_work_off(struct control *c)
 
 static void path_made(struct control *c, const struct peer_event *event)
 {
+	if (c->peer[event->peer].leaving) {
+		(void)close(event->fd);
+		return;
+	}
 	control_command(c, event->lane,
 			&(struct engine_command){.kind = ENGINE_PATH_ADD,
 						 .peer = event->peer,
@@ -168,20 +172,30 @@ static void path_made(struct control *c, const struct peer_event *event)
 		event->path);
 }
 
+static void take_from_lanes(struct control *c, uint16_t peer)
+{
+	if (c->peer[peer].leaving)
+		return;
+	c->peer[peer].leaving = true;
+	control_command_all(c, c->n,
+			    &(struct engine_command){.kind = ENGINE_PEER_REMOVE, .peer = peer});
+}
+
 static void peer_died(struct control *c, const struct peer_event *event, uint64_t now_ns)
 {
-	struct engine_command remove = {.kind = ENGINE_PEER_REMOVE, .peer = event->peer};
 	struct peer_about about;
 
 	peers_about(c->peers, event->peer, &about);
-	log_put(c->log, about.references ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, LOG_PEER_DEAD,
-		"host %s %s peer=%s port=%u", about.node.host, event->text, about.node.address,
-		about.node.port);
+	log_put(c->log,
+		about.references ? LOG_LEVEL_WARNING
+		: event->error   ? LOG_LEVEL_INFO
+				 : LOG_LEVEL_DEBUG,
+		LOG_PEER_DEAD, "host %s %s peer=%s port=%u", about.node.host, event->text,
+		about.node.address, about.node.port);
 	rendezvous_node_gone(c->rendezvous, about.node.instance, event->text);
 	create_root_died(c, event->peer, event->text, now_ns);
 	end_peer_died(c, event->peer, event->text, now_ns);
-	c->peer[event->peer].leaving = true;
-	control_command_all(c, c->n, &remove);
+	take_from_lanes(c, event->peer);
 }
 
 static void take_event(struct control *c, const struct peer_event *event, uint64_t now_ns)
@@ -205,7 +219,7 @@ static void take_event(struct control *c, const struct peer_event *event, uint64
 /* The rendezvous depends on those with ranks in it; the dead are forgotten when nobody does. */
 static void hold_peers(struct control *c, uint64_t now_ns)
 {
-	for (uint16_t i = 0; i < PEERS_MAX; i++) {
+	for (uint16_t i = 0; i < peers_end(c->peers); i++) {
 		struct control_peer *peer = &c->peer[i];
 		struct peer_about about;
 		bool wanted;
@@ -221,7 +235,7 @@ static void hold_peers(struct control *c, uint64_t now_ns)
 		about.references += wanted;
 		about.references -= peer->rooted;
 		peer->rooted = wanted;
-		if (peer->leaving && peer->removed == c->n && !about.references) {
+		if (about.state == PEER_STATE_DEAD && peer->removed == c->n && !about.references) {
 			peers_forget(c->peers, i);
 			*peer = (struct control_peer){.removed = 0};
 		}
@@ -345,6 +359,9 @@ void control_stop(struct control *c, uint64_t now_ns)
 			create_withdraw(c, c->creates, -ESHUTDOWN, text, now_ns);
 		create_answer_error(c, c->creates, -ESHUTDOWN, text, now_ns);
 	}
+	/* All ops are over; what lanes still have for others needs nobody's answer any more. */
+	for (uint16_t i = 0; i < peers_end(c->peers); i++)
+		take_from_lanes(c, i);
 	peers_bye(c->peers, now_ns);
 	pump(c, now_ns);
 }

@@ -111,6 +111,14 @@ static void answer_end(struct control *c, uint16_t peer, const struct wire_end *
 	frame_to_member(c, peer, WIRE_END, end, sizeof(*end), now_ns);
 }
 
+static bool is_member(const struct control_group *g, uint16_t peer)
+{
+	for (uint16_t n = 0; n < g->group->nodes; n++)
+		if (g->peers[n] == peer)
+			return true;
+	return false;
+}
+
 static void propose_came(struct control *c, uint16_t peer, const struct wire_end *end,
 			 uint64_t now_ns)
 {
@@ -118,7 +126,7 @@ static void propose_came(struct control *c, uint16_t peer, const struct wire_end
 
 	if (!g)
 		answer_end(c, peer, end, now_ns);
-	else if (g->group->node == 0)
+	else if (g->group->node == 0 && is_member(g, peer))
 		end_decide(c, g, end->first_seq, end->last_seq, end->error, end->text, now_ns);
 }
 

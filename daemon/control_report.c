@@ -109,7 +109,7 @@ json_t *control_peers_json(const struct control *c)
 					     [PEER_STATE_DEAD] = "dead"};
 	json_t *peers = json_array();
 
-	for (uint16_t i = 0; i < PEERS_MAX; i++) {
+	for (uint16_t i = 0; i < peers_end(c->peers); i++) {
 		struct peer_about about;
 		char address[64], instance[24];
 

@@ -141,6 +141,7 @@ static int find_peers(struct control *c, struct control_group *g, uint64_t now_n
 {
 	for (uint16_t n = 0; n < g->group->nodes; n++) {
 		const struct wire_node *about = &g->group->node_list[n].about;
+		struct peer_about known;
 		int peer = n == g->group->node ? -1 : peers_know(c->peers, about, now_ns);
 
 		if (n != g->group->node && peer < 0)
@@ -150,6 +151,10 @@ static int find_peers(struct control *c, struct control_group *g, uint64_t now_n
 				       c->host, PEERS_MAX, about->host);
 		if (peer < 0)
 			continue;
+		peers_about(c->peers, (uint16_t)peer, &known);
+		if (known.state == PEER_STATE_DEAD)
+			return err_set(err, GROUP_DIED, "host %s, seen from host %s, %s",
+				       about->host, c->host, known.trouble);
 		g->peers[n] = (uint16_t)peer;
 		peers_hold(c->peers, g->peers[n], now_ns);
 	}

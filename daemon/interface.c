@@ -53,6 +53,15 @@ bool interface_link_local(const struct sockaddr *address)
 	return address->sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6(address)->sin6_addr);
 }
 
+bool interface_any(const struct sockaddr *address)
+{
+	static const uint8_t zero[16];
+	size_t bytes;
+	const uint8_t *host = host_bytes(address, &bytes);
+
+	return memcmp(host, zero, bytes) == 0;
+}
+
 /* --- the kernel's list ------------------------------------------------------------------------ */
 
 static uint32_t mask_bits(const struct sockaddr *mask)

@@ -62,5 +62,6 @@ void interface_text(const struct sockaddr *address, char text[INTERFACE_ADDRESS_
 uint16_t interface_port(const struct sockaddr *address);
 socklen_t interface_bytes(const struct sockaddr_storage *address);
 bool interface_link_local(const struct sockaddr *address);
+bool interface_any(const struct sockaddr *address); /* 0.0.0.0 or :: */
 
 #endif

@@ -186,10 +186,15 @@ int peer_take(struct peers *p, const struct wire_node *node, uint64_t now_ns)
 	peer->state = PEER_STATE_KNOWN;
 	peer->node = *node;
 	peer->in = peer->out = CONN_NONE;
-	peer->heard_ns = peer->retry_at_ns = now_ns;
+	peer->heard_ns = peer->retry_at_ns = peer->used_ns = now_ns;
 	if (i >= p->peers_end)
-		p->peers_end = i + 1;
+		p->peers_end = (uint16_t)(i + 1);
 	return (int)i;
+}
+
+uint16_t peers_end(const struct peers *p)
+{
+	return p->peers_end;
 }
 
 int peers_know(struct peers *p, const struct wire_node *node, uint64_t now_ns)
@@ -211,6 +216,7 @@ void peers_hold(struct peers *p, uint16_t number, uint64_t now_ns)
 void peers_drop(struct peers *p, uint16_t number, uint64_t now_ns)
 {
 	p->peers[number].references--;
+	p->peers[number].used_ns = now_ns;
 	peers_due(p, now_ns);
 }
 
@@ -234,6 +240,14 @@ void peer_die(struct peers *p, uint16_t number, int error, const char *text)
 	stream_free(peer);
 	path_close_all(p, number);
 	p->news = true;
+}
+
+void peer_forgot_us(struct peers *p, uint16_t number)
+{
+	if (p->peers[number].references)
+		peer_die(p, number, -EHOSTDOWN, "has taken this daemon for dead");
+	else
+		peer_die(p, number, 0, "has no use for this daemon any more");
 }
 
 void peers_condemn(struct peers *p, uint16_t number, int error, const char *text)
@@ -460,6 +474,13 @@ static void peer_tick(struct peers *p, uint16_t number, uint64_t now_ns)
 			return;
 		}
 		peers_due(p, dead_at_ns);
+	}
+	if (!peer->references) {
+		if (peer->used_ns + PEER_IDLE_NS <= now_ns) {
+			peer_die(p, number, 0, "was not needed for a minute");
+			return;
+		}
+		peers_due(p, peer->used_ns + PEER_IDLE_NS);
 	}
 	if (peer->out == CONN_NONE && !p->leaving &&
 	    (peer->references || peer->first || peer->met)) {

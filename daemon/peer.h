@@ -24,6 +24,10 @@
  *   - it said BYE, or the caller condemns it (peers_condemn()).
  * That is told once (PEER_DIED); its number is used again after peers_forget().
  *
+ * A peer without references stays connected, for the next group; after a minute in which
+ * neither side had a use for the other (it sent no heartbeat), it is let go as if it were
+ * dead, with error 0: both forget it and meet anew.
+ *
  * Strangers (garbage, another protocol or version, silent for 2 s, networks that are not
  * allowed) are refused, logged with address and reason, and harm nobody: what a connection
  * may cost before its HELLO is a few hundred bytes, and there are at most PEER_HALF_OPEN_MAX.
@@ -124,6 +128,7 @@ void peers_dial_trouble(const struct peers *p, uint32_t dial, char *text, size_t
 /* peers_know() - the peer that a table names.  Return: its number, -ENOSPC: there are too many. */
 int peers_know(struct peers *p, const struct wire_node *node, uint64_t now_ns);
 int peers_find(const struct peers *p, uint64_t instance); /* -1: not known */
+uint16_t peers_end(const struct peers *p); /* all numbers in use are below */
 
 /* References: while there are any we connect, and heartbeats matter. */
 void peers_hold(struct peers *p, uint16_t peer, uint64_t now_ns);

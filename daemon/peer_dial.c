@@ -111,7 +111,7 @@ static void dial_met(struct peers *p, struct dial *d, uint64_t now_ns)
 	node.port = d->port;
 	number = peer_take(p, &node, now_ns);
 	if (number >= 0 && stream_forgotten(&p->peers[number], peers_conn(p, d->conn)))
-		peer_die(p, (uint16_t)number, -EHOSTDOWN, "has taken this daemon for dead");
+		peer_forgot_us(p, (uint16_t)number);
 	if (number < 0 || p->peers[number].state == PEER_STATE_DEAD) {
 		(void)err_set(&err, number < 0 ? number : -EAGAIN,
 			      number < 0 ? "cannot be taken in: too many daemons are known"

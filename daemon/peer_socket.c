@@ -145,18 +145,18 @@ int socket_listen(struct peers *p, struct err *err)
 	struct sockaddr_storage address, bound;
 	int fd, ret;
 
-	p->bound = *where != 0;
-	if (interface_parse(p->bound ? where : "::", port, &address))
+	if (interface_parse(*where ? where : "::", port, &address))
 		return err_set(err, -EINVAL, "listen on %s: not a numeric address of this host",
 			       where);
+	p->bound = *where && !interface_any((const struct sockaddr *)&address);
 	fd = listen_at(&address, !p->bound, &bound);
-	if (fd < 0 && !p->bound) { /* a host without IPv6 */
+	if (fd < 0 && !*where) { /* a host without IPv6 */
 		(void)interface_parse("0.0.0.0", port, &address);
 		fd = listen_at(&address, false, &bound);
 	}
 	if (fd < 0)
-		return err_set(err, fd, "listen on %s%sport %u: %s", where, p->bound ? " " : "",
-			       port, strerror(-fd));
+		return err_set(err, fd, "listen on %s%sport %u: %s", where, *where ? " " : "", port,
+			       strerror(-fd));
 	ret = conn_add(p, CONN_LISTEN, fd, EPOLLIN, 0);
 	if (ret < 0)
 		return err_set(err, ret, "watch port %u: %s", port, strerror(-ret));

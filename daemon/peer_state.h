@@ -34,6 +34,7 @@ enum {
 #define PEER_ANSWER_NS (10 * CLOCK_NS_PER_S)  /* for its answer at the other end */
 #define PEER_CONNECT_NS (5 * CLOCK_NS_PER_S)  /* for one attempt to connect      */
 #define PEER_PATIENCE_NS (2 * CLOCK_NS_PER_S) /* with an endpoint that refuses   */
+#define PEER_IDLE_NS (60 * CLOCK_NS_PER_S)    /* until an unused peer is let go    */
 #define PEER_BACKOFF_MIN_NS (10 * CLOCK_NS_PER_MS)
 #define PEER_BACKOFF_MAX_NS CLOCK_NS_PER_S
 #define PEER_PAUSE_NS (100 * CLOCK_NS_PER_MS) /* of accepting without descriptors */
@@ -108,6 +109,7 @@ struct peer {
 	bool met;         /* our HELLO was answered once */
 	bool proven;      /* it sent a frame after its HELLO: it knows us */
 	uint64_t heard_ns, beat_at_ns, retry_at_ns, backoff_ns;
+	uint64_t used_ns; /* when we or it last had a use for the other */
 	uint64_t echo_ns; /* the last sent_ns of its heartbeats */
 	/* our stream */
 	uint32_t sent, acked;
@@ -151,7 +153,7 @@ struct peers {
 	uint32_t strangers, held;
 	bool paused;
 	struct peer peers[PEERS_MAX];
-	uint32_t peers_end;
+	uint16_t peers_end;
 	struct dial dials[PEER_DIALS_MAX];
 	uint64_t next_ns; /* nothing is due before */
 	uint64_t progress[WIRE_LANES_MAX];
@@ -217,6 +219,7 @@ int conn_send_small(struct conn *c);
 /* The peer of that instance, made if need be.  Return: its number, -ENOSPC. */
 int peer_take(struct peers *p, const struct wire_node *node, uint64_t now_ns);
 void peer_die(struct peers *p, uint16_t peer, int error, const char *text);
+void peer_forgot_us(struct peers *p, uint16_t peer);
 void peer_node_of_hello(const struct conn *c, struct wire_node *out);
 void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns); /* its HELLO is there */
 void peer_refuse(struct peers *p, uint16_t conn, const char *why);   /* log, close */

@@ -142,7 +142,7 @@ void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now
 	peer->out = conn;
 	c->peer = number;
 	if (stream_forgotten(peer, c)) {
-		peer_die(p, number, -EHOSTDOWN, "has taken this daemon for dead");
+		peer_forgot_us(p, number);
 		return;
 	}
 	c->in = malloc(WIRE_HEADER_BYTES);
@@ -463,8 +463,10 @@ bool stream_in_next(struct peers *p, uint16_t number, struct peer_event *out, ui
 		peer->proven = true;
 		c->owes_ack = true;
 		if (frame.kind == WIRE_BEAT) {
-			peer->echo_ns =
-				((const struct wire_beat *)(const void *)p->payload)->sent_ns;
+			const void *beat = p->payload;
+
+			peer->echo_ns = ((const struct wire_beat *)beat)->sent_ns;
+			peer->used_ns = now_ns; /* whoever refers to us sends these */
 			continue;
 		}
 		if (frame.path_seq != wire_path_seq_next(peer->received)) {

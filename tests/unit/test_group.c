@@ -1,6 +1,7 @@
 /*
  * test_group.c - members from a table, ranks on their way out, what has been ended, and
  * the words about all that.
+ * Wrapped: __wrap_malloc __wrap_calloc __wrap_realloc
  */
 #include "daemon/group.h"
 
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "compress/vector.h"
+#include "tests/unit/fail_alloc.h"
 
 enum { NODES = 3, RANKS = 7 };
 
@@ -84,6 +86,27 @@ static void test_not_a_member(void **state)
 	assert_int_equal(group_new(&g, &sample.head, 44, &err), -EPROTO);
 	assert_string_equal(err.text, "group \"world\" was formed without this node");
 	assert_null(g);
+}
+
+static void test_no_memory(void **state)
+{
+	struct group *g = NULL;
+	struct err err;
+	int n, ret;
+
+	(void)state;
+	for (n = 1;; n++) {
+		fail_alloc_at(n);
+		ret = group_new(&g, &sample.head, 22, &err);
+		fail_alloc_at(0);
+		if (!ret)
+			break;
+		assert_int_equal(ret, -ENOMEM);
+		assert_string_equal(err.text, "no memory for group \"world\" of 3 nodes");
+		assert_null(g);
+	}
+	assert_int_equal(n, 5);
+	group_free(g);
 }
 
 static void test_too_many_here(void **state)
@@ -239,9 +262,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_members),       cmocka_unit_test(test_not_a_member),
-		cmocka_unit_test(test_too_many_here), cmocka_unit_test(test_ending),
-		cmocka_unit_test(test_rank_posted),   cmocka_unit_test(test_ranks_text),
-		cmocka_unit_test(test_words),         cmocka_unit_test(test_mismatch_text),
+		cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_too_many_here),
+		cmocka_unit_test(test_ending),        cmocka_unit_test(test_rank_posted),
+		cmocka_unit_test(test_ranks_text),    cmocka_unit_test(test_words),
+		cmocka_unit_test(test_mismatch_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -197,6 +197,41 @@ static void test_condemned(void **state)
 	peer_rig_free(rig);
 }
 
+/* Nobody needs the other: after a minute both forget, and meet anew when they must. */
+static void test_idle(void **state)
+{
+	struct peer_rig_side *a, *b;
+	uint16_t to_a, to_b, again;
+	struct peer_rig *rig = pair(&a, &b, &to_b, &to_a);
+
+	(void)state;
+	peers_drop(a->peers, to_b, peer_rig_now_ns(rig));
+	/* The other has a use for us: its heartbeats say so. */
+	for (int i = 0; i < 1300; i++) {
+		peer_rig_pass(rig, 50);
+		peer_rig_turn(rig);
+		peer_rig_turn(rig);
+	}
+	assert_int_equal(peer_rig_count(a, PEER_DIED) + peer_rig_count(b, PEER_DIED), 0);
+	peers_drop(b->peers, to_a, peer_rig_now_ns(rig));
+	peer_rig_pass(rig, 59000);
+	for (int i = 0; i < 10; i++)
+		peer_rig_turn(rig);
+	assert_int_equal(peer_rig_count(a, PEER_DIED) + peer_rig_count(b, PEER_DIED), 0);
+	b->stopped = true; /* it does not come to think of it itself */
+	peer_rig_pass(rig, 1500);
+	died(rig, a, to_b, 0, "was not needed for a minute");
+	peers_forget(a->peers, to_b);
+	b->stopped = false;
+	b->peers->peers[to_a].used_ns = peer_rig_now_ns(rig);
+	died(rig, b, to_a, 0, "has no use for this daemon any more");
+	peers_forget(b->peers, to_a);
+	again = peer_rig_meet(rig, b, a);
+	peer_rig_send(rig, b, again, 5, 6);
+	peer_rig_received(rig, a, 5, 6);
+	peer_rig_free(rig);
+}
+
 /* --- strangers ------------------------------------------------------------------------------ */
 
 static int stranger(const struct peer_rig_side *side)
@@ -392,6 +427,7 @@ int main(void)
 		cmocka_unit_test(test_never_there),
 		cmocka_unit_test(test_bye),
 		cmocka_unit_test(test_condemned),
+		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_slow),
 		cmocka_unit_test(test_flood),

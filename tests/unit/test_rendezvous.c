@@ -1,6 +1,7 @@
 /*
  * test_rendezvous.c - the root's side of forming groups: who gets which table, who is refused
  * with which sentence, what a lost node or a deadline does; and what is forgotten when.
+ * Wrapped: __wrap_malloc __wrap_calloc __wrap_realloc
  */
 #include "daemon/rendezvous.h"
 
@@ -15,6 +16,7 @@
 
 #include "daemon/clock.h"
 #include "daemon/exchange.h"
+#include "tests/unit/fail_alloc.h"
 
 #define ROOT 1000u
 #define MS CLOCK_NS_PER_MS
@@ -448,6 +450,40 @@ static void test_limits(void **state)
 	rendezvous_free(r); /* with messages that nobody took */
 }
 
+/* Whichever allocation fails: a rank is refused or hears nothing, and the rest goes on. */
+static void test_no_memory(void **state)
+{
+	static const unsigned int refusals_want[] = {1, 1, 1, 1, 1, 2, 0, 0, 0};
+	static const unsigned int tables_want[] = {0, 0, 0, 0, 0, 0, 1, 1, 2};
+	struct rendezvous *r = NULL;
+	struct rendezvous_out out;
+
+	(void)state;
+	fail_alloc_at(1);
+	assert_int_equal(rendezvous_new(&r, ROOT), -ENOMEM);
+	for (int n = 1; n <= 9; n++) {
+		unsigned int refusals = 0, tables = 0;
+
+		r = make();
+		fail_alloc_at(n);
+		join(r, 1, 0, 2, 0);
+		join(r, 2, 1, 2, 0);
+		fail_alloc_at(0);
+		while (rendezvous_next(r, &out)) {
+			refusals += out.kind == WIRE_REFUSE;
+			tables += out.kind == WIRE_TABLE;
+		}
+		/* 1-3: a gathering, 4: a rank; 5: the other; 6: the table; 7, 8: its copies */
+		assert_int_equal(refusals, refusals_want[n - 1]);
+		assert_int_equal(tables, tables_want[n - 1]);
+		assert_int_equal(rendezvous_count(r), n != 6);
+		if (n != 6)
+			rendezvous_tick(r, 1000 * MS);
+		assert_int_equal(rendezvous_count(r), 0);
+		rendezvous_free(r);
+	}
+}
+
 /* 4096 ranks on 64 nodes: the largest table. */
 static void test_largest(void **state)
 {
@@ -473,7 +509,7 @@ int main(void)
 		cmocka_unit_test(test_identity),          cmocka_unit_test(test_too_late),
 		cmocka_unit_test(test_not_ready_in_time), cmocka_unit_test(test_withdraw),
 		cmocka_unit_test(test_node_gone),         cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_largest),
+		cmocka_unit_test(test_no_memory),         cmocka_unit_test(test_largest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
