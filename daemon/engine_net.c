@@ -75,6 +75,8 @@ void engine_peer_remove(struct engine *e, uint16_t number)
 	struct engine_peer *peer = &e->peers[number];
 
 	peer->removing = true;
+	if (number >= e->peers_end)
+		e->peers_end = number + 1u;
 	for (uint16_t p = 0; peer->used && p < peer->link.paths; p++)
 		engine_path_cut(e, number, p);
 	for (uint32_t g = 0; g < e->groups_end; g++) {
@@ -99,8 +101,6 @@ bool engine_peer_finish_removal(struct engine *e, uint16_t number)
 	}
 	memset(peer, 0, sizeof(*peer));
 	engine_tell(e, &(struct engine_fact){.kind = ENGINE_PEER_REMOVED, .peer = number});
-	while (e->peers_end && !e->peers[e->peers_end - 1].used)
-		e->peers_end--;
 	return true;
 }
 
@@ -305,6 +305,10 @@ static void transmit_again(struct engine *e, uint16_t number, uint16_t path,
 
 	count(&e->stats.frames_resent, 1);
 	if (!entry->buffer && entry->payload && !exchange_open(entry->exchange, f->seq)) {
+		const struct engine_group *group = engine_group_with(e, entry->exchange);
+
+		/* The peer will not take a slot for it, so it will not grant one back. */
+		exchange_unsent(entry->exchange, group->node_of_peer[number]);
 		entry->frame = (struct wire_frame){
 			.kind = WIRE_CREDIT,
 			.group = f->group,

@@ -134,6 +134,9 @@ bool exchange_next(struct exchange *x, uint16_t node, struct exchange_send *out)
 /* The peer has acknowledged (or is dead): exactly once for each exchange_next(). */
 void exchange_released(struct exchange *x, void *buffer);
 
+/* A contribution from a trainer's memory will after all not reach `node`: its op has ended. */
+void exchange_unsent(struct exchange *x, uint16_t node);
+
 /* Fill in the credit fields of any frame to `node`; clears exchange_owes(). */
 void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *frame);
 

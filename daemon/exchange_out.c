@@ -255,6 +255,11 @@ void exchange_released(struct exchange *x, void *buffer)
 	x->arena_frames--;
 }
 
+void exchange_unsent(struct exchange *x, uint16_t node)
+{
+	x->nodes[node].sent_contribution--;
+}
+
 void exchange_credit(struct exchange *x, uint16_t node, uint32_t contribution, uint32_t final)
 {
 	struct exchange_node *n = &x->nodes[node];

@@ -92,6 +92,7 @@ struct exchange {
 	struct exchange_node *nodes; /* [plan.nodes]; our own is unused              */
 	struct pool contribution_pool, final_pool;
 	unsigned char *scratch;   /* [chunk_bytes_max]: sum of the local ranks    */
+	unsigned char *result;    /* [chunk_bytes_max]: a closed chunk of several ranks */
 	struct vec_input *inputs; /* [nodes + EXCHANGE_LOCAL_MAX]                 */
 
 	struct cursor closing;
