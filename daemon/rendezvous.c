@@ -85,17 +85,14 @@ static void forget(struct rendezvous *r, struct gathering *g)
 
 void rendezvous_free(struct rendezvous *r)
 {
+	struct rendezvous_out out;
+
 	if (!r)
 		return;
 	while (r->gatherings)
 		forget(r, r->gatherings);
-	while (r->first) {
-		struct message *m = r->first;
-
-		r->first = m->next;
-		free(m);
-	}
-	free(r->taken);
+	while (rendezvous_next(r, &out))
+		continue;
 	free(r);
 }
 
@@ -198,12 +195,15 @@ static struct gathering *begin(struct rendezvous *r, const struct wire_join *joi
 	return g;
 }
 
-static const struct entry *anybody(const struct gathering *g)
+/* The first whose time will be up; NULL: nobody is there. */
+static const struct entry *earliest(const struct gathering *g)
 {
+	const struct entry *first = NULL;
+
 	for (uint32_t i = 0; i < g->ranks; i++)
-		if (g->entries[i])
-			return g->entries[i];
-	return NULL;
+		if (g->entries[i] && (!first || g->entries[i]->deadline_ns < first->deadline_ns))
+			first = g->entries[i];
+	return first;
 }
 
 static const char *host_of(const struct gathering *g, const struct entry *e)
@@ -215,7 +215,7 @@ static const char *host_of(const struct gathering *g, const struct entry *e)
 static bool agrees(const struct gathering *g, const struct wire_node *from,
 		   const struct wire_join *join, char text[WIRE_TEXT_BYTES])
 {
-	const struct entry *e = anybody(g);
+	const struct entry *e = earliest(g);
 
 	if (!e)
 		return true;
@@ -281,13 +281,15 @@ static int admit(struct gathering *g, const struct wire_node *from, const struct
 			       from->host);
 		return -EEXIST;
 	}
-	s = take_seat(g, from, text);
-	if (s < 0)
-		return s;
-	e = calloc(1, sizeof(*e));
+	e = calloc(1, sizeof(*e)); /* first: no seat may stay without a rank */
 	if (!e) {
 		(void)snprintf(text, WIRE_TEXT_BYTES, "the root's daemon has no memory left");
 		return -ENOMEM;
+	}
+	s = take_seat(g, from, text);
+	if (s < 0) {
+		free(e);
+		return s;
 	}
 	e->join = *join;
 	e->seat = (uint32_t)s;
@@ -518,16 +520,6 @@ void rendezvous_stop(struct rendezvous *r, const char *why)
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
-
-static const struct entry *earliest(const struct gathering *g)
-{
-	const struct entry *first = NULL;
-
-	for (uint32_t i = 0; i < g->ranks; i++)
-		if (g->entries[i] && (!first || g->entries[i]->deadline_ns < first->deadline_ns))
-			first = g->entries[i];
-	return first;
-}
 
 /* Ranks that came to another user's group of the same name: perhaps they are the missing ones. */
 static void hint(const struct rendezvous *r, const struct gathering *g, char *text, size_t bytes)
