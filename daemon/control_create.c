@@ -204,16 +204,6 @@ static int check(const struct control *c, const struct create *create, struct er
 	if (request->schedule && !sched_by_id(request->schedule))
 		return err_set(err, -EINVAL, "group \"%s\": there is no schedule %u", request->name,
 			       request->schedule);
-	for (const struct create *other = c->creates; other; other = other->next)
-		if ((other->state == CREATE_DIALLING || other->state == CREATE_JOINED) &&
-		    other->request.rank == request->rank && other->uid == create->uid &&
-		    strcmp(other->request.name, request->name) == 0 &&
-		    strcmp(other->request.run, request->run) == 0)
-			return err_set(err, -EEXIST,
-				       "rank %u of group \"%s\" is given twice: pid %u on host %s "
-				       "has it, pid %u on host %s wants it",
-				       request->rank, request->name, other->pid, c->host,
-				       create->pid, c->host);
 	return 0;
 }
 
@@ -277,6 +267,7 @@ void create_dialled(struct control *c, const struct peer_event *event, uint64_t 
 	}
 }
 
+/* Two trainers with one claim: the newer one, which is first in the list, is meant. */
 void create_refused(struct control *c, uint16_t root, const struct wire_refuse *refusal,
 		    uint64_t now_ns)
 {

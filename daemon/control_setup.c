@@ -190,6 +190,10 @@ static int make_group(struct control *c, struct control_group *g, const struct w
 	struct group *group = g->group;
 	int ret;
 
+	if (c->group_count >= c->config->groups)
+		return err_set(err, -EUSERS,
+			       "carryd on host %s has %u groups, as many as [limits] groups allows",
+			       c->host, c->group_count);
 	if (group->lanes > c->n)
 		return err_set(err, -EPROTO, "group \"%s\" was given %u lanes, host %s has %u",
 			       group->name, group->lanes, c->host, c->n);
