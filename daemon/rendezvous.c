@@ -76,8 +76,10 @@ static void forget(struct rendezvous *r, struct gathering *g)
 {
 	struct gathering **at = &r->gatherings;
 
-	while (*at != g)
+	while (*at != g) {
+		assert(*at);
 		at = &(*at)->next;
+	}
 	*at = g->next;
 	r->count--;
 	gathering_free(g);
@@ -379,6 +381,19 @@ static void send_table(struct rendezvous *r, struct gathering *g)
 	free(table);
 }
 
+/* Also for one user alone: nobody keeps the others out. */
+static bool is_full(const struct rendezvous *r, uint32_t uid, char text[WIRE_TEXT_BYTES])
+{
+	uint32_t own = 0;
+
+	for (const struct gathering *g = r->gatherings; g; g = g->next)
+		own += g->uid == uid;
+	(void)snprintf(text, WIRE_TEXT_BYTES, "%u groups%s are being formed already",
+		       own < RENDEZVOUS_UID_MAX ? r->count : own,
+		       own < RENDEZVOUS_UID_MAX ? "" : " of this user");
+	return own == RENDEZVOUS_UID_MAX || r->count == RENDEZVOUS_MAX;
+}
+
 void rendezvous_join(struct rendezvous *r, const struct wire_node *from,
 		     const struct wire_join *join, uint64_t now_ns)
 {
@@ -386,9 +401,7 @@ void rendezvous_join(struct rendezvous *r, const struct wire_node *from,
 	char text[WIRE_TEXT_BYTES];
 	int error;
 
-	if (!g && r->count == RENDEZVOUS_MAX) {
-		(void)snprintf(text, sizeof(text), "%d groups are being formed already",
-			       RENDEZVOUS_MAX);
+	if (!g && is_full(r, join->uid, text)) {
 		refuse(r, from->instance, join, -EUSERS, text);
 		return;
 	}
@@ -518,8 +531,6 @@ void rendezvous_stop(struct rendezvous *r, const char *why)
 	while (r->gatherings)
 		refuse_all(r, r->gatherings, -ESHUTDOWN, why);
 }
-
-/* --- time ------------------------------------------------------------------------------------- */
 
 /* Ranks that came to another user's group of the same name: perhaps they are the missing ones. */
 static void hint(const struct rendezvous *r, const struct gathering *g, char *text, size_t bytes)

@@ -16,8 +16,8 @@
  * users may use one name at once: they make two gatherings, and if one of them lacks ranks
  * its refusal mentions the other.
  *
- * Everything is limited: RENDEZVOUS_MAX gatherings, WIRE_RANKS_MAX ranks, WIRE_NODES_MAX nodes,
- * EXCHANGE_LOCAL_MAX ranks a node.  Whoever does not fit is refused, with the reason.
+ * Everything is limited: RENDEZVOUS_MAX gatherings, RENDEZVOUS_UID_MAX of one user,
+ * WIRE_RANKS_MAX ranks, WIRE_NODES_MAX nodes, EXCHANGE_LOCAL_MAX ranks a node.  Whoever does not fit is refused, with the reason.
  */
 #ifndef DAEMON_RENDEZVOUS_H
 #define DAEMON_RENDEZVOUS_H
@@ -28,7 +28,7 @@
 
 #include "proto/wire.h"
 
-enum { RENDEZVOUS_MAX = 256 };
+enum { RENDEZVOUS_MAX = 256, RENDEZVOUS_UID_MAX = 64 };
 
 struct rendezvous;
 

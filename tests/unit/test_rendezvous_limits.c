@@ -80,10 +80,32 @@ static void test_no_seat_without_rank(void **state)
 	rendezvous_free(r);
 }
 
+/* One user forms as many groups as he may; another one is not kept out. */
+static void test_share_of_a_user(void **state)
+{
+	struct rendezvous *r;
+	char name[16];
+
+	(void)state;
+	assert_int_equal(rendezvous_new(&r, 1000), 0);
+	for (int i = 0; i < RENDEZVOUS_UID_MAX; i++) {
+		(void)snprintf(name, sizeof(name), "g%d", i);
+		join(r, 1, 7, name, 0, 3);
+	}
+	join(r, 1, 7, "more", 0, 3);
+	refused(r, 0, -EUSERS, "64 groups of this user are being formed already");
+	join(r, 1, 7, "g0", 1, 3); /* no new group */
+	join(r, 1, 8, "more", 0, 3);
+	assert_false(rendezvous_next(r, &(struct rendezvous_out){.bytes = 0}));
+	assert_int_equal(rendezvous_count(r), RENDEZVOUS_UID_MAX + 1);
+	rendezvous_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_seat_without_rank),
+		cmocka_unit_test(test_share_of_a_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
