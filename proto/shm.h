@@ -22,8 +22,8 @@
  * looks at every ring it consumes once more, and only then sleeps on its descriptor.  The
  * producer, after releasing `tail`, issues a full fence and, if `sleeps` is set, exchanges it
  * with 0 and, if it was 1, writes to the descriptor.  A side that does not sleep costs its peer no
- * system call.  The daemon sleeps per lane, on an eventfd (its doorbell); the trainer as a whole, on
- * its end of a datagram socket pair.  The daemon's end is the daemon's alone, so that nothing a
+ * system call.  The daemon sleeps per lane, on an eventfd (its doorbell); the trainer as a whole,
+ * on its end of a datagram socket pair.  The daemon's end is the daemon's alone, so that nothing a
  * trainer does to its own makes a lane wait: a full socket means that a wake-up is pending.
  * A doorbell is one open file for all trainers of the lane.  One that reads it empty takes the
  * others' wake-ups, so a lane that has trainers sleeps no longer than SHM_SLEEP_NS_MAX; one that

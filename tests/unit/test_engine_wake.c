@@ -1,7 +1,7 @@
 /*
- * test_engine_wake.c - a lane on its thread (pthread_create() in engine_thread.c) and two trainers
- * with a group of one rank each: what one does to wake-ups, its own and the lane's, does not hold up
- * the other.
+ * test_engine_wake.c - a lane on its thread (pthread_create() in engine_thread.c) and two
+ * trainers with a group of one rank each: what one does to wake-ups, its own and the lane's, does
+ * not hold up the other.
  * Wrapped: __wrap_io_uring_submit_and_wait_timeout
  */
 #include <setjmp.h>
