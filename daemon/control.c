@@ -46,6 +46,7 @@ int control_open(struct control **out, const struct config *config, struct loop 
 	c->loop = loop;
 	c->log = log;
 	c->clients = clients;
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what is copied */
 	memcpy(c->lanes, lanes, n * sizeof(*lanes));
 	c->n = n;
 	c->vec = vec_best();

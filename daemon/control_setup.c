@@ -166,6 +166,7 @@ static int take_seats(struct control *c, struct control_group *g, struct create 
 {
 	for (uint32_t i = 0; i < g->group->local_ranks; i++) {
 		struct group_local *local = &g->group->local[i];
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): all were found */
 		int handle = client_handle_take(c->clients, creates[i]->client);
 
 		if (handle < 0) {
@@ -253,7 +254,7 @@ static void refuse_table(struct control *c, uint16_t root, const struct wire_tab
 void setup_begin(struct control *c, uint16_t root, const struct wire_table *table, uint64_t now_ns)
 {
 	struct control_group *g = calloc(1, sizeof(*g));
-	struct create *creates[EXCHANGE_LOCAL_MAX];
+	struct create *creates[EXCHANGE_LOCAL_MAX] = {0};
 	struct group *group = NULL;
 	struct err err;
 	int ret = g ? group_new(&group, table, c->instance, &err) : -ENOMEM;
@@ -281,6 +282,7 @@ void setup_begin(struct control *c, uint16_t root, const struct wire_table *tabl
 	}
 	for (uint32_t i = 0; i < group->local_ranks; i++) {
 		g->seats[i].create = creates[i];
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): all were found */
 		creates[i]->state = CREATE_SETUP;
 	}
 	g->next = c->groups;

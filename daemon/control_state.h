@@ -13,7 +13,7 @@
 
 static_assert((int)PEERS_MAX == (int)ENGINE_PEERS_MAX, "peers have one numbering");
 
-#define CONTROL_NOBODY UINT16_MAX /* as a peer: this daemon itself */
+#define CONTROL_NOBODY UINT16_MAX                /* as a peer: this daemon itself */
 #define CONTROL_GRACE_NS (500 * CLOCK_NS_PER_MS) /* so that the root's sentence comes first */
 
 /* A trainer's wish to be in a group, until it is answered. */
@@ -59,7 +59,7 @@ struct control_group {
 	bool failed;   /* SETUP: the root was told why                             */
 	struct owner_table *owners;
 	struct exchange *exchanges[WIRE_LANES_MAX]; /* [lanes of the group] */
-	uint16_t *peers; /* uint16[nodes], for the lanes; held                       */
+	uint16_t *peers;  /* uint16[nodes], for the lanes; held                       */
 	uint32_t removed; /* lanes that said GROUP_REMOVED                            */
 	uint64_t memory_bytes;
 	struct seat seats[EXCHANGE_LOCAL_MAX];
@@ -165,8 +165,8 @@ void end_propose(struct control *c, struct control_group *g, uint64_t first, uin
 void end_decide(struct control *c, struct control_group *g, uint64_t first, uint64_t last,
 		int error, const char *text, uint64_t now_ns);
 /* The decision has come. */
-void end_apply(struct control *c, struct control_group *g, uint64_t first, uint64_t last,
-	       int error, const char *text);
+void end_apply(struct control *c, struct control_group *g, uint64_t first, uint64_t last, int error,
+	       const char *text);
 void end_rank_posted(struct control *c, struct control_group *g, uint32_t local, uint64_t seq,
 		     uint64_t now_ns);
 void end_rank_left(struct control *c, struct control_group *g, uint32_t local, uint64_t now_ns);

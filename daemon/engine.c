@@ -86,7 +86,7 @@ void engine_close(struct engine *e)
 {
 	if (!e)
 		return;
-	if (e->transport)
+	if (e->ops && e->transport)
 		e->ops->close(e->transport);
 	for (uint32_t p = 0; e->peers && p < e->peers_end; p++) {
 		struct link_entry *entry;

@@ -54,7 +54,7 @@ static void client_bad(struct engine *e, uint32_t number, enum shm_verdict verdi
 /* Read a shared entry once, whatever its writer does meanwhile. */
 static void copy_once(struct shm_submission *out, const struct shm_submission *shared)
 {
-	uint64_t words[sizeof(*out) / sizeof(uint64_t)];
+	uint64_t words[sizeof(*out) / sizeof(uint64_t)] = {0};
 	const volatile uint64_t *from = (const volatile uint64_t *)(const volatile void *)shared;
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)

@@ -13,6 +13,7 @@ bool op_call_same(const struct op_call *a, const struct op_call *b)
 
 static uint64_t ceil_div(uint64_t a, uint64_t b)
 {
+	/* cppcheck-suppress zerodivcond */
 	return a / b + (a % b != 0);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "daemon/peer_state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,6 +190,7 @@ static int push(struct peer *peer, struct conn *c)
 				return ret;
 			continue;
 		}
+		assert(frame); /* nothing small is left, so the loop goes on for it */
 		n = send(c->fd, frame->data + peer->offset, frame->bytes - peer->offset,
 			 MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0)

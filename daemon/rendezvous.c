@@ -1,6 +1,7 @@
 /* rendezvous.c - see rendezvous.h. */
 #include "daemon/rendezvous.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>

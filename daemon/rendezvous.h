@@ -17,7 +17,8 @@
  * its refusal mentions the other.
  *
  * Everything is limited: RENDEZVOUS_MAX gatherings, RENDEZVOUS_UID_MAX of one user,
- * WIRE_RANKS_MAX ranks, WIRE_NODES_MAX nodes, EXCHANGE_LOCAL_MAX ranks a node.  Whoever does not fit is refused, with the reason.
+ * WIRE_RANKS_MAX ranks, WIRE_NODES_MAX nodes, EXCHANGE_LOCAL_MAX ranks a node.  Whoever
+ * does not fit is refused, with the reason.
  */
 #ifndef DAEMON_RENDEZVOUS_H
 #define DAEMON_RENDEZVOUS_H

@@ -11,6 +11,7 @@
  */
 #include "libclient/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static bool in_arena(const struct carry *c, const struct call *call, const void 
 	uintptr_t start = (uintptr_t)c->base + c->layout.arena_offset;
 	uintptr_t at = (uintptr_t)memory;
 
+	assert(call->align);
 	if (at < start || at - start > c->layout.arena_bytes || at % call->align)
 		return false;
 	*offset = at - start;
@@ -262,6 +264,7 @@ static int launch(struct carry_group *g, const struct call *call, bool async,
 /* Locked: a blocking call's wait. */
 static int finish(struct carry_work *w)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): post() has set it */
 	struct carry *c = w->group->c;
 	int r;
 

@@ -150,6 +150,7 @@ int carry_group_create(struct carry_group **out, struct carry *c,
 	if (!g)
 		return sentence_set(c, -ENOMEM, "no memory for a group");
 	g->c = c;
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): create_request() returned 0 */
 	g->rank = request.rank;
 	g->ranks = request.ranks;
 	g->timeout_ns = o.timeout_ns ? o.timeout_ns : TIMEOUT_NS;

@@ -6,6 +6,7 @@
  */
 #include "libclient/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -119,6 +120,7 @@ static int settings(struct carry *c, struct ctl_attach *attach, const struct car
 		return sentence_set(NULL, -ENAMETOOLONG,
 				    "socket path \"%s\" is longer than %zu bytes", path,
 				    sizeof(c->path) - 1);
+	assert(c);
 	memcpy(c->path, path, strlen(path) + 1);
 
 	if (!bytes && arena && launcher_size(&bytes, arena) < 0)
@@ -183,6 +185,7 @@ static int connect_socket(struct carry *c, uint64_t deadline_ns)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int error;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a member array */
 	memcpy(address.sun_path, c->path, strlen(c->path) + 1);
 	c->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->socket < 0)

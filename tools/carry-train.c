@@ -303,6 +303,7 @@ static int set_up(struct training *t, char *why, size_t why_bytes)
 		return -1;
 	for (size_t l = 0; l < o->shape.layers; l++)
 		counts[l] = model_layer_count(&o->shape, l);
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): options refuse 0 layers */
 	counts[o->shape.layers - 1]++;
 	if (reducer_open(&t->reducer, o->local, counts, o->shape.layers,
 			 o->timeout_s * CLOCK_NS_PER_S)) {

@@ -7,6 +7,7 @@
  */
 #include "tools/perf/pattern.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -139,6 +140,7 @@ static uint64_t integer_result(const struct format *f, enum carry_reduce reduce,
 		low = value < low ? value : low;
 		high = value > high ? value : high;
 	}
+	assert(ranks > 0);
 	switch (reduce) {
 	case CARRY_SUM: return sum;
 	case CARRY_AVG: return (uint64_t)(integer_of(f, sum) / (int64_t)ranks);

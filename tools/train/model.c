@@ -53,6 +53,7 @@ static float log_sum_exp(const float *x, size_t n)
 		top = fmaxf(top, x[i]);
 	for (size_t i = 0; i < n; i++)
 		sum += expf(x[i] - top);
+	/* cppcheck-suppress invalidFunctionArg */
 	return top + logf(sum);
 }
 
