@@ -26,6 +26,29 @@ static void hang_up_if_unused(struct control *c, uint32_t dial)
 	peers_hang_up(c->peers, dial);
 }
 
+static bool is_pending(const struct create *create)
+{
+	return create->state == CREATE_DIALLING || create->state == CREATE_JOINED;
+}
+
+static bool same_group(const struct create *a, const struct create *b)
+{
+	return a->uid == b->uid && strcmp(a->request.name, b->request.name) == 0 &&
+	       strcmp(a->request.run, b->request.run) == 0;
+}
+
+void create_settled(struct control *c, struct create *create)
+{
+	if (!create->counts)
+		return;
+	create->counts = false;
+	for (struct create *other = c->creates; other; other = other->next)
+		if (other != create && is_pending(other) && same_group(other, create)) {
+			other->counts = true;
+			return;
+		}
+}
+
 void create_free(struct control *c, struct create *create, uint64_t now_ns)
 {
 	struct create **at = &c->creates;
@@ -33,6 +56,7 @@ void create_free(struct control *c, struct create *create, uint64_t now_ns)
 	while (*at != create)
 		at = &(*at)->next;
 	*at = create->next;
+	create_settled(c, create);
 	if (create->state == CREATE_DIALLING)
 		hang_up_if_unused(c, create->dial);
 	else if (create->root != CONTROL_NOBODY)
@@ -164,6 +188,21 @@ static struct create *dialling(const struct control *c, const struct ctl_create 
 	return create;
 }
 
+/* How many addresses are being dialled for that user? */
+static uint32_t dials_of(const struct control *c, uint32_t uid)
+{
+	bool dialled[PEER_DIALS_MAX] = {false};
+	uint32_t count = 0;
+
+	for (const struct create *create = c->creates; create; create = create->next)
+		if (create->uid == uid && create->state == CREATE_DIALLING &&
+		    !dialled[create->dial]) {
+			dialled[create->dial] = true;
+			count++;
+		}
+	return count;
+}
+
 /* Return: 0, or negative errno and *err. */
 static int find_root(struct control *c, struct create *create, uint64_t now_ns, struct err *err)
 {
@@ -173,6 +212,9 @@ static int find_root(struct control *c, struct create *create, uint64_t now_ns, 
 
 	if (other) {
 		create->dial = other->dial;
+	} else if (dials_of(c, create->uid) >= CONTROL_UID_DIALS_MAX) {
+		ret = err_set(err, -EUSERS, "%d roots are being sought for user %u already",
+			      CONTROL_UID_DIALS_MAX, create->uid);
 	} else {
 		ret = peers_dial(c->peers, request->root, request->root_port, DIAL_PATIENCE_NS,
 				 now_ns, err);
@@ -187,24 +229,51 @@ static int find_root(struct control *c, struct create *create, uint64_t now_ns, 
 	return 0;
 }
 
+/*
+ * Nobody keeps the others out: neither a trainer nor a user has more wishes pending than
+ * he has a use for, and groups that are pending count as groups.
+ */
+static int check_shares(const struct control *c, struct create *create, struct err *err)
+{
+	uint32_t of_client = client_groups(c->clients, create->client), of_user = 0;
+	uint32_t groups = c->group_count;
+
+	create->counts = true;
+	for (const struct create *other = c->creates; other; other = other->next) {
+		if (!is_pending(other))
+			continue;
+		of_client += other->client == create->client;
+		of_user += other->uid == create->uid;
+		groups += other->counts;
+		create->counts &= !same_group(other, create);
+	}
+	if (of_client >= SHM_GROUPS_MAX)
+		return err_set(err, -ENOSPC, "pid %u on host %s is in, or waits for, %d groups",
+			       create->pid, c->host, SHM_GROUPS_MAX);
+	if (of_user >= CONTROL_UID_CREATES_MAX)
+		return err_set(err, -EUSERS, "%u ranks of user %u on host %s wait for groups",
+			       of_user, create->uid, c->host);
+	if (create->counts && groups >= c->config->groups)
+		return err_set(err, -EUSERS,
+			       "carryd on host %s has %u groups, as many as [limits] groups allows",
+			       c->host, groups);
+	return 0;
+}
+
 /* What can be refused here and now. */
-static int check(const struct control *c, const struct create *create, struct err *err)
+static int check(const struct control *c, struct create *create, struct err *err)
 {
 	const struct ctl_create *request = &create->request;
 
 	if (c->stopping)
 		return err_set(err, -ESHUTDOWN, "carryd on host %s is being stopped", c->host);
-	if (c->group_count >= c->config->groups)
-		return err_set(err, -EUSERS,
-			       "carryd on host %s has %u groups, as many as [limits] groups allows",
-			       c->host, c->group_count);
 	if (request->ranks > WIRE_RANKS_MAX)
 		return err_set(err, -E2BIG, "group \"%s\" has %u ranks, more than %d",
 			       request->name, request->ranks, WIRE_RANKS_MAX);
 	if (request->schedule && !sched_by_id(request->schedule))
 		return err_set(err, -EINVAL, "group \"%s\": there is no schedule %u", request->name,
 			       request->schedule);
-	return 0;
+	return check_shares(c, create, err);
 }
 
 void create_begin(struct control *c, const struct client_request *request, uint64_t now_ns)

@@ -273,6 +273,10 @@ void setup_begin(struct control *c, uint16_t root, const struct wire_table *tabl
 	else if (!find_creates(c, root, table, group, creates))
 		ret = err_set(&err, GROUP_DIED, "a rank of group \"%s\" on host %s is gone",
 			      table->name, c->host);
+	else if (c->group_count >= c->config->groups)
+		ret = err_set(&err, -EUSERS,
+			      "carryd on host %s has %u groups, as many as [limits] groups allows",
+			      c->host, c->group_count);
 	else
 		ret = make_group(c, g, table, creates, now_ns, &err);
 	if (ret) {
@@ -284,6 +288,7 @@ void setup_begin(struct control *c, uint16_t root, const struct wire_table *tabl
 		g->seats[i].create = creates[i];
 		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): all were found */
 		creates[i]->state = CREATE_SETUP;
+		create_settled(c, creates[i]);
 	}
 	g->next = c->groups;
 	c->groups = g;

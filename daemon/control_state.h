@@ -13,7 +13,9 @@
 
 static_assert((int)PEERS_MAX == (int)ENGINE_PEERS_MAX, "peers have one numbering");
 
-#define CONTROL_NOBODY UINT16_MAX                /* as a peer: this daemon itself */
+#define CONTROL_NOBODY UINT16_MAX    /* as a peer: this daemon itself */
+#define CONTROL_UID_CREATES_MAX 1024 /* pending, of one user */
+#define CONTROL_UID_DIALS_MAX (PEER_DIALS_MAX / 4)
 #define CONTROL_GRACE_NS (500 * CLOCK_NS_PER_MS) /* so that the root's sentence comes first */
 
 /* A trainer's wish to be in a group, until it is answered. */
@@ -28,7 +30,8 @@ struct create {
 	struct create *next;
 	struct ctl_create request;
 	uint32_t client, id;
-	bool gone; /* the trainer died meanwhile */
+	bool gone;   /* the trainer died meanwhile */
+	bool counts; /* pending: as a group; the others of that group do not */
 	uint32_t pid, uid;
 	enum create_state state;
 	uint32_t dial;
@@ -125,6 +128,8 @@ void control_command_all(struct control *c, uint32_t lanes, const struct engine_
 void create_begin(struct control *c, const struct client_request *request, uint64_t now_ns);
 void create_answer_error(struct control *c, struct create *create, int error, const char *text,
 			 uint64_t now_ns);
+/* It is not pending any more: another of that group counts now, if there is one. */
+void create_settled(struct control *c, struct create *create);
 /* Forget it, unanswered. */
 void create_free(struct control *c, struct create *create, uint64_t now_ns);
 void create_refused(struct control *c, uint16_t root, const struct wire_refuse *refusal,

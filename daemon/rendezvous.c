@@ -50,8 +50,6 @@ struct rendezvous {
 	struct message *first, **last, *taken;
 };
 
-/* --- life ------------------------------------------------------------------------------------- */
-
 int rendezvous_new(struct rendezvous **out, uint64_t instance)
 {
 	struct rendezvous *r = calloc(1, sizeof(*r));
@@ -303,8 +301,6 @@ static int admit(struct gathering *g, const struct wire_node *from, const struct
 	g->count++;
 	return 0;
 }
-
-/* --- the members ------------------------------------------------------------------------------ */
 
 static void fill_table(struct gathering *g, struct wire_table *table)
 {
