@@ -111,12 +111,24 @@ static void answer_end(struct control *c, uint16_t peer, const struct wire_end *
 	frame_to_member(c, peer, WIRE_END, end, sizeof(*end), now_ns);
 }
 
-static bool is_member(const struct control_group *g, uint16_t peer)
+/* The sender's node in the group, or -1: what it says of the group is logged, not obeyed. */
+static int node_of(struct control *c, const struct control_group *g, uint16_t peer, uint32_t epoch,
+		   const char *frame)
 {
-	for (uint16_t n = 0; n < g->group->nodes; n++)
-		if (g->peers[n] == peer)
-			return true;
-	return false;
+	struct peer_about about = {.node = {.host = ""}};
+	int node = 0;
+
+	while (node < g->group->nodes && g->peers[node] != peer)
+		node++;
+	if (node < g->group->nodes && epoch == g->group->epoch)
+		return node;
+	if (peer != CONTROL_NOBODY)
+		peers_about(c->peers, peer, &about);
+	log_put(c->log, LOG_LEVEL_WARNING, LOG_PEER_REFUSED,
+		"ignored %s of group \"%s\" from host %s, which is %s", frame, g->group->name,
+		peer == CONTROL_NOBODY ? c->host : about.node.host,
+		node < g->group->nodes ? "in another epoch" : "not in it");
+	return -1;
 }
 
 static void propose_came(struct control *c, uint16_t peer, const struct wire_end *end,
@@ -126,7 +138,7 @@ static void propose_came(struct control *c, uint16_t peer, const struct wire_end
 
 	if (!g)
 		answer_end(c, peer, end, now_ns);
-	else if (g->group->node == 0 && is_member(g, peer))
+	else if (g->group->node == 0 && node_of(c, g, peer, end->epoch, "PROPOSE") >= 0)
 		end_decide(c, g, end->first_seq, end->last_seq, end->error, end->text, now_ns);
 }
 
@@ -141,7 +153,12 @@ static void leave_came(struct control *c, uint16_t peer, const struct wire_leave
 		.error = leave->error ? leave->error : GROUP_LEFT,
 	};
 
-	if (!end.first_seq)
+	struct control_group *g = control_group_of(c, leave->group);
+
+	/* A node speaks for its own ranks. */
+	if (!end.first_seq ||
+	    (g && (leave->rank >= g->group->ranks || node_of(c, g, peer, leave->epoch, "LEAVE") !=
+							     g->group->node_of_rank[leave->rank])))
 		return;
 	(void)snprintf(end.text, sizeof(end.text), "%s",
 		       leave->text[0] ? leave->text : "a rank left the group");
@@ -155,7 +172,7 @@ static void end_came(struct control *c, uint16_t peer, const struct wire_end *en
 	struct control_group *g = control_group_of(c, end->group);
 
 	/* Only the decider's word counts. */
-	if (g && g->peers[0] == peer && g->state != CONTROL_SETUP)
+	if (g && g->state != CONTROL_SETUP && node_of(c, g, peer, end->epoch, "END") == 0)
 		end_apply(c, g, end->first_seq, end->last_seq, end->error, end->text);
 }
 
