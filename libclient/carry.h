@@ -34,7 +34,8 @@
  *	-ECANCELED     the op was ended by carry_group_abort(), here or on another rank
  *	-EHOSTDOWN     a rank of the group died, or its host or daemon; the sentence says who
  *	-EBADMSG       the ranks called different ops; the sentence has both calls
- *	-ETIME         the op passed its deadline
+ *	-ENOTCONN      a rank destroyed the group before it called this op
+ *	-EFBIG         the op has more than 65,536 chunks: call it for parts of the tensor
  * Others are the daemon's or the kernel's and come with their sentence: -EHOSTUNREACH (the root
  * cannot be reached), -EEXIST (a rank is given twice), -EMFILE...
  *
