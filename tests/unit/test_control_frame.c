@@ -111,8 +111,10 @@ static bool over(const struct fixture *f)
 static void came(struct fixture *f, uint16_t peer, enum wire_kind kind, const void *payload)
 {
 	frame_take(f->c,
-		   &(struct peer_event){
-			   .kind = PEER_FRAME, .peer = peer, .frame = kind, .payload = payload},
+		   &(struct peer_event){.kind = PEER_FRAME,
+					.peer = peer,
+					.frame = (uint16_t)kind,
+					.payload = payload},
 		   1);
 }
 
