@@ -91,26 +91,29 @@ void exchange_advance(struct exchange *x)
 	exchange_forget_ends(x);
 }
 
-/* [first, last] lies between ends[i - 1] and ends[i]. */
-static void insert_end(struct exchange *x, uint32_t i, uint64_t first, uint64_t last, int error)
+/* [first, last] lies between ends[i - 1] and ends[i].  Return: false: everything is over now. */
+static bool insert_end(struct exchange *x, uint32_t i, uint64_t first, uint64_t last, int error)
 {
 	struct ended *ends = x->ends;
 
 	if (i && ends[i - 1].last + 1 == first && ends[i - 1].error == error) {
 		ends[i - 1].last = last;
-		return;
+		return true;
 	}
 	/*
 	 * Holes are ops in flight.  A decider that leaves more of them than there can be
-	 * breaks the rules: the group is over.
+	 * breaks the rules: the group is over, from the first hole on.
 	 */
 	if (x->ends_count == EXCHANGE_ENDS_MAX) {
-		ends[EXCHANGE_ENDS_MAX - 1].last = UINT64_MAX;
-		return;
+		ends[0].first = first < ends[0].first ? first : ends[0].first;
+		ends[0].last = UINT64_MAX;
+		x->ends_count = 1;
+		return false;
 	}
 	memmove(ends + i + 1, ends + i, (x->ends_count - i) * sizeof(*ends));
 	ends[i] = (struct ended){.first = first, .last = last, .error = error};
 	x->ends_count++;
+	return true;
 }
 
 void exchange_note_end(struct exchange *x, uint64_t first, uint64_t last, int error)
@@ -127,8 +130,9 @@ void exchange_note_end(struct exchange *x, uint64_t first, uint64_t last, int er
 			next = x->ends[i];
 		if (i < x->ends_count && next.first <= last)
 			until = next.first - 1;
-		if (i == x->ends_count || next.first > first)
-			insert_end(x, i, first, until, error);
+		if ((i == x->ends_count || next.first > first) &&
+		    !insert_end(x, i, first, until, error))
+			return;
 		if (until == last || next.last >= last)
 			return;
 		first = next.last + 1;

@@ -143,6 +143,7 @@ static void count_contribution(struct exchange *x, struct op *op, uint16_t node,
 	role = exchange_role(x, op, f->chunk);
 	if (!role_expects(&role, node) || !payload_fits(op, f, true) ||
 	    f->contributors != expected_contributors(x, op, node, f->chunk) ||
+	    op->chunks[f->chunk - op->first].arrived >= exchange_whom_count(x, role.inputs) ||
 	    exchange_slot_of(x, node, f->seq, f->chunk)) {
 		note_bad(x, node, f->seq);
 		return;

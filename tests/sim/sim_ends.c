@@ -79,7 +79,6 @@ static struct world *make_world(uint64_t seed, struct world_dice *d)
 		world_fail(w, "the arena is too small for the ops");
 	for (uint32_t i = 0; i < w->groups; i++)
 		world_fill(w, w->group[i]);
-	w->calm = true;
 	w->mismatch_over = world_roll(d, 2);
 	return w;
 }

@@ -136,6 +136,47 @@ struct world_group *world_add_group(struct world *w, const uint16_t *nodes, uint
 	return g;
 }
 
+void world_without(struct world_group *g, uint16_t node, uint32_t trainer)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t r = 0; r < g->ranks; r++) {
+		if (g->rank[r].node == node && g->rank[r].trainer == trainer) {
+			g->ranks_of_node[g->rank[r].group_node]--;
+			continue;
+		}
+		g->rank[kept] = g->rank[r];
+		if (g->rank[r].node == node && g->rank[r].trainer > trainer)
+			g->rank[kept].local--;
+		kept++;
+	}
+	g->ranks = kept;
+}
+
+void world_make_raw(struct world *w, uint16_t node)
+{
+	w->node[node].hostile = true;
+	/* A lane closes the descriptor of a liar: ends of the network should not look like ours. */
+	for (int burnt = 0; burnt < 1024; burnt += 2) {
+		int ends[2];
+
+		if (sim_net_connect(w->net, 0, 0, ends))
+			world_fail(w, "no memory");
+		sim_net_drop(w->net, ends[0]);
+		sim_net_drop(w->net, ends[1]);
+	}
+	for (uint16_t lane = 0; lane < w->options.lanes; lane++) {
+		struct transport_options options = {
+			.wake_fd = -1, .queue_frames = 32, .sim = w->net, .sim_node = node};
+		struct err err;
+
+		engine_close(w->node[node].lanes[lane]);
+		w->node[node].lanes[lane] = NULL;
+		if (transport_sim.open(&w->node[node].raw[lane], &options, &err))
+			world_fail(w, "%s", err.text);
+	}
+}
+
 uint64_t world_place_ops(struct world *w)
 {
 	uint64_t at = 0;
@@ -210,7 +251,8 @@ void world_start(struct world *w)
 		}
 	for (uint16_t n = 0; n < w->options.nodes; n++)
 		for (uint16_t lane = 0; lane < w->options.lanes; lane++)
-			(void)engine_round(w->node[n].lanes[lane], w->now_ns);
+			if (w->node[n].lanes[lane])
+				(void)engine_round(w->node[n].lanes[lane], w->now_ns);
 	world_connect_all(w);
 }
 
@@ -243,6 +285,8 @@ void world_turn(struct world *w)
 			any = true;
 	}
 	any |= world_trainers_turn(w);
+	for (uint16_t n = 0; n < w->options.nodes; n++)
+		any |= world_raw_turn(w, n);
 	any |= world_take_facts(w);
 	if (any)
 		w->idle_ns = 0;
@@ -346,10 +390,12 @@ void world_end(struct world *w)
 void world_close(struct world *w)
 {
 	for (uint16_t n = 0; n < w->options.nodes; n++) {
-		for (uint16_t lane = 0; lane < w->options.lanes; lane++)
+		for (uint16_t lane = 0; lane < w->options.lanes; lane++) {
 			engine_close(w->node[n].lanes[lane]);
+			transport_sim.close(w->node[n].raw[lane]);
+		}
 		for (uint32_t k = 0; k < w->options.local[n]; k++)
-			free(w->node[n].trainers[k].base);
+			world_detach(&w->node[n].trainers[k]);
 	}
 	sim_net_close(w->net);
 	for (uint32_t i = 0; i < w->groups; i++) {

@@ -6,6 +6,8 @@
  * read completions; and a main thread for each node, which connects paths, forms
  * groups and turns facts into commands, each lane hearing of them at a time of its own.
  *
+ * A node whose lanes a test plays itself has bare transports in their place: world_make_raw().
+ *
  *   world_open() -> world_add_group()... -> world_start() -> world_turn() until done
  *                -> world_end() -> world_close()
  *
@@ -99,6 +101,7 @@ struct world_group {
 
 struct world_trainer {
 	bool attached, dead;
+	bool hostile;     /* its rings are not ours to use: it may be bad                 */
 	uint32_t removed; /* CLIENT_REMOVED of lanes */
 	unsigned char *base;
 	struct shm_layout layout;
@@ -115,8 +118,9 @@ struct world_path {
 };
 
 struct world_node {
-	bool dead;
+	bool dead, hostile;
 	struct engine *lanes[WORLD_LANES_MAX];
+	struct transport *raw[WORLD_LANES_MAX]; /* instead, of a node that a test plays itself */
 	bool peer_removed[WORLD_NODES_MAX][WORLD_LANES_MAX];
 	struct world_trainer trainers[WORLD_LOCAL_MAX];
 };
@@ -145,7 +149,6 @@ struct world {
 	struct engine_fact last;
 	struct exchange_mismatch mismatch; /* the last one                            */
 	uint64_t idle_ns;                  /* since something happened                */
-	bool calm;                         /* nobody may be called bad                */
 	bool mismatch_over;                /* a mismatch ends all that follows, too   */
 };
 
@@ -162,6 +165,10 @@ int world_main(int argc, char **argv, uint64_t seeds, void (*run)(uint64_t seed)
 struct world *world_open(const struct world_options *options);
 /* A group of those nodes and all their trainers; ops, slots etc. are filled in later. */
 struct world_group *world_add_group(struct world *w, const uint16_t *nodes, uint16_t n);
+/* That trainer is no rank of g after all; before world_start(). */
+void world_without(struct world_group *g, uint16_t node, uint32_t trainer);
+/* The node's lanes are bare transports; before world_start(). */
+void world_make_raw(struct world *w, uint16_t node);
 /* Give the ops of all groups their place in the arena.  Return: bytes. */
 uint64_t world_place_ops(struct world *w);
 void world_start(struct world *w); /* exchanges are made, lanes told, paths joined        */
@@ -187,6 +194,11 @@ uint64_t world_next_timer(const struct world *w);
 void world_connect_all(struct world *w);
 void world_part_all(struct world *w);
 bool world_take_facts(struct world *w);
+/* Of a raw node: what it reads, it throws away.  Return: whether anything came. */
+bool world_raw_turn(struct world *w, uint16_t node);
+/* A path of a raw node to `other`, as long as it is up; else NULL. */
+const struct world_path *world_raw_path(const struct world *w, uint16_t node, uint16_t lane,
+					uint16_t other, uint16_t path);
 /* END at every living member, at times of their own. */
 void world_decide(struct world *w, struct world_group *g, uint64_t first, uint64_t last, int error);
 void world_kill_trainer(struct world *w, uint16_t node, uint32_t trainer);
@@ -196,6 +208,7 @@ void world_leave(struct world *w, struct world_group *g, struct world_rank *rank
 /* --- world_trainer.c ------------------------------------------------------------------------ */
 
 void world_attach(struct world *w, uint16_t node, uint32_t trainer);
+void world_detach(struct world_trainer *t);
 bool world_trainers_turn(struct world *w);
 bool world_submit(struct world *w, struct world_trainer *t, uint16_t lane,
 		  const struct shm_submission *s);

@@ -45,6 +45,16 @@ uint64_t world_next_timer(const struct world *w)
 	return next;
 }
 
+/* A node that is played understands one command. */
+static void raw_command(struct world *w, const struct world_timer *timer)
+{
+	struct transport *t = w->node[timer->node].raw[timer->lane];
+	const struct engine_command *c = &timer->command;
+
+	if (t && c->kind == ENGINE_PATH_ADD && transport_sim.attach(t, c->peer, c->path, c->fd))
+		world_fail(w, "a raw node can't attach");
+}
+
 bool world_run_timers(struct world *w)
 {
 	bool any = false;
@@ -58,6 +68,7 @@ bool world_run_timers(struct world *w)
 		while (w->timers[i].due_ns != next)
 			i++;
 		e = w->node[w->timers[i].node].lanes[w->timers[i].lane];
+		raw_command(w, &w->timers[i]);
 		if (e && !mailbox_put(engine_commands(e), &w->timers[i].command))
 			world_fail(w, "a lane's mailbox is full");
 		w->timers_count--;
@@ -215,7 +226,9 @@ void world_kill_node(struct world *w, uint16_t node)
 	dead->dead = true;
 	for (uint16_t lane = 0; lane < w->options.lanes; lane++) {
 		engine_close(dead->lanes[lane]);
+		transport_sim.close(dead->raw[lane]);
 		dead->lanes[lane] = NULL;
+		dead->raw[lane] = NULL;
 	}
 	for (uint16_t n = 0; n < w->options.nodes; n++)
 		if (n != node && !w->node[n].dead)
@@ -258,7 +271,7 @@ static void rank_posted(struct world *w, uint16_t node, uint16_t lane, const str
 		if (rank->node != node)
 			continue;
 		if (rank->local == f->local_rank) {
-			if (f->seq > rank->posted[lane])
+			if (f->seq > rank->posted[lane] && !world_trainer_of(w, rank)->hostile)
 				world_fail(w, "node %u: rank %u posted op %llu, so it says", node,
 					   r, (unsigned long long)f->seq);
 			if (!rank->posted_facts++ || f->seq < rank->posted_least)
@@ -301,8 +314,7 @@ static void client_removed(struct world *w, uint16_t node, uint32_t client)
 		world_fail(w, "node %u: a trainer was removed twice", node);
 	if (t->removed < w->options.lanes)
 		return;
-	free(t->base); /* nobody may touch it from now on */
-	t->base = NULL;
+	world_detach(t); /* nobody may touch it from now on */
 }
 
 static void mismatch(struct world *w, const struct engine_fact *f)
@@ -333,7 +345,7 @@ static void take_fact(struct world *w, uint16_t node, uint16_t lane, const struc
 	w->last = *f;
 	switch (f->kind) {
 	case ENGINE_CLIENT_BAD:
-		if (w->calm)
+		if (!w->node[node].trainers[f->client].hostile)
 			world_fail(w, "node %u: trainer %u is bad: %s", node, f->client,
 				   shm_verdict_name(f->shm));
 		if (!w->node[node].trainers[f->client].dead)
@@ -346,7 +358,7 @@ static void take_fact(struct world *w, uint16_t node, uint16_t lane, const struc
 	case ENGINE_MISMATCH: mismatch(w, f); return;
 	case ENGINE_BAD_FRAME:
 	case ENGINE_PEER_LIES:
-		if (w->calm)
+		if (!w->node[f->peer - PEER_FIRST].hostile)
 			world_fail(w, "node %u: node %u broke a rule, op %llu", node,
 				   f->peer - PEER_FIRST, (unsigned long long)f->seq);
 		return;
@@ -355,6 +367,36 @@ static void take_fact(struct world *w, uint16_t node, uint16_t lane, const struc
 		w->node[node].peer_removed[f->peer - PEER_FIRST][lane] = true;
 		return;
 	}
+}
+
+const struct world_path *world_raw_path(const struct world *w, uint16_t node, uint16_t lane,
+					uint16_t other, uint16_t path)
+{
+	uint16_t a = node < other ? node : other, b = node < other ? other : node;
+	const struct world_path *p = &w->path[lane][a][b][path];
+
+	return p->up[node == a ? 0 : 1] ? p : NULL;
+}
+
+bool world_raw_turn(struct world *w, uint16_t node)
+{
+	bool any = false;
+
+	for (uint16_t lane = 0; lane < w->options.lanes; lane++) {
+		struct transport *t = w->node[node].raw[lane];
+		struct transport_event event;
+
+		while (t && transport_sim.poll(t, &event, 1)) {
+			any = true;
+			if (event.kind == TRANSPORT_HEADER)
+				transport_sim.place(t, event.peer, event.path, NULL);
+			if (event.kind == TRANSPORT_DOWN)
+				path_down(w, node, lane,
+					  &(struct engine_fact){.peer = event.peer,
+								.path = event.path});
+		}
+	}
+	return any;
 }
 
 bool world_take_facts(struct world *w)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct world_trainer *world_trainer_of(struct world *w, const struct world_rank *rank)
 {
@@ -39,12 +40,14 @@ unsigned char *world_out(struct world *w, const struct world_group *g, uint32_t 
 void world_attach(struct world *w, uint16_t node, uint32_t trainer)
 {
 	struct world_trainer *t = &w->node[node].trainers[trainer];
-	void *base;
+	void *base = MAP_FAILED;
 
-	if (shm_layout(&t->layout, w->options.lanes, w->options.arena_bytes) < 0 ||
-	    posix_memalign(&base, 4096, t->layout.total_bytes))
+	/* Shared, so that a child may play the trainer; unmapped as soon as it is removed. */
+	if (!shm_layout(&t->layout, w->options.lanes, w->options.arena_bytes))
+		base = mmap(NULL, t->layout.total_bytes, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (base == MAP_FAILED)
 		world_fail(w, "no arena");
-	memset(base, 0, t->layout.arena_offset);
 	t->base = base;
 	t->attached = true;
 	for (uint16_t lane = 0; lane < w->options.lanes; lane++) {
@@ -57,6 +60,13 @@ void world_attach(struct world *w, uint16_t node, uint32_t trainer)
 						       .layout = t->layout,
 						       .wake_fd = -1});
 	}
+}
+
+void world_detach(struct world_trainer *t)
+{
+	if (t->base)
+		(void)munmap(t->base, t->layout.total_bytes);
+	t->base = NULL;
 }
 
 bool world_submit(struct world *w, struct world_trainer *t, uint16_t lane,
@@ -94,7 +104,7 @@ static bool post(struct world *w, struct world_group *g, struct world_rank *rank
 	const struct world_op *op = &g->op[seq];
 	const struct op_call *call = seq == rank->odd_seq ? &rank->odd : &op->call;
 
-	if (rank->gone || seq > rank->most || seq > g->ops)
+	if (rank->gone || t->hostile || seq > rank->most || seq > g->ops)
 		return false;
 	if (seq > SHM_OPS_MAX && !over(w, rank, seq - SHM_OPS_MAX))
 		return false;
@@ -169,7 +179,8 @@ bool world_trainers_turn(struct world *w)
 	for (uint16_t n = 0; n < w->options.nodes; n++)
 		for (uint32_t k = 0; k < w->options.local[n]; k++)
 			for (uint16_t lane = 0; lane < w->options.lanes; lane++)
-				if (w->node[n].trainers[k].attached && !w->node[n].trainers[k].dead)
+				if (w->node[n].trainers[k].attached &&
+				    !w->node[n].trainers[k].dead && !w->node[n].trainers[k].hostile)
 					any |= read_completions(w, n, k, lane);
 	for (uint32_t i = 0; i < w->groups; i++) {
 		struct world_group *g = w->group[i];
