@@ -1,0 +1,276 @@
+/*
+ * test_engine.c - a lane by itself: opening and closing, commands, facts, trainers' rings.
+ *
+ * Wrapped, so that they can fail: __wrap_malloc __wrap_calloc __wrap_realloc
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/world.h"
+#include "tests/unit/fail_alloc.h"
+
+static void every_allocation_may_fail(void **state)
+{
+	struct sim_net_options o = {.nodes = 1};
+	struct engine_options options = {
+		.transport = "sim",
+		.doorbell = -1,
+		.main_eventfd = -1,
+		.paths = 1,
+		.transport_options = {.queue_frames = 4},
+	};
+	struct engine *e = NULL;
+	struct err err;
+	long n = 0;
+
+	(void)state;
+	assert_int_equal(sim_net_open(&options.transport_options.sim, &o), 0);
+	for (fail_alloc_at(++n); engine_open(&e, &options, &err); fail_alloc_at(++n)) {
+		assert_non_null(strstr(err.text, "no memory"));
+		assert_null(e);
+	}
+	fail_alloc_at(0);
+	assert_in_range(n, 6, 20); /* the lane, three tables, two mailboxes, a transport */
+	engine_close(e);
+	engine_close(NULL);
+	sim_net_close(options.transport_options.sim);
+}
+
+static void what_cannot_be_opened_is_said(void **state)
+{
+	struct engine_options options = {.transport = "carrier pigeon", .paths = 1};
+	struct engine *e = NULL;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(engine_open(&e, &options, &err), -EINVAL);
+	assert_string_equal(err.text, "there is no transport \"carrier pigeon\"");
+	options.transport = "sim";
+	assert_int_equal(engine_open(&e, &options, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "needs a network"));
+	assert_null(e);
+}
+
+/* A node with two trainers, in one group. */
+static struct world *open_world(uint64_t ops)
+{
+	struct world_options o = {
+		.seed = 1,
+		.nodes = 1,
+		.lanes = 1,
+		.paths = 1,
+		.local = {2},
+		.arena_bytes = 1 << 20,
+		.queue_frames = 4,
+	};
+	struct world *w = world_open(&o);
+	struct world_group *g = world_add_group(w, (const uint16_t[]){0}, 1);
+
+	g->ops = ops;
+	for (uint64_t s = 1; s <= ops; s++)
+		g->op[s].call = (struct op_call){
+			.count = 10, .op = WIRE_OP_ALLREDUCE, .type = VEC_F32, .reduce = VEC_SUM};
+	(void)world_place_ops(w);
+	world_fill(w, g);
+	return w;
+}
+
+static void close_world(struct world *w)
+{
+	world_end(w);
+	world_close(w);
+}
+
+static void facts_ring_the_main_thread(void **state)
+{
+	struct sim_net_options net = {.nodes = 1};
+	struct engine_options options = {
+		.transport = "sim",
+		.doorbell = -1,
+		.main_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+		.paths = 1,
+		.transport_options = {.queue_frames = 4},
+	};
+	struct engine_command remove = {.kind = ENGINE_PEER_REMOVE, .peer = 3};
+	struct engine_command stop = {.kind = ENGINE_STOP};
+	struct engine_fact fact;
+	struct engine *e;
+	struct err err;
+	uint64_t rung;
+
+	(void)state;
+	assert_int_equal(sim_net_open(&options.transport_options.sim, &net), 0);
+	assert_int_equal(engine_open(&e, &options, &err), 0);
+	assert_int_equal(engine_round(e, 1), 0);
+	assert_int_equal(read(options.main_eventfd, &rung, sizeof(rung)), -1);
+
+	/* A peer that was never there can be removed, too. */
+	assert_true(mailbox_put(engine_commands(e), &remove));
+	assert_int_equal(engine_round(e, 2), 1);
+	assert_int_equal(read(options.main_eventfd, &rung, sizeof(rung)), sizeof(rung));
+	assert_int_equal(rung, 1);
+	assert_true(mailbox_get(engine_facts(e), &fact));
+	assert_int_equal(fact.kind, ENGINE_PEER_REMOVED);
+	assert_int_equal(fact.peer, 3);
+	assert_false(mailbox_get(engine_facts(e), &fact));
+	assert_int_equal(engine_round(e, 3), 0);
+	assert_int_equal(atomic_load(&engine_stats(e)->rounds), 3);
+
+	assert_true(mailbox_put(engine_commands(e), &stop));
+	assert_int_equal(engine_round(e, 4), -ESHUTDOWN);
+	engine_close(e);
+	sim_net_close(options.transport_options.sim);
+	(void)close(options.main_eventfd);
+}
+
+/* A trainer that writes its ring full of aborts is heard once. */
+static void an_abort_is_told_once(void **state)
+{
+	struct world *w = open_world(3);
+	struct world_group *g = w->group[0];
+
+	(void)state;
+	g->rank[0].most = g->rank[1].most = 0;
+	world_start(w);
+	for (int i = 0; i < 1000; i++)
+		world_abort(w, g, &g->rank[0]);
+	world_turns(w, 300);
+	assert_int_equal(w->facts[ENGINE_ABORT], 1);
+	world_abort(w, g, &g->rank[1]);
+	world_turns(w, 300);
+	assert_int_equal(w->facts[ENGINE_ABORT], 2);
+	g->rank[0].most = g->rank[1].most = 3;
+	world_finish(w);
+	for (uint64_t s = 1; s <= 3; s++)
+		assert_int_equal(g->rank[0].status[s], WORLD_ABORTED);
+	close_world(w);
+}
+
+/* It wrote the abort before it asked to leave, so the lane reads it before the handle ends. */
+static void an_abort_comes_before_a_leave(void **state)
+{
+	struct world *w = open_world(1);
+	struct world_group *g = w->group[0];
+
+	(void)state;
+	world_start(w);
+	world_finish(w);
+	world_abort(w, g, &g->rank[0]);
+	world_leave(w, g, &g->rank[0], 0);
+	world_turns(w, 300);
+	assert_int_equal(w->facts[ENGINE_ABORT], 1);
+	assert_int_equal(w->facts[ENGINE_CLIENT_BAD], 0);
+	assert_int_equal(g->rank[0].posted_facts, 1);
+	close_world(w);
+}
+
+/* The command that adds it may be read a round later than the submission; not for ever. */
+static void an_unknown_handle_is_given_one_round(void **state)
+{
+	struct world *w = open_world(1);
+	struct shm_submission s = {.kind = SHM_ABORT, .group = WORLD_HANDLE + 1};
+	struct world_trainer *t = &w->node[0].trainers[0];
+
+	(void)state;
+	w->group[0]->rank[0].most = w->group[0]->rank[1].most = 0;
+	world_start(w);
+	t->hostile = true;
+	assert_true(world_submit(w, t, 0, &s));
+	(void)engine_round(w->node[0].lanes[0], w->now_ns);
+	assert_true(mailbox_empty(engine_facts(w->node[0].lanes[0])));
+	(void)engine_round(w->node[0].lanes[0], w->now_ns);
+	world_turns(w, 300);
+	assert_int_equal(w->facts[ENGINE_CLIENT_BAD], 1);
+	assert_int_equal(w->last.kind, ENGINE_CLIENT_REMOVED);
+	close_world(w);
+}
+
+static void what_it_posted_before_it_died_counts(void **state)
+{
+	struct world *w = open_world(3);
+	struct world_group *g = w->group[0];
+	struct shm_submission s = {
+		.seq = 1,
+		.count = 10,
+		.work = g->id << 32 | 1,
+		.in_offset = g->op[1].in_offset,
+		.out_offset = g->op[1].out_offset,
+		.group = WORLD_HANDLE,
+		.kind = SHM_ALLREDUCE,
+		.type = VEC_F32,
+		.reduce = VEC_SUM,
+	};
+
+	(void)state;
+	g->rank[0].most = 0;
+	world_start(w);
+	/* Both at once: the lane sees the command first. */
+	assert_true(world_submit(w, &w->node[0].trainers[0], 0, &s));
+	g->rank[0].posted[0] = 1;
+	world_kill_trainer(w, 0, 0);
+	world_finish(w);
+	assert_int_equal(g->rank[0].posted_least, 1);
+	assert_int_equal(g->rank[1].status[1], 0);
+	assert_int_equal(g->rank[1].status[2], WORLD_DIED);
+	assert_int_equal(g->rank[1].status[3], WORLD_DIED);
+	close_world(w);
+}
+
+/* Frames under way, finals that nobody took: closing gives all of it back. */
+static void closing_in_the_middle_leaks_nothing(void **state)
+{
+	struct world_options o = {
+		.seed = 1,
+		.nodes = 3,
+		.lanes = 2,
+		.paths = 2,
+		.local = {1, 2, 1},
+		.arena_bytes = 1 << 23,
+		.queue_frames = 2,
+		.shape = {.latency_ns = 10000, .bytes_per_s = 100000000},
+	};
+
+	(void)state;
+	for (uint32_t turns = 10; turns < 400; turns += 30) {
+		struct world *w = world_open(&o);
+		struct world_group *g = world_add_group(w, (const uint16_t[]){0, 1, 2}, 3);
+
+		g->ops = 4;
+		for (uint64_t s = 1; s <= 4; s++)
+			g->op[s].call = (struct op_call){.count = 100000,
+							 .op = WIRE_OP_ALLREDUCE,
+							 .type = VEC_F32,
+							 .reduce = VEC_SUM,
+							 .schedule = (uint16_t)(1 + s % 3)};
+		(void)world_place_ops(w);
+		world_fill(w, g);
+		world_start(w);
+		world_turns(w, turns);
+		world_close(w);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_allocation_may_fail),
+		cmocka_unit_test(what_cannot_be_opened_is_said),
+		cmocka_unit_test(facts_ring_the_main_thread),
+		cmocka_unit_test(an_abort_is_told_once),
+		cmocka_unit_test(an_abort_comes_before_a_leave),
+		cmocka_unit_test(an_unknown_handle_is_given_one_round),
+		cmocka_unit_test(what_it_posted_before_it_died_counts),
+		cmocka_unit_test(closing_in_the_middle_leaks_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
