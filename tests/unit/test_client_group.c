@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,9 +292,40 @@ static void test_destroy_waits(void **state)
 	assert_int_equal(fake_look(fake).posted_through, 1);
 }
 
+struct waiter {
+	struct carry_work *work;
+	_Atomic pid_t thread; /* 0 until it is about to wait */
+};
+
 static void *wait_thread(void *argument)
 {
-	return (void *)(intptr_t)carry_wait(argument, -1, NULL);
+	struct waiter *waiter = argument;
+
+	waiter->thread = gettid();
+	return (void *)(intptr_t)carry_wait(waiter->work, -1, NULL);
+}
+
+/* The thread sleeps, and carry_wait() is the only place where it may. */
+static void until_it_waits(struct waiter *waiter)
+{
+	char path[64], line[256], *state;
+	bool sleeps = false;
+
+	for (int i = 0; i < 10000 && !sleeps; i++) {
+		FILE *f;
+
+		pass_ms(1);
+		if (!waiter->thread)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)waiter->thread);
+		f = fopen(path, "r");
+		assert_non_null(f);
+		assert_non_null(fgets(line, sizeof(line), f));
+		fclose(f);
+		state = strrchr(line, ')');
+		sleeps = state && state[2] == 'S';
+	}
+	assert_true(sleeps);
 }
 
 static void *abort_thread(void *argument)
@@ -336,14 +368,15 @@ static void test_destroy_with_a_waiter(void **state)
 	(void)state;
 	for (int i = 0; i < 30; i++) {
 		struct carry_group *g = join(0, 2);
-		struct carry_work *w = NULL;
+		struct waiter waiter = {NULL, 0};
 		pthread_t thread;
 		void *r;
 
 		fake_set(fake, (struct fake_control){.hold = true});
-		assert_int_equal(carry_allreduce(g, x, x, 2, CARRY_I32, CARRY_SUM, NULL, &w), 0);
-		assert_int_equal(pthread_create(&thread, NULL, wait_thread, w), 0);
-		pass_ms(5);
+		assert_int_equal(
+			carry_allreduce(g, x, x, 2, CARRY_I32, CARRY_SUM, NULL, &waiter.work), 0);
+		assert_int_equal(pthread_create(&thread, NULL, wait_thread, &waiter), 0);
+		until_it_waits(&waiter);
 		assert_int_equal(carry_group_abort(g), 0);
 		assert_int_equal(carry_group_destroy(g), 0);
 		pthread_join(thread, &r);
