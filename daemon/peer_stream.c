@@ -127,8 +127,7 @@ bool stream_out_lost(struct peers *p, uint16_t number, const struct err *err, ui
 
 bool stream_forgotten(const struct peer *peer, const struct conn *c)
 {
-	/* Having acknowledged nothing, it may not have known us yet. */
-	return peer->met && peer->acked && !conn_hello(c)->peer_instance;
+	return peer->met && !conn_hello(c)->peer_instance;
 }
 
 void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now_ns)
