@@ -376,7 +376,7 @@ void world_end(struct world *w)
 	for (uint32_t i = 0; i < w->groups; i++)
 		for (uint32_t r = 0; r < w->group[i]->ranks; r++)
 			if (!w->group[i]->rank[r].gone)
-				world_leave(w, w->group[i], &w->group[i]->rank[r], 0);
+				world_leave(w, w->group[i], &w->group[i]->rank[r], WORLD_LEFT);
 	turn_until(w, all_removed, "groups are removed");
 	for (uint16_t n = 0; n < w->options.nodes; n++)
 		for (uint32_t k = 0; k < w->options.local[n]; k++)
