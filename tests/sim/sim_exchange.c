@@ -69,7 +69,8 @@ struct world {
 	uint64_t events;
 };
 
-static void fail(const struct world *w, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void fail(const struct world *w, const char *format,
+						       ...)
 {
 	va_list args;
 
