@@ -164,16 +164,6 @@ struct link_entry *link_drop(struct link *l)
 	return NULL;
 }
 
-void link_reset(struct link *l)
-{
-	for (uint16_t n = 0; n < l->paths; n++) {
-		struct link_entry *log = l->path[n].log;
-
-		assert(l->path[n].sent == l->path[n].acked);
-		l->path[n] = (struct link_path){.log = log};
-	}
-}
-
 int link_owes_ack(const struct link *l, uint16_t path)
 {
 	const struct link_path *p = &l->path[path];

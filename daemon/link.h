@@ -92,7 +92,6 @@ struct link_entry *link_released(struct link *l, uint16_t path);
 
 /* The peer is dead and all paths are down: take all entries of all paths, until NULL. */
 struct link_entry *link_drop(struct link *l);
-void link_reset(struct link *l); /* begin all streams anew; the logs must be empty */
 
 /* How much should be acknowledged: 0 nothing, 1 some, 2 soon (the peer's log may fill up). */
 int link_owes_ack(const struct link *l, uint16_t path);
