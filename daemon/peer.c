@@ -505,7 +505,7 @@ void peers_tick(struct peers *p, uint64_t now_ns)
 		return;
 	p->next_ns = UINT64_MAX;
 	if (p->paused)
-		socket_resume(p);
+		socket_resume(p, now_ns);
 	for (uint16_t i = 0; i < p->conns_end; i++)
 		conn_tick(p, i, now_ns);
 	for (uint32_t i = 0; i < PEER_DIALS_MAX; i++)

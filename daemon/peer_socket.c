@@ -140,7 +140,8 @@ static int listen_at(const struct sockaddr_storage *address, bool both,
 
 int socket_listen(struct peers *p, struct err *err)
 {
-	uint16_t port = (uint16_t)p->config->port;
+	/* A port that the kernel chose is kept: others know it. */
+	uint16_t port = p->port ? p->port : (uint16_t)p->config->port;
 	const char *where = p->config->listen;
 	struct sockaddr_storage address, bound;
 	int fd, ret;
@@ -172,12 +173,37 @@ void socket_unlisten(struct peers *p)
 			conn_close(p, (uint16_t)i);
 }
 
-void socket_resume(struct peers *p)
+static void pause_accepting(struct peers *p, uint64_t now_ns)
 {
-	for (uint32_t i = 0; i < p->conns_end; i++)
-		if (p->conns[i].kind == CONN_LISTEN)
-			conn_watch(p, (uint16_t)i, EPOLLIN);
+	p->paused = true;
+	peers_due(p, now_ns + PEER_PAUSE_NS);
+}
+
+/* Somebody shut the listening socket down (`ss -K`): it is of no more use. */
+static void listen_again(struct peers *p, uint64_t now_ns)
+{
+	struct err err;
+
+	socket_unlisten(p);
+	if (socket_listen(p, &err) == 0)
+		return;
+	log_put(p->log, LOG_LEVEL_WARNING, LOG_LIMIT, "listen again: %s", err.text);
+	pause_accepting(p, now_ns);
+}
+
+void socket_resume(struct peers *p, uint64_t now_ns)
+{
+	bool listening = false;
+
 	p->paused = false;
+	for (uint32_t i = 0; i < p->conns_end; i++) {
+		if (p->conns[i].kind != CONN_LISTEN)
+			continue;
+		conn_watch(p, (uint16_t)i, EPOLLIN);
+		listening = true;
+	}
+	if (!listening && !p->leaving)
+		listen_again(p, now_ns);
 }
 
 /* Too many strangers: the one that has waited longest goes. */
@@ -228,19 +254,26 @@ void socket_accept(struct peers *p, uint16_t listener, uint64_t now_ns)
 		socklen_t bytes = sizeof(remote);
 		int fd = accept4(p->conns[listener].fd, (struct sockaddr *)&remote, &bytes,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int error;
 
 		if (fd >= 0) {
 			accept_one(p, fd, &remote, now_ns);
 			continue;
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		error = errno;
+		if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
 			log_put(p->log, LOG_LEVEL_WARNING, LOG_LIMIT,
-				"accept a peer's connection: %s", strerror(errno));
+				"accept a peer's connection: %s", strerror(error));
 			conn_watch(p, listener, 0);
-			p->paused = true;
-			peers_due(p, now_ns + PEER_PAUSE_NS);
+			pause_accepting(p, now_ns);
 		}
-		if (errno != ECONNABORTED && errno != EINTR)
+		if (error == EINVAL) {
+			log_put(p->log, LOG_LEVEL_WARNING, LOG_LIMIT,
+				"the listening socket was shut down from outside");
+			listen_again(p, now_ns);
+			return;
+		}
+		if (error != ECONNABORTED && error != EINTR)
 			return;
 	}
 }

@@ -186,7 +186,7 @@ static inline struct conn *peers_conn(struct peers *p, uint16_t conn)
 int socket_listen(struct peers *p, struct err *err);
 void socket_unlisten(struct peers *p);
 void socket_accept(struct peers *p, uint16_t listener, uint64_t now_ns);
-void socket_resume(struct peers *p); /* accepting, after a pause */
+void socket_resume(struct peers *p, uint64_t now_ns); /* accepting, after a pause */
 
 /* conn_connect() - begin a connection of ours.  Return: its place, or negative errno. */
 int conn_connect(struct peers *p, enum conn_kind kind, const char *address, uint16_t port,

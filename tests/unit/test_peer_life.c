@@ -74,6 +74,29 @@ static void test_kernel_refuses(void **state)
 	peer_rig_free(rig);
 }
 
+/* `ss -K` ends listening sockets too: whoever did that, the daemon is found again. */
+static void test_listener_shut_down(void **state)
+{
+	struct peer_rig *rig = peer_rig_new();
+	struct peer_rig_side *a = peer_rig_add(rig, 1, "");
+	struct peer_rig_side *b = peer_rig_add(rig, 2, "");
+	uint16_t port = peers_port(b->peers);
+	uint32_t shut = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < b->peers->conns_end; i++)
+		if (b->peers->conns[i].kind == CONN_LISTEN) {
+			assert_int_equal(shutdown(b->peers->conns[i].fd, SHUT_RDWR), 0);
+			shut++;
+		}
+	assert_int_equal(shut, 1);
+	peer_rig_run(rig, 20);
+	assert_true(peer_rig_logged(b, "the listening socket was shut down from outside"));
+	assert_int_equal(peers_port(b->peers), port);
+	(void)peer_rig_meet(rig, a, b);
+	peer_rig_free(rig);
+}
+
 static void test_started_again(void **state)
 {
 	struct peer_rig_side *a, *b;
@@ -420,6 +443,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kernel_refuses),
+		cmocka_unit_test(test_listener_shut_down),
 		cmocka_unit_test(test_started_again),
 		cmocka_unit_test(test_predecessor),
 		cmocka_unit_test(test_silence),
