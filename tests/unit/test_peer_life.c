@@ -442,20 +442,13 @@ static void test_bad_frames(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kernel_refuses),
-		cmocka_unit_test(test_listener_shut_down),
-		cmocka_unit_test(test_started_again),
-		cmocka_unit_test(test_predecessor),
-		cmocka_unit_test(test_silence),
-		cmocka_unit_test(test_silence_not_forgotten),
-		cmocka_unit_test(test_never_there),
-		cmocka_unit_test(test_bye),
-		cmocka_unit_test(test_condemned),
-		cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_garbage),
-		cmocka_unit_test(test_slow),
-		cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_bad_frames),
+		cmocka_unit_test(test_kernel_refuses), cmocka_unit_test(test_listener_shut_down),
+		cmocka_unit_test(test_started_again),  cmocka_unit_test(test_predecessor),
+		cmocka_unit_test(test_silence),        cmocka_unit_test(test_silence_not_forgotten),
+		cmocka_unit_test(test_never_there),    cmocka_unit_test(test_bye),
+		cmocka_unit_test(test_condemned),      cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_garbage),        cmocka_unit_test(test_slow),
+		cmocka_unit_test(test_flood),          cmocka_unit_test(test_bad_frames),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
