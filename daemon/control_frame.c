@@ -209,6 +209,7 @@ static void take(struct control *c, uint16_t peer, const struct wire_node *from,
 	case WIRE_CONTRIBUTION:
 	case WIRE_FINAL:
 	case WIRE_CREDIT:
+	case WIRE_CALL:
 	case WIRE_BEAT:
 	case WIRE_ACK:
 	case WIRE_BYE: return; /* peer.c keeps these */

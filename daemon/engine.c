@@ -338,6 +338,7 @@ int engine_round(struct engine *e, uint64_t now_ns)
 	any |= work_on_groups(e);
 	any |= engine_give_completions(e);
 	tell_of_trouble(e);
+	engine_call_out(e);
 	any |= engine_pay_debts(e);
 	if (any) {
 		finish_removals(e);

@@ -15,7 +15,8 @@
 
 enum {
 	EVENTS = 32,
-	LAZY_NS = 1000000, /* small debts wait that long for a frame to ride on */
+	CALL_NS = 200000000, /* an op that stands still so long is told to the others */
+	LAZY_NS = 1000000,   /* small debts wait that long for a frame to ride on */
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
@@ -141,7 +142,7 @@ static bool frame_fits_link(struct engine *e, const struct transport_event *even
 	case LINK_TAKE:
 		return frame->kind == WIRE_CONTRIBUTION || frame->kind == WIRE_FINAL ||
 		       frame->kind == WIRE_CREDIT;
-	case LINK_NOT_NUMBERED: return frame->kind == WIRE_CREDIT;
+	case LINK_NOT_NUMBERED: return frame->kind == WIRE_CREDIT || frame->kind == WIRE_CALL;
 	case LINK_WRONG_NUMBER: return false;
 	}
 	return false;
@@ -153,7 +154,7 @@ static bool frame_fits_group(struct engine *e, const struct engine_group *group,
 {
 	if (frame->node != arriving->node || frame->lane != e->options.lane || frame->path != path)
 		return false;
-	if (frame->kind != WIRE_CREDIT) {
+	if (frame->kind == WIRE_CONTRIBUTION || frame->kind == WIRE_FINAL) {
 		arriving->memory = exchange_place(group->exchange, arriving->node, frame);
 		if (!arriving->memory)
 			return false;
@@ -216,6 +217,8 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 	if (arriving.exchange)
 		exchange_credit(arriving.exchange, arriving.node, frame->credit_contribution,
 				frame->credit_final);
+	if (arriving.exchange && frame->kind == WIRE_CALL)
+		exchange_called(arriving.exchange, frame);
 	if (arriving.memory)
 		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory);
 }
@@ -410,6 +413,44 @@ bool engine_send_frames(struct engine *e)
 	return any;
 }
 
+static void send_small(struct engine *e, uint16_t number, uint16_t path, struct wire_frame *frame)
+{
+	link_announce(&e->peers[number].link, path, frame);
+	e->ops->send(e->transport, number, path, frame, NULL, 0);
+	count(&e->stats.frames_sent, 1);
+}
+
+/* Tell every other node what is called as the op that stands still. */
+static void call_out(struct engine *e, struct engine_group *group)
+{
+	uint16_t nodes = exchange_plan(group->exchange)->nodes;
+
+	for (uint16_t n = 0; n < nodes; n++) {
+		int path = group->peers[n] == ENGINE_NOBODY ? -1 : best_path(e, group->peers[n]);
+		struct wire_frame frame;
+
+		if (path < 0)
+			continue;
+		exchange_call(group->exchange, n, &frame);
+		send_small(e, group->peers[n], (uint16_t)path, &frame);
+	}
+}
+
+void engine_call_out(struct engine *e)
+{
+	if (e->now_ns < e->call_at_ns)
+		return;
+	e->call_at_ns = e->now_ns + CALL_NS;
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		struct engine_group *group = &e->groups[g];
+		uint64_t seq = group->used ? exchange_waits_for(group->exchange) : 0;
+
+		if (seq && seq == group->waited_for)
+			call_out(e, group);
+		group->waited_for = seq;
+	}
+}
+
 static void send_credit(struct engine *e, struct engine_group *group, uint16_t number,
 			uint16_t path)
 {
@@ -424,9 +465,7 @@ static void send_credit(struct engine *e, struct engine_group *group, uint16_t n
 		frame.done_through = exchange_done_through(group->exchange);
 		exchange_announce(group->exchange, group->node_of_peer[number], &frame);
 	}
-	link_announce(&e->peers[number].link, path, &frame);
-	e->ops->send(e->transport, number, path, &frame, NULL, 0);
-	count(&e->stats.frames_sent, 1);
+	send_small(e, number, path, &frame);
 }
 
 /* Pay credits of at least `urgency`.  Sets *left if smaller ones remain. */

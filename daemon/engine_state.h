@@ -38,6 +38,7 @@ struct engine_group {
 	bool removing;
 	struct exchange *exchange;
 	const uint16_t *peers; /* [nodes], the main thread's */
+	uint64_t waited_for;   /* by its op, when that was last looked at; 0: none */
 	uint16_t node_of_peer[ENGINE_PEERS_MAX];
 	uint64_t aborted; /* bit per local rank: its trainer said so, once is enough */
 	uint32_t rank_client[EXCHANGE_LOCAL_MAX]; /* ENGINE_CLIENTS_MAX: nobody */
@@ -74,6 +75,7 @@ struct engine {
 	bool stop;
 	bool facts_put; /* since the main thread was last rung                  */
 	uint64_t now_ns;
+	uint64_t call_at_ns; /* when to look for ops that stand still                 */
 	uint64_t lazy_at_ns; /* when small debts of credit and acknowledgement are paid; 0: none */
 	uint32_t turn;       /* which group sends first                              */
 	uint64_t described_ns;    /* when `about` was last written                      */
@@ -111,6 +113,7 @@ void engine_peer_remove(struct engine *e, uint16_t peer);
 bool engine_peer_finish_removal(struct engine *e, uint16_t peer);
 bool engine_take_events(struct engine *e);
 bool engine_send_frames(struct engine *e);
+void engine_call_out(struct engine *e);  /* ops that stand still: CALL */
 bool engine_pay_debts(struct engine *e); /* credits and acknowledgements */
 bool engine_arriving_in(const struct engine *e, const struct exchange *x);
 

@@ -137,6 +137,16 @@ void exchange_released(struct exchange *x, void *buffer);
 /* A contribution from a trainer's memory will after all not reach `node`: its op has ended. */
 void exchange_unsent(struct exchange *x, uint16_t node);
 
+/* The op that this node waits to end next, if all its ranks have posted it; 0: there is none. */
+uint64_t exchange_waits_for(const struct exchange *x);
+/*
+ * exchange_call() - a CALL frame for `node`: what was called as the op that is waited for.
+ * exchange_called() - one came: a call that differs from ours is a mismatch.
+ * Where the calls differ so that each side waits for the other, no other frame would show it.
+ */
+void exchange_call(struct exchange *x, uint16_t node, struct wire_frame *frame);
+void exchange_called(struct exchange *x, const struct wire_frame *frame);
+
 /* Fill in the credit fields of any frame to `node`; clears exchange_owes(). */
 void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *frame);
 

@@ -159,6 +159,14 @@ static bool call_differs(const struct op *op, const struct wire_frame *f)
 	       f->schedule != op->sched->id;
 }
 
+void exchange_called(struct exchange *x, const struct wire_frame *frame)
+{
+	struct op *op = exchange_op(x, frame->seq);
+
+	if (op && op->posted && !op_over(op) && call_differs(op, frame))
+		exchange_note_mismatch(x, op, frame);
+}
+
 void exchange_compare_early(struct exchange *x, struct op *op)
 {
 	for (uint16_t n = 0; n < x->plan.nodes; n++) {

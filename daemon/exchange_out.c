@@ -255,6 +255,36 @@ void exchange_released(struct exchange *x, void *buffer)
 	x->arena_frames--;
 }
 
+uint64_t exchange_waits_for(const struct exchange *x)
+{
+	const struct op *op = exchange_op(x, x->done_through + 1);
+
+	return op && op->state == OP_RUNNING ? op->seq : 0;
+}
+
+void exchange_call(struct exchange *x, uint16_t node, struct wire_frame *frame)
+{
+	const struct op *op = exchange_op(x, x->done_through + 1);
+
+	*frame = (struct wire_frame){
+		.kind = WIRE_CALL,
+		.group = x->plan.group,
+		.seq = op->seq,
+		.key = op->call.key,
+		.count = op->call.count,
+		.done_through = x->done_through,
+		.epoch = x->plan.epoch,
+		.call_digest = op->digest,
+		.node = x->plan.node,
+		.lane = x->plan.lane,
+		.schedule = op->sched->id,
+		.op = op->call.op,
+		.type = op->call.type,
+		.reduce = op->call.reduce,
+	};
+	exchange_announce(x, node, frame);
+}
+
 void exchange_unsent(struct exchange *x, uint16_t node)
 {
 	x->nodes[node].sent_contribution--;

@@ -388,6 +388,7 @@ static enum wire_verdict check_payload(const struct wire_frame *frame, const voi
 	case WIRE_CONTRIBUTION:
 	case WIRE_FINAL:
 	case WIRE_CREDIT:
+	case WIRE_CALL:
 	case WIRE_ACK: break;
 	}
 	return WIRE_BAD_KIND;

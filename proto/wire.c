@@ -23,8 +23,9 @@
 #define SIGNAL 0x10u  /* a control frame that is as good as the next one  */
 #define BYE 0x20u
 #define HELLO 0x40u
+#define CALL 0x80u
 #define DATA (CONTRIBUTION | FINAL)
-#define ANY 0x7fu
+#define ANY 0xffu
 
 #define TABLE_BYTES(nodes, ranks)                                         \
 	(sizeof(struct wire_table) + (nodes) * sizeof(struct wire_node) + \
@@ -46,6 +47,7 @@ static const struct kind kinds[] = {
 	[WIRE_CONTRIBUTION] = {"CONTRIBUTION", CONTRIBUTION, 0, WIRE_CHUNK_BYTES_MAX},
 	[WIRE_FINAL] = {"FINAL", FINAL, 0, WIRE_CHUNK_BYTES_MAX},
 	[WIRE_CREDIT] = {"CREDIT", CREDIT, 0, 0},
+	[WIRE_CALL] = {"CALL", CALL, 0, 0},
 	[WIRE_JOIN] = {"JOIN", MESSAGE, FIXED(struct wire_join)},
 	[WIRE_REFUSE] = {"REFUSE", MESSAGE, FIXED(struct wire_refuse)},
 	[WIRE_TABLE] = {"TABLE", MESSAGE, TABLE_BYTES(1, 1),
@@ -71,33 +73,33 @@ struct field {
 #define FIELD(name) offsetof(struct wire_frame, name), sizeof(((struct wire_frame *)0)->name)
 
 static const struct field fields[] = {
-	{FIELD(group), DATA | CREDIT, DATA, UINT64_MAX},
-	{FIELD(seq), DATA, DATA, UINT64_MAX - 1},
-	{FIELD(key), DATA, 0, UINT64_MAX},
-	{FIELD(count), DATA, 0, WIRE_COUNT_MAX},
-	{FIELD(done_through), DATA | CREDIT, 0, UINT64_MAX - 1},
+	{FIELD(group), DATA | CREDIT | CALL, DATA | CALL, UINT64_MAX},
+	{FIELD(seq), DATA | CALL, DATA | CALL, UINT64_MAX - 1},
+	{FIELD(key), DATA | CALL, 0, UINT64_MAX},
+	{FIELD(count), DATA | CALL, 0, WIRE_COUNT_MAX},
+	{FIELD(done_through), DATA | CREDIT | CALL, 0, UINT64_MAX - 1},
 	{FIELD(weight), DATA, 0, UINT64_MAX},
-	{FIELD(epoch), DATA | CREDIT, DATA, UINT32_MAX},
+	{FIELD(epoch), DATA | CREDIT | CALL, DATA | CALL, UINT32_MAX},
 	{FIELD(chunk), DATA, 0, UINT32_MAX},
 	{FIELD(contributors), DATA, DATA, WIRE_RANKS_MAX},
 	{FIELD(divisor), FINAL, FINAL, WIRE_RANKS_MAX},
-	{FIELD(call_digest), DATA, DATA, UINT32_MAX},
+	{FIELD(call_digest), DATA | CALL, DATA | CALL, UINT32_MAX},
 	{FIELD(path_seq), DATA | CREDIT | MESSAGE | BYE, MESSAGE, UINT32_MAX},
-	{FIELD(path_ack), DATA | CREDIT | MESSAGE | SIGNAL | BYE, 0, UINT32_MAX},
-	{FIELD(credit_contribution), DATA | CREDIT, 0, UINT32_MAX},
-	{FIELD(credit_final), DATA | CREDIT, 0, UINT32_MAX},
+	{FIELD(path_ack), DATA | CREDIT | MESSAGE | SIGNAL | BYE | CALL, 0, UINT32_MAX},
+	{FIELD(credit_contribution), DATA | CREDIT | CALL, 0, UINT32_MAX},
+	{FIELD(credit_final), DATA | CREDIT | CALL, 0, UINT32_MAX},
 	{FIELD(credit_post_us), DATA, 0, UINT32_MAX},
 	{FIELD(avail_post_us), DATA, 0, UINT32_MAX},
 	{FIELD(turn_us), DATA | CREDIT, 0, UINT32_MAX},
-	{FIELD(node), DATA | CREDIT, 0, WIRE_NODES_MAX - 1},
-	{FIELD(lane), DATA | CREDIT, 0, WIRE_LANES_MAX - 1},
-	{FIELD(path), DATA | CREDIT, 0, WIRE_PATHS_MAX - 1},
+	{FIELD(node), DATA | CREDIT | CALL, 0, WIRE_NODES_MAX - 1},
+	{FIELD(lane), DATA | CREDIT | CALL, 0, WIRE_LANES_MAX - 1},
+	{FIELD(path), DATA | CREDIT | CALL, 0, WIRE_PATHS_MAX - 1},
 	{FIELD(codec), DATA, 0, UINT16_MAX},
 	{FIELD(feedback), DATA, 0, UINT16_MAX},
-	{FIELD(schedule), DATA, DATA, UINT16_MAX},
-	{FIELD(op), DATA, DATA, WIRE_OP_ALLREDUCE},
-	{FIELD(type), DATA, DATA, SHM_I64},
-	{FIELD(reduce), DATA, DATA, SHM_PROD},
+	{FIELD(schedule), DATA | CALL, DATA | CALL, UINT16_MAX},
+	{FIELD(op), DATA | CALL, DATA | CALL, WIRE_OP_ALLREDUCE},
+	{FIELD(type), DATA | CALL, DATA | CALL, SHM_I64},
+	{FIELD(reduce), DATA | CALL, DATA | CALL, SHM_PROD},
 	{FIELD(payload_type), DATA, 0, SHM_I64},
 	{FIELD(flags), DATA, 0, WIRE_FLAGS_KNOWN},
 	{FIELD(reserved[0]), 0, 0, 0},

@@ -48,6 +48,7 @@ enum wire_kind {
 	WIRE_CONTRIBUTION = 2, /* a node's encoded chunk on its way to an owner */
 	WIRE_FINAL = 3,        /* an owner's encoded sum on its way to everybody */
 	WIRE_CREDIT = 4,       /* no payload: credits and acknowledgement only */
+	WIRE_CALL = 5,         /* no payload: what was called, of an op that stands still */
 	/* control connections */
 	WIRE_JOIN = 16,    /* payload: struct wire_join; a rank registers with the root's daemon */
 	WIRE_REFUSE = 17,  /* payload: struct wire_refuse; why a rank can't be in */

@@ -7,9 +7,9 @@
 #include <string.h>
 
 const uint16_t sample_wire_kinds[] = {
-	WIRE_HELLO, WIRE_CONTRIBUTION, WIRE_FINAL, WIRE_CREDIT, WIRE_JOIN,    WIRE_REFUSE,
-	WIRE_TABLE, WIRE_READY,        WIRE_GO,    WIRE_LEAVE,  WIRE_PROPOSE, WIRE_END,
-	WIRE_BEAT,  WIRE_ACK,          WIRE_BYE,   0,
+	WIRE_HELLO,  WIRE_CONTRIBUTION, WIRE_FINAL, WIRE_CREDIT, WIRE_CALL,  WIRE_JOIN,
+	WIRE_REFUSE, WIRE_TABLE,        WIRE_READY, WIRE_GO,     WIRE_LEAVE, WIRE_PROPOSE,
+	WIRE_END,    WIRE_BEAT,         WIRE_ACK,   WIRE_BYE,    0,
 };
 const uint16_t sample_ctl_requests[] = {CTL_ATTACH, CTL_CREATE, CTL_DESTROY, CTL_QUERY, 0};
 const uint16_t sample_ctl_answers[] = {CTL_OK, CTL_ERROR, CTL_ATTACHED, CTL_CREATED, CTL_MORE, 0};
@@ -142,6 +142,7 @@ static void put_payload(uint16_t kind, struct sample_payload *payload)
 	case WIRE_END: put_end(payload); break;
 	case WIRE_BEAT: put_beat(payload); break;
 	case WIRE_CREDIT:
+	case WIRE_CALL:
 	case WIRE_ACK:
 	case WIRE_BYE: break;
 	}
@@ -186,6 +187,21 @@ static void fill_data_fields(struct wire_frame *frame)
 				 frame->codec, frame->feedback, frame->schedule);
 }
 
+static void fill_call_fields(struct wire_frame *frame)
+{
+	fill_group_fields(frame);
+	frame->turn_us = 0;
+	frame->seq = 12;
+	frame->key = 0x5eedull;
+	frame->count = 1000;
+	frame->schedule = 1;
+	frame->op = WIRE_OP_ALLREDUCE;
+	frame->type = SHM_F32;
+	frame->reduce = SHM_AVG;
+	frame->call_digest = wire_call_digest(frame->op, frame->type, frame->reduce, frame->count,
+					      frame->key, 0, 0, frame->schedule);
+}
+
 void sample_wire(uint16_t kind, struct wire_frame *frame, struct sample_payload *payload)
 {
 	*frame = (struct wire_frame){.kind = kind};
@@ -197,9 +213,11 @@ void sample_wire(uint16_t kind, struct wire_frame *frame, struct sample_payload 
 		frame->divisor = 2;
 	if (kind == WIRE_CREDIT)
 		fill_group_fields(frame);
+	if (kind == WIRE_CALL)
+		fill_call_fields(frame);
 	if (kind != WIRE_HELLO) {
 		frame->path_ack = 40;
-		if (kind != WIRE_BEAT && kind != WIRE_ACK)
+		if (kind != WIRE_BEAT && kind != WIRE_ACK && kind != WIRE_CALL)
 			frame->path_seq = 42;
 	}
 	frame->payload_bytes = (uint32_t)payload->bytes;
@@ -222,6 +240,7 @@ enum wire_verdict sample_wire_payload_check(uint16_t kind, const void *payload, 
 	case WIRE_CONTRIBUTION:
 	case WIRE_FINAL:
 	case WIRE_CREDIT:
+	case WIRE_CALL:
 	case WIRE_ACK:
 	case WIRE_BYE: return WIRE_OK;
 	}

@@ -79,6 +79,17 @@ static void credit_holds(const struct wire_frame *f)
 	PROPERTY(!f->payload_bytes);
 }
 
+static void call_holds(const struct wire_frame *f)
+{
+	PROPERTY(f->group && f->seq && f->epoch && f->call_digest && f->schedule);
+	PROPERTY(f->count <= WIRE_COUNT_MAX && !f->weight && !f->chunk && !f->contributors);
+	PROPERTY(!f->divisor && !f->path_seq && !f->credit_post_us && !f->avail_post_us);
+	PROPERTY(f->node < WIRE_NODES_MAX && f->lane < WIRE_LANES_MAX && f->path < WIRE_PATHS_MAX);
+	PROPERTY(f->op == WIRE_OP_ALLREDUCE && shm_type_bytes(f->type));
+	PROPERTY(f->reduce >= SHM_SUM && f->reduce <= SHM_PROD);
+	PROPERTY(!f->codec && !f->feedback && !f->payload_type && !f->flags && !f->payload_bytes);
+}
+
 static void good_frame_holds(const struct wire_frame *f)
 {
 	PROPERTY(f->magic == WIRE_MAGIC && f->version == WIRE_VERSION);
@@ -89,6 +100,8 @@ static void good_frame_holds(const struct wire_frame *f)
 		data_holds(f);
 	else if (f->kind == WIRE_CREDIT)
 		credit_holds(f);
+	else if (f->kind == WIRE_CALL)
+		call_holds(f);
 	else
 		control_holds(f);
 }

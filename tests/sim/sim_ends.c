@@ -99,9 +99,14 @@ static void make_odd(struct world *w, struct world_dice *d)
 			return; /* two that are odd alike would agree */
 	rank->odd_seq = 1 + world_roll(d, (uint32_t)g->ops);
 	rank->odd = g->op[rank->odd_seq].call;
-	switch (world_roll(d, 3)) {
+	switch (world_roll(d, 5)) {
 	case 0: rank->odd.count /= 2; break;
-	case 1: rank->odd.reduce = (uint8_t)(rank->odd.reduce % VEC_REDUCES + 1); break;
+	case 1: rank->odd.key = 1 + world_roll(d, 1000); break;
+	case 2:
+		if (rank->odd.schedule) /* what is forced, not what the rule may choose too */
+			rank->odd.schedule = (uint16_t)(rank->odd.schedule % 3 + 1);
+		break;
+	case 3: rank->odd.reduce = (uint8_t)(rank->odd.reduce % VEC_REDUCES + 1); break;
 	default: rank->odd.type = rank->odd.type == VEC_I8 ? VEC_U8 : VEC_I8; break;
 	}
 	if (op_call_same(&rank->odd, &g->op[rank->odd_seq].call))

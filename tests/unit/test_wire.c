@@ -92,7 +92,7 @@ static void order_of_checks(void **state)
 	assert_int_equal(check_resealed(&frame), WIRE_NOT_ZERO);
 	frame.op = 2;
 	assert_int_equal(check_resealed(&frame), WIRE_BAD_FIELD);
-	frame.kind = 5;
+	frame.kind = 15;
 	assert_int_equal(check_resealed(&frame), WIRE_BAD_KIND);
 	frame.header_crc++;
 	assert_int_equal(wire_check(&frame), WIRE_BAD_CRC);
@@ -107,7 +107,7 @@ static void unknown_kinds(void **state)
 	(void)state;
 	for (uint32_t kind = 0; kind <= UINT16_MAX; kind++) {
 		struct wire_frame frame = {.kind = (uint16_t)kind};
-		bool known = (kind >= WIRE_HELLO && kind <= WIRE_CREDIT) ||
+		bool known = (kind >= WIRE_HELLO && kind <= WIRE_CALL) ||
 			     (kind >= WIRE_JOIN && kind <= WIRE_BYE);
 
 		wire_seal(&frame, NULL);
@@ -259,6 +259,9 @@ static bool used_by(uint16_t kind, size_t byte)
 		size_t from, to;
 	};
 	static const struct range credit[] = {{8, 16}, {40, 48}, {56, 60}, {76, 92}, {100, 110}};
+	/* group..done_through, epoch, call_digest, ack and credits, node..path, schedule..reduce */
+	static const struct range call[] = {{8, 48},  {56, 60},   {72, 76},
+					    {80, 92}, {104, 110}, {114, 119}};
 	bool data = kind == WIRE_CONTRIBUTION || kind == WIRE_FINAL;
 
 	if (kind == WIRE_HELLO)
@@ -268,6 +271,12 @@ static bool used_by(uint16_t kind, size_t byte)
 	if (kind == WIRE_CREDIT) {
 		for (size_t i = 0; i < sizeof(credit) / sizeof(credit[0]); i++)
 			if (byte >= credit[i].from && byte < credit[i].to)
+				return true;
+		return false;
+	}
+	if (kind == WIRE_CALL) {
+		for (size_t i = 0; i < sizeof(call) / sizeof(call[0]); i++)
+			if (byte >= call[i].from && byte < call[i].to)
 				return true;
 		return false;
 	}

@@ -74,7 +74,7 @@ static void lengths(void **state)
 		struct sample_payload payload;
 		struct wire_frame frame;
 
-		if (*kind <= WIRE_CREDIT && *kind != WIRE_HELLO)
+		if (*kind <= WIRE_CALL && *kind != WIRE_HELLO)
 			continue;
 		sample_wire(*kind, &frame, &payload);
 		if (!payload.bytes)
