@@ -73,16 +73,20 @@ void path_out_lost(struct peers *p, uint16_t conn, const struct err *err, uint64
 void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 {
 	struct conn *c = peers_conn(p, conn);
-	const struct peer *peer = &p->peers[c->peer];
+	struct peer *peer = &p->peers[c->peer];
 	struct path *path = path_of(p, c->peer, c->lane, c->path);
 	struct err err;
-	int ret = conn_greet(p, conn, peer->node.instance, path->received, now_ns, &err);
+	int ret;
+
+	peer->proven = true; /* our HELLO names it */
+	ret = conn_greet(p, conn, peer->node.instance, path->received, now_ns, &err);
 
 	if (ret > 0) {
 		const struct wire_hello *hello = conn_hello(c);
 
 		if (hello->instance == peer->node.instance && hello->purpose == WIRE_DATA &&
 		    hello->lane == c->lane && hello->path == c->path) {
+			peer->known = true;
 			path_ready(p, conn, path);
 			return;
 		}
@@ -94,10 +98,12 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 
 /* --- as the one that accepts ------------------------------------------------------------------ */
 
-static void path_answer(struct peers *p, uint16_t conn, struct path *path)
+static void path_answer(struct peers *p, uint16_t number, uint16_t conn, struct path *path)
 {
 	struct conn *c = peers_conn(p, conn);
 
+	p->peers[number].proven = true; /* our HELLO names it, as its own named us */
+	p->peers[number].known = true;
 	if (conn_say_hello(p, conn, conn_hello(c)->instance, path->received))
 		conn_close(p, conn); /* the other side makes a new one */
 	else
@@ -153,9 +159,9 @@ void path_accept(struct peers *p, uint16_t conn, uint64_t now_ns)
 	switch (path->state) {
 	case PATH_READY:
 		(void)close(path->fd);
-		path_answer(p, conn, path);
+		path_answer(p, c->peer, conn, path);
 		return;
-	case PATH_WANTED: path_answer(p, conn, path); return;
+	case PATH_WANTED: path_answer(p, c->peer, conn, path); return;
 	case PATH_UP:
 		path->state = PATH_CUTTING;
 		path->cut_told = false;
@@ -174,7 +180,7 @@ static void path_look(struct peers *p, uint16_t peer, uint16_t lane, uint16_t in
 	uint16_t held = take_held(p, peer, lane, index);
 
 	if (held != CONN_NONE)
-		path_answer(p, held, path_of(p, peer, lane, index));
+		path_answer(p, peer, held, path_of(p, peer, lane, index));
 	else if (we_connect(p, peer))
 		peers_due(p, path_of(p, peer, lane, index)->retry_at_ns);
 }

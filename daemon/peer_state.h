@@ -107,7 +107,8 @@ struct peer {
 	uint32_t references;
 	uint16_t in, out; /* connections, CONN_NONE */
 	bool met;         /* our HELLO was answered once */
-	bool proven;      /* it sent a frame after its HELLO: it knows us */
+	bool known;       /* it knew us once: took a frame of ours, or named us in a HELLO */
+	bool proven;      /* our HELLOs name it: it sent a frame, or has a data connection */
 	uint64_t heard_ns, beat_at_ns, retry_at_ns, backoff_ns;
 	uint64_t used_ns; /* when we or it last had a use for the other */
 	uint64_t echo_ns; /* the last sent_ns of its heartbeats */

@@ -127,7 +127,8 @@ bool stream_out_lost(struct peers *p, uint16_t number, const struct err *err, ui
 
 bool stream_forgotten(const struct peer *peer, const struct conn *c)
 {
-	return peer->met && !conn_hello(c)->peer_instance;
+	/* A HELLO was answered, perhaps, and cut before a frame was taken: it never knew us. */
+	return peer->known && !conn_hello(c)->peer_instance;
 }
 
 void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now_ns)
@@ -166,6 +167,8 @@ void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now
 			peer->node.address, peer->node.port,
 			(unsigned long long)peer->node.instance);
 	peer->met = true;
+	if (hello->peer_instance)
+		peer->known = true;
 	peer->backoff_ns = 0;
 	peer->trouble[0] = 0;
 	peer->unsent = peer->first;
@@ -260,6 +263,7 @@ static int read_ack(struct peer *peer, struct conn *c, struct err *err)
 	if (wire_check(&frame) != WIRE_OK || frame.kind != WIRE_ACK ||
 	    !acknowledged(peer, frame.path_ack))
 		return err_set(err, -EPROTO, "sent a bad acknowledgement");
+	peer->known = true; /* it acknowledges what it has taken, heartbeats too */
 	return 1;
 }
 

@@ -104,6 +104,23 @@ static void test_large_frames(void **state)
 	peer_rig_free(rig);
 }
 
+/* Cut before the other has taken a frame: it does not know us yet, and has forgotten nothing. */
+static void test_cut_at_once(void **state)
+{
+	struct peer_rig *rig = peer_rig_new();
+	struct peer_rig_side *a = peer_rig_add(rig, 1, ""), *b = peer_rig_add(rig, 2, "");
+	uint16_t to_b = peer_rig_meet(rig, a, b);
+
+	(void)state;
+	cut(a, to_b);
+	for (int i = 0; i < 50; i++)
+		peer_rig_turn(rig);
+	assert_int_equal(peer_rig_count(a, PEER_DIED), 0);
+	peer_rig_send(rig, a, to_b, 1, 3);
+	peer_rig_received(rig, b, 1, 3);
+	peer_rig_free(rig);
+}
+
 /* Connections are cut at any moment; every frame arrives once and in order. */
 static void test_cut(void **state)
 {
@@ -491,13 +508,13 @@ static void test_heartbeats(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_frames),       cmocka_unit_test(test_large_frames),
-		cmocka_unit_test(test_cut),          cmocka_unit_test(test_dial_again),
-		cmocka_unit_test(test_three),        cmocka_unit_test(test_dial_strangers),
-		cmocka_unit_test(test_dial_in_vain), cmocka_unit_test(test_dial_early),
-		cmocka_unit_test(test_dial_self),    cmocka_unit_test(test_networks),
-		cmocka_unit_test(test_limits),       cmocka_unit_test(test_port_taken),
-		cmocka_unit_test(test_heartbeats),
+		cmocka_unit_test(test_cut_at_once),    cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_large_frames),   cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_dial_again),     cmocka_unit_test(test_three),
+		cmocka_unit_test(test_dial_strangers), cmocka_unit_test(test_dial_in_vain),
+		cmocka_unit_test(test_dial_early),     cmocka_unit_test(test_dial_self),
+		cmocka_unit_test(test_networks),       cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_port_taken),     cmocka_unit_test(test_heartbeats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
