@@ -117,6 +117,8 @@ static void fail(struct control *c, struct create *create, int error, const char
 		create_answer_error(c, seated[i], error, text, now_ns);
 }
 
+static_assert((int)WIRE_CHUNK_BYTES_LEAST == (int)OP_CHUNK_BYTES_MAX_LEAST, "chunks can be cut");
+
 /* --- JOIN ----------------------------------------------------------------------------------- */
 
 /*
@@ -158,7 +160,9 @@ static void join(struct control *c, struct create *create, uint16_t root, uint64
 		.pid = create->pid,
 		.lanes = c->n,
 		.timeout_ms = 1,
+		.flat_bytes_max = (uint32_t)c->config->flat_bytes_max,
 		.schedule = request->schedule ? request->schedule : c->schedule,
+		.paths = (uint16_t)c->config->paths,
 	};
 	struct err err;
 

@@ -121,7 +121,7 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		.local_ranks = group->local_ranks,
 		.owners = g->owners,
 		.schedule = group->schedule,
-		.flat_bytes_max = c->config->flat_bytes_max,
+		.flat_bytes_max = group->flat_bytes_max,
 		.chunk_bytes_max = group->chunk_bytes_max,
 		.vec = c->vec,
 	};
@@ -198,6 +198,11 @@ static int make_group(struct control *c, struct control_group *g, const struct w
 	if (group->lanes > c->n)
 		return err_set(err, -EPROTO, "group \"%s\" was given %u lanes, host %s has %u",
 			       group->name, group->lanes, c->host, c->n);
+	if (group->paths > c->config->paths)
+		return err_set(
+			err, -EPROTO,
+			"group \"%s\" was given %u paths, [network] paths of host %s is %" PRIu64,
+			group->name, group->paths, c->host, c->config->paths);
 	g->owners = calloc(1, sizeof(*g->owners));
 	g->peers = malloc(group->nodes * sizeof(*g->peers));
 	if (!g->owners || !g->peers)
@@ -221,7 +226,7 @@ static void start_lanes(struct control *c, struct control_group *g, uint64_t now
 							 .peers = g->peers});
 	for (uint16_t n = 0; n < g->group->nodes; n++)
 		for (uint16_t lane = 0; lane < g->group->lanes; lane++)
-			for (uint16_t path = 0; path < c->config->paths; path++)
+			for (uint16_t path = 0; path < g->group->paths; path++)
 				if (g->peers[n] != CONTROL_NOBODY)
 					peers_want_path(c->peers, g->peers[n], lane, path, now_ns);
 }
@@ -384,9 +389,10 @@ void setup_go(struct control *c, uint16_t root, const struct wire_ready *go, uin
 	g->state = CONTROL_RUNNING;
 	log_put(c->log, LOG_LEVEL_INFO, LOG_GROUP_FORMED,
 		"group \"%s\" has %u ranks on %u nodes, %u of them here group=%016" PRIx64
-		" node=%u lanes=%u bytes=%" PRIu64,
+		" node=%u lanes=%u paths=%u chunk_bytes_max=%u flat_bytes_max=%u bytes=%" PRIu64,
 		g->group->name, g->group->ranks, g->group->nodes, g->group->local_ranks,
-		g->group->id, g->group->node, g->group->lanes, g->memory_bytes);
+		g->group->id, g->group->node, g->group->lanes, g->group->paths,
+		g->group->chunk_bytes_max, g->group->flat_bytes_max, g->memory_bytes);
 	for (uint32_t i = 0; i < g->group->local_ranks; i++)
 		answer_created(c, g, i, now_ns);
 	end_if_dead(c, g, now_ns);

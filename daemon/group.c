@@ -67,7 +67,9 @@ int group_new(struct group **out, const struct wire_table *table, uint64_t insta
 	g->ranks = table->ranks;
 	g->lanes = table->lanes;
 	g->chunk_bytes_max = table->chunk_bytes_max;
+	g->flat_bytes_max = table->flat_bytes_max;
 	g->schedule = table->schedule;
+	g->paths = table->paths;
 	g->ended_from = UINT64_MAX;
 	ret = group_fill(g, table, instance, err);
 	if (ret)

@@ -61,8 +61,10 @@ struct group {
 	char name[WIRE_NAME_BYTES], run[WIRE_NAME_BYTES];
 	uint32_t uid, epoch;
 	uint16_t nodes, node; /* node: ours */
-	uint32_t ranks, lanes, chunk_bytes_max;
-	uint16_t schedule;
+	uint32_t ranks;
+	/* agreed, whatever our own configuration says */
+	uint32_t lanes, chunk_bytes_max, flat_bytes_max;
+	uint16_t schedule, paths;
 	struct group_node *node_list; /* [nodes] */
 	uint32_t *ranks_of_node;      /* [nodes], for exchange_plan */
 	uint16_t *node_of_rank;       /* [ranks] */

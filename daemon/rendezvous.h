@@ -8,9 +8,9 @@
  *       |  TABLE to every node               |
  *       +--- deadline, contradiction --------+--> REFUSE to every rank, forgotten
  *
- * The members: nodes in the order of their lowest rank, epoch 1, the least number of lanes
- * and the least chunk_bytes_max that anybody offers, one forced schedule.  A group's id is
- * the root's instance plus a counter.
+ * The members: nodes in the order of their lowest rank, epoch 1, one forced schedule, and of
+ * what the daemons' configurations decide (lanes, paths, chunk_bytes_max, flat_bytes_max) the
+ * least that anybody offers.  A group's id is the root's instance plus a counter.
  *
  * Frames and time come in, frames go out (rendezvous_next()); nothing is sent here.  Two
  * users may use one name at once: they make two gatherings, and if one of them lacks ranks

@@ -65,6 +65,19 @@ void say_refuse_all(struct rendezvous *r, struct gathering *g, int error, const 
 	gathering_forget(r, g);
 }
 
+/* What every node can do: the least of what each offers. */
+static void agree(struct wire_table *table, const struct wire_join *join)
+{
+	if (join->lanes < table->lanes)
+		table->lanes = join->lanes;
+	if (join->paths < table->paths)
+		table->paths = join->paths;
+	if (join->chunk_bytes_max < table->chunk_bytes_max)
+		table->chunk_bytes_max = join->chunk_bytes_max;
+	if (join->flat_bytes_max < table->flat_bytes_max)
+		table->flat_bytes_max = join->flat_bytes_max;
+}
+
 static void fill_table(struct gathering *g, struct wire_table *table)
 {
 	struct wire_node *nodes = (struct wire_node *)(table + 1);
@@ -78,8 +91,10 @@ static void fill_table(struct gathering *g, struct wire_table *table)
 	table->epoch = 1;
 	table->nodes = g->seats;
 	table->ranks = g->ranks;
-	table->lanes = UINT32_MAX;
-	table->chunk_bytes_max = UINT32_MAX;
+	table->lanes = WIRE_LANES_MAX;
+	table->paths = WIRE_PATHS_MAX;
+	table->chunk_bytes_max = WIRE_CHUNK_BYTES_MAX;
+	table->flat_bytes_max = WIRE_FLAT_BYTES_MAX;
 	for (uint32_t i = 0; i < g->ranks; i++) {
 		const struct wire_join *join = &g->entries[i]->join;
 		struct seat *seat = &g->seat_list[g->entries[i]->seat];
@@ -91,10 +106,7 @@ static void fill_table(struct gathering *g, struct wire_table *table)
 		}
 		ranks[i] = seat->node;
 		table->schedule = join->schedule;
-		if (join->lanes < table->lanes)
-			table->lanes = join->lanes;
-		if (join->chunk_bytes_max < table->chunk_bytes_max)
-			table->chunk_bytes_max = join->chunk_bytes_max;
+		agree(table, join);
 	}
 	for (uint32_t s = 0; s < g->seats; s++)
 		g->seat_list[s].ready = false;

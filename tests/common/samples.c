@@ -49,7 +49,9 @@ static void put_join(struct sample_payload *payload)
 				 .lanes = 2,
 				 .timeout_ms = 300000,
 				 .chunk_bytes_max = 1u << 20,
-				 .schedule = 0};
+				 .flat_bytes_max = 1u << 16,
+				 .schedule = 0,
+				 .paths = 2};
 	put(payload, &join, sizeof(join));
 }
 
@@ -75,7 +77,9 @@ static void put_table(struct sample_payload *payload)
 				   .nodes = SAMPLE_NODES,
 				   .ranks = SAMPLE_RANKS,
 				   .lanes = 2,
-				   .chunk_bytes_max = 1u << 20};
+				   .chunk_bytes_max = 1u << 20,
+				   .flat_bytes_max = 1u << 16,
+				   .paths = 2};
 
 	put(payload, &table, sizeof(table));
 	for (unsigned i = 0; i < SAMPLE_NODES; i++) {

@@ -42,13 +42,20 @@ static void hello_holds(const struct wire_hello *h)
 	TEXT(h->host);
 }
 
+static void offer_holds(uint32_t lanes, uint32_t paths, uint32_t chunk_bytes, uint32_t flat_bytes)
+{
+	PROPERTY(lanes - 1 < WIRE_LANES_MAX && paths - 1 < WIRE_PATHS_MAX);
+	PROPERTY((chunk_bytes & 4095) == 0 && chunk_bytes > 4096 && chunk_bytes <= 4u << 20);
+	PROPERTY(flat_bytes <= 1u << 30);
+}
+
 static void join_holds(const struct wire_join *j)
 {
 	NAME(j->name);
 	TEXT(j->run);
 	PROPERTY(j->rank < j->ranks && j->ranks <= WIRE_RANKS_MAX);
-	PROPERTY(j->lanes - 1 < WIRE_LANES_MAX && j->timeout_ms && !j->reserved);
-	PROPERTY(j->chunk_bytes_max - 1 < WIRE_CHUNK_BYTES_MAX);
+	PROPERTY(j->timeout_ms);
+	offer_holds(j->lanes, j->paths, j->chunk_bytes_max, j->flat_bytes_max);
 }
 
 static void refuse_holds(const struct wire_refuse *r)
@@ -67,8 +74,8 @@ static void table_holds(const struct wire_table *t, size_t bytes)
 
 	NAME(t->name);
 	TEXT(t->run);
-	PROPERTY(t->group && t->epoch && t->lanes - 1 < WIRE_LANES_MAX);
-	PROPERTY(t->chunk_bytes_max - 1 < WIRE_CHUNK_BYTES_MAX && !t->reserved0 && !t->reserved1);
+	PROPERTY(t->group && t->epoch);
+	offer_holds(t->lanes, t->paths, t->chunk_bytes_max, t->flat_bytes_max);
 	PROPERTY(t->nodes >= 1 && t->nodes <= WIRE_NODES_MAX);
 	PROPERTY(t->ranks >= t->nodes && t->ranks <= WIRE_RANKS_MAX);
 	PROPERTY((const char *)(ranks + t->ranks) == (const char *)t + bytes);

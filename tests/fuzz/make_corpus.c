@@ -121,7 +121,8 @@ static void make_messages(const char *root)
 			     .nodes = 1,
 			     .ranks = 1,
 			     .lanes = 1,
-			     .chunk_bytes_max = 4096},
+			     .chunk_bytes_max = WIRE_CHUNK_BYTES_LEAST,
+			     .paths = 1},
 		   .node = {.instance = 1, .port = 1, .address = "::"}};
 	struct seed seed = {.bytes = 1, .data = {WIRE_HELLO}};
 

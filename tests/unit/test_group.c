@@ -33,8 +33,10 @@ static const struct table sample = {
 		 .nodes = NODES,
 		 .ranks = RANKS,
 		 .lanes = 2,
-		 .chunk_bytes_max = 4096,
-		 .schedule = 3},
+		 .chunk_bytes_max = 8192,
+		 .flat_bytes_max = 5000,
+		 .schedule = 3,
+		 .paths = 2},
 	.nodes = {{.instance = 11, .port = 7117, .address = "10.0.0.1", .host = "a"},
 		  {.instance = 22, .port = 7118, .address = "fd00::2", .host = "b"},
 		  {.instance = 33, .port = 7117, .address = "10.0.0.3", .host = "c"}},
@@ -60,6 +62,9 @@ static void test_members(void **state)
 	assert_int_equal(g->nodes, 3);
 	assert_int_equal(g->ranks, 7);
 	assert_int_equal(g->lanes, 2);
+	assert_int_equal(g->paths, 2);
+	assert_int_equal(g->chunk_bytes_max, 8192);
+	assert_int_equal(g->flat_bytes_max, 5000);
 	assert_int_equal(g->schedule, 3);
 	assert_int_equal(g->uid, 7);
 	assert_string_equal(g->name, "world");

@@ -81,7 +81,8 @@ static void test_large_frames(void **state)
 				     .nodes = WIRE_NODES_MAX,
 				     .ranks = WIRE_RANKS_MAX,
 				     .lanes = 1,
-				     .chunk_bytes_max = 1};
+				     .chunk_bytes_max = WIRE_CHUNK_BYTES_LEAST,
+				     .paths = 1};
 	for (uint16_t i = 0; i < WIRE_NODES_MAX; i++)
 		nodes[i] = (struct wire_node){
 			.instance = i + 1u, .port = 1, .address = "10.0.0.1", .host = "h"};

@@ -44,6 +44,8 @@ static struct wire_join join_of(uint32_t rank, uint32_t ranks)
 		.lanes = 4,
 		.timeout_ms = 1000,
 		.chunk_bytes_max = 65536,
+		.flat_bytes_max = 10000,
+		.paths = 3,
 	};
 
 	return join;
@@ -141,7 +143,9 @@ static void test_forms_a_group(void **state)
 	assert_true(rendezvous_involves(r, 3));
 	assert_false(rendezvous_involves(r, 4));
 	least.lanes = 2;
-	least.chunk_bytes_max = 4096;
+	least.paths = 1;
+	least.chunk_bytes_max = 8192;
+	least.flat_bytes_max = 0;
 	rendezvous_join(r, &node, &least, 0);
 
 	/* In the order of coming: 3 first. */
@@ -152,7 +156,9 @@ static void test_forms_a_group(void **state)
 	assert_int_equal(table->nodes, 3);
 	assert_int_equal(table->ranks, 5);
 	assert_int_equal(table->lanes, 2);
-	assert_int_equal(table->chunk_bytes_max, 4096);
+	assert_int_equal(table->paths, 1);
+	assert_int_equal(table->chunk_bytes_max, 8192);
+	assert_int_equal(table->flat_bytes_max, 0);
 	assert_int_equal(table->uid, 7);
 	assert_string_equal(table->run, "r1");
 	assert_int_equal(wire_table_nodes(table)[0].instance, 3);
@@ -180,6 +186,41 @@ static void test_forms_a_group(void **state)
 	assert_int_equal(rendezvous_count(r), 0);
 	assert_int_equal(rendezvous_deadline_ns(r), UINT64_MAX);
 	assert_false(rendezvous_involves(r, 3));
+	rendezvous_free(r);
+}
+
+/* Of each thing that configurations decide another node offers least; the table is no node's. */
+static void test_least_of_all_offers(void **state)
+{
+	static const struct {
+		uint32_t lanes, chunk_bytes_max, flat_bytes_max;
+		uint16_t paths;
+	} offers[] = {{1, 1u << 20, 1u << 30, 8},
+		      {16, 1u << 15, 1u << 30, 8},
+		      {16, 1u << 20, 77, 8},
+		      {16, 1u << 20, 1u << 30, 2}};
+	struct rendezvous *r = make();
+	const struct wire_table *table;
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++) {
+		struct wire_join frame = join_of(i, 4);
+		struct wire_node node = node_of(i + 1);
+
+		frame.lanes = offers[i].lanes;
+		frame.paths = offers[i].paths;
+		frame.chunk_bytes_max = offers[i].chunk_bytes_max;
+		frame.flat_bytes_max = offers[i].flat_bytes_max;
+		assert_int_equal(wire_join_check(&frame, sizeof(frame)), WIRE_OK);
+		rendezvous_join(r, &node, &frame, 0);
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		table = table_for(r, i + 1);
+		assert_int_equal(table->lanes, 1);
+		assert_int_equal(table->paths, 2);
+		assert_int_equal(table->chunk_bytes_max, 1u << 15);
+		assert_int_equal(table->flat_bytes_max, 77);
+	}
 	rendezvous_free(r);
 }
 
@@ -504,12 +545,13 @@ static void test_largest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms_a_group),     cmocka_unit_test(test_one_rank_alone),
-		cmocka_unit_test(test_rank_given_twice),  cmocka_unit_test(test_ranks_disagree),
-		cmocka_unit_test(test_identity),          cmocka_unit_test(test_too_late),
-		cmocka_unit_test(test_not_ready_in_time), cmocka_unit_test(test_withdraw),
-		cmocka_unit_test(test_node_gone),         cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_no_memory),         cmocka_unit_test(test_largest),
+		cmocka_unit_test(test_forms_a_group),  cmocka_unit_test(test_least_of_all_offers),
+		cmocka_unit_test(test_one_rank_alone), cmocka_unit_test(test_rank_given_twice),
+		cmocka_unit_test(test_ranks_disagree), cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_too_late),       cmocka_unit_test(test_not_ready_in_time),
+		cmocka_unit_test(test_withdraw),       cmocka_unit_test(test_node_gone),
+		cmocka_unit_test(test_limits),         cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_largest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

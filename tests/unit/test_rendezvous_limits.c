@@ -28,6 +28,7 @@ static void join(struct rendezvous *r, uint64_t instance, uint32_t uid, const ch
 		.lanes = 1,
 		.timeout_ms = 1000,
 		.chunk_bytes_max = 65536,
+		.paths = 1,
 	};
 
 	(void)snprintf(frame.name, sizeof(frame.name), "%s", name);

@@ -171,8 +171,19 @@ static void join(void **state)
 	REFUSED(WIRE_JOIN, wire_join, lanes, WIRE_LANES_MAX + 1);
 	REFUSED(WIRE_JOIN, wire_join, timeout_ms, 0);
 	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max, 0);
-	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_MAX + 1);
-	REFUSED(WIRE_JOIN, wire_join, reserved, 1);
+	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max,
+		WIRE_CHUNK_BYTES_LEAST - WIRE_CHUNK_BYTES_STEP);
+	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST + 1);
+	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max,
+		WIRE_CHUNK_BYTES_MAX + WIRE_CHUNK_BYTES_STEP);
+	TAKEN(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST);
+	TAKEN(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_MAX);
+	REFUSED(WIRE_JOIN, wire_join, flat_bytes_max, WIRE_FLAT_BYTES_MAX + 1);
+	TAKEN(WIRE_JOIN, wire_join, flat_bytes_max, WIRE_FLAT_BYTES_MAX);
+	TAKEN(WIRE_JOIN, wire_join, flat_bytes_max, 0);
+	REFUSED(WIRE_JOIN, wire_join, paths, 0);
+	REFUSED(WIRE_JOIN, wire_join, paths, WIRE_PATHS_MAX + 1);
+	TAKEN(WIRE_JOIN, wire_join, paths, WIRE_PATHS_MAX);
 }
 
 static void refuse(void **state)
@@ -207,9 +218,19 @@ static void table_fields(void **state)
 	REFUSED(WIRE_TABLE, wire_table, lanes, 0);
 	REFUSED(WIRE_TABLE, wire_table, lanes, WIRE_LANES_MAX + 1);
 	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max, 0);
-	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_MAX + 1);
-	REFUSED(WIRE_TABLE, wire_table, reserved0, 1);
-	REFUSED(WIRE_TABLE, wire_table, reserved1, 1);
+	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max,
+		WIRE_CHUNK_BYTES_LEAST - WIRE_CHUNK_BYTES_STEP);
+	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST + 1);
+	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max,
+		WIRE_CHUNK_BYTES_MAX + WIRE_CHUNK_BYTES_STEP);
+	TAKEN(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST);
+	TAKEN(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_MAX);
+	REFUSED(WIRE_TABLE, wire_table, flat_bytes_max, WIRE_FLAT_BYTES_MAX + 1);
+	TAKEN(WIRE_TABLE, wire_table, flat_bytes_max, WIRE_FLAT_BYTES_MAX);
+	TAKEN(WIRE_TABLE, wire_table, flat_bytes_max, 0);
+	REFUSED(WIRE_TABLE, wire_table, paths, 0);
+	REFUSED(WIRE_TABLE, wire_table, paths, WIRE_PATHS_MAX + 1);
+	TAKEN(WIRE_TABLE, wire_table, paths, WIRE_PATHS_MAX);
 }
 
 /* Of the last node of the sample. */
@@ -287,6 +308,7 @@ static void largest_table(void **state)
 	table->ranks = WIRE_RANKS_MAX;
 	table->lanes = WIRE_LANES_MAX;
 	table->chunk_bytes_max = WIRE_CHUNK_BYTES_MAX;
+	table->paths = WIRE_PATHS_MAX;
 	nodes = (struct wire_node *)(table + 1);
 	ranks = (uint16_t *)(nodes + WIRE_NODES_MAX);
 	for (unsigned i = 0; i < WIRE_NODES_MAX; i++) {
