@@ -45,6 +45,16 @@ static void mismatched(struct control *c, const struct engine_fact *fact, uint64
 	end_propose(c, g, seq, seq, GROUP_MISMATCH, text, now_ns);
 }
 
+static void troubled(struct control *c, const struct engine_fact *fact, uint64_t now_ns)
+{
+	struct control_group *g = control_group_with(c, fact->exchange);
+	uint64_t seq = fact->trouble.seq;
+	char text[WIRE_TEXT_BYTES];
+	int error = group_trouble_text(g->group, &fact->trouble, text, sizeof(text));
+
+	end_propose(c, g, seq, seq, error, text, now_ns);
+}
+
 static void path_went_down(struct control *c, uint32_t lane, const struct engine_fact *fact,
 			   uint64_t now_ns)
 {
@@ -99,6 +109,7 @@ bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns)
 	case ENGINE_GROUP_REMOVED: group_removed(c, fact.exchange, now_ns); break;
 	case ENGINE_ABORT: aborted(c, &fact, now_ns); break;
 	case ENGINE_MISMATCH: mismatched(c, &fact, now_ns); break;
+	case ENGINE_TROUBLE: troubled(c, &fact, now_ns); break;
 	case ENGINE_BAD_FRAME: bad_frame(c, &fact); break;
 	case ENGINE_PATH_DOWN: path_went_down(c, lane, &fact, now_ns); break;
 	case ENGINE_PEER_REMOVED: c->peer[fact.peer].removed++; break;

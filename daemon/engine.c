@@ -307,6 +307,10 @@ static void tell_of_trouble(struct engine *e)
 			fact.kind = ENGINE_MISMATCH;
 			engine_tell(e, &fact);
 		}
+		while (group->used && exchange_take_trouble(group->exchange, &fact.trouble)) {
+			fact.kind = ENGINE_TROUBLE;
+			engine_tell(e, &fact);
+		}
 		if (group->used && exchange_take_bad(group->exchange, &fact.node, &fact.seq)) {
 			fact.kind = ENGINE_BAD_FRAME;
 			fact.peer = group->peers[fact.node];

@@ -96,6 +96,7 @@ enum engine_fact_kind {
 	ENGINE_GROUP_REMOVED,  /* exchange is the main thread's again                           */
 	ENGINE_ABORT,          /* exchange, local_rank: its trainer called abort                */
 	ENGINE_MISMATCH,       /* exchange, mismatch: two calls of an op differ                 */
+	ENGINE_TROUBLE,        /* exchange, trouble: an op cannot succeed                       */
 	ENGINE_BAD_FRAME,      /* exchange, node, seq: a frame broke the group's rules          */
 	ENGINE_PATH_DOWN,      /* peer, path, error, verdict, received (path_seq that we have)  */
 	ENGINE_PEER_REMOVED,   /* peer's number may be used again                               */
@@ -110,6 +111,7 @@ struct engine_fact {
 	uint32_t local_rank;
 	uint64_t seq;
 	struct exchange_mismatch mismatch;
+	struct exchange_trouble trouble;
 	uint16_t node;
 	uint16_t peer, path;
 	int error;

@@ -20,7 +20,7 @@ enum {
 	SLOTS_MAX = 4,
 	BUFFERS = 16,
 	CHUNK_BYTES_LEAST = 64 << 10, /* of chunk_bytes_max, so that big tensors fit */
-	CHUNK_BYTES_MOST = 256 << 10,
+	CHUNK_BYTES_MOST = 1 << 20,   /* usual ones are OP_CHUNK_BYTES_USUAL           */
 };
 
 /* Takes pieces from a mapping one after the other; with base NULL it only counts. */

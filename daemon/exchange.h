@@ -85,10 +85,22 @@ struct exchange_mismatch {
 	uint16_t their_node; /* otherwise                                                     */
 };
 
+/* Why op `seq` cannot succeed, whatever the others called: it waits for exchange_end(). */
+enum exchange_trouble_kind {
+	EXCHANGE_TOO_BIG = 1, /* call, local_rank, count_max: more than OP_CHUNKS_MAX chunks  */
+};
+struct exchange_trouble {
+	enum exchange_trouble_kind kind;
+	uint64_t seq;
+	struct op_call call; /* as it was posted here first                                   */
+	uint32_t local_rank; /* by this one                                                   */
+	uint64_t count_max;  /* elements of the largest tensor of that type                   */
+};
+
 enum exchange_posted {
 	EXCHANGE_POSTED = 0,
-	EXCHANGE_POST_MISMATCH, /* reported by exchange_mismatch()                             */
-	EXCHANGE_POST_TOO_BIG,  /* more than OP_CHUNKS_MAX chunks: the op will end with -EFBIG */
+	EXCHANGE_POST_MISMATCH, /* reported by exchange_take_mismatch()                        */
+	EXCHANGE_POST_TOO_BIG,  /* reported by exchange_take_trouble()                         */
 	EXCHANGE_POST_WINDOW, /* too many in flight, or not the next: it broke the rules */
 };
 
@@ -171,6 +183,7 @@ struct exchange_completion {
 };
 bool exchange_completion(struct exchange *x, struct exchange_completion *out);
 bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out);
+bool exchange_take_trouble(struct exchange *x, struct exchange_trouble *out);
 
 /* A frame of `node` contradicted op `seq` (wrong length, owner...): told once a node. */
 bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq);

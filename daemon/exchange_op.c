@@ -4,7 +4,6 @@
 #include "daemon/exchange_state.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
 static_assert(EXCHANGE_OPS_MAX <= 64 && EXCHANGE_LOCAL_MAX <= 64, "a bit each in a word");
@@ -50,6 +49,7 @@ void exchange_op_end(struct exchange *x, struct op *op, int error)
 	if (op->mismatch_pending)
 		x->mismatches_pending--;
 	op->mismatch_pending = false;
+	x->troubled &= ~(1ull << (op->seq % EXCHANGE_OPS_MAX));
 	op_finish(x, op, OP_ENDED, error);
 }
 
@@ -128,6 +128,18 @@ static void note_local_mismatch(struct exchange *x, struct op *op, uint32_t loca
 	m->their_rank = local_rank;
 }
 
+static void note_too_big(struct exchange *x, const struct op *op, uint32_t local_rank)
+{
+	x->troubles[op->seq % EXCHANGE_OPS_MAX] = (struct exchange_trouble){
+		.kind = EXCHANGE_TOO_BIG,
+		.seq = op->seq,
+		.call = op->call,
+		.local_rank = local_rank,
+		.count_max = op->geometry.count_max,
+	};
+	x->troubled |= 1ull << (op->seq % EXCHANGE_OPS_MAX);
+}
+
 /* All local ranks are in: contributions may leave, and those that came early count. */
 static void op_run(struct exchange *x, struct op *op)
 {
@@ -174,17 +186,19 @@ enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint
 	x->posted[local_rank] = seq;
 	op->posted++;
 	if (op->posted == 1) {
-		if (!op_set_call(x, op, call)) {
-			exchange_end(x, seq, seq, -EFBIG);
+		bool fits = op_set_call(x, op, call);
+
+		exchange_compare_early(x, op);
+		if (!fits) {
+			note_too_big(x, op, local_rank);
 			return EXCHANGE_POST_TOO_BIG;
 		}
-		exchange_compare_early(x, op);
 	}
 	if (!op_call_same(&op->call, call)) {
 		note_local_mismatch(x, op, local_rank, call);
 		return EXCHANGE_POST_MISMATCH;
 	}
-	if (op->posted == x->plan.local_ranks && !op->mismatched)
+	if (op->posted == x->plan.local_ranks && !op->mismatched && op->geometry.chunks)
 		op_run(x, op);
 	return EXCHANGE_POSTED;
 }
@@ -273,6 +287,15 @@ bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out)
 		return true;
 	}
 	return false;
+}
+
+bool exchange_take_trouble(struct exchange *x, struct exchange_trouble *out)
+{
+	if (!x->troubled)
+		return false;
+	*out = x->troubles[__builtin_ctzll(x->troubled)];
+	x->troubled &= x->troubled - 1;
+	return true;
 }
 
 bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq)

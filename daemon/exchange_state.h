@@ -115,6 +115,8 @@ struct exchange {
 	uint32_t arena_frames; /* of them, with memory of a trainer            */
 	uint32_t mismatches_pending;
 	struct exchange_mismatch mismatches[EXCHANGE_OPS_MAX]; /* of op seq % EXCHANGE_OPS_MAX */
+	uint64_t troubled; /* bit per place: has a trouble that is not yet told                */
+	struct exchange_trouble troubles[EXCHANGE_OPS_MAX]; /* of op seq % EXCHANGE_OPS_MAX    */
 	bool bad_set; /* a frame contradicted its op         */
 	uint16_t bad_node;
 	uint64_t bad_seq;

@@ -295,3 +295,28 @@ void group_mismatch_text(const struct group *g, const struct exchange_mismatch *
 	(void)snprintf(text, bytes, "op %llu: %s called %s, %s called %s",
 		       (unsigned long long)m->seq, them, theirs, us, ours);
 }
+
+static int too_big_text(const struct group *g, const struct exchange_trouble *t, char *text,
+			size_t bytes)
+{
+	char call[96], who[160];
+
+	call_text(&t->call, &t->call, call, sizeof(call));
+	group_local_text(g, &g->local[t->local_rank], who, sizeof(who));
+	(void)snprintf(text, bytes,
+		       "op %llu: %s called %s, but %llu elements is the most that fits into %d "
+		       "chunks of %u bytes, the largest of this group: call it for parts of the "
+		       "tensor",
+		       (unsigned long long)t->seq, who, call, (unsigned long long)t->count_max,
+		       OP_CHUNKS_MAX, g->chunk_bytes_max);
+	return GROUP_TOO_BIG;
+}
+
+int group_trouble_text(const struct group *g, const struct exchange_trouble *t, char *text,
+		       size_t bytes)
+{
+	switch (t->kind) {
+	case EXCHANGE_TOO_BIG: return too_big_text(g, t, text, bytes);
+	}
+	return -EPROTO;
+}

@@ -26,6 +26,7 @@
  *   a rank destroyed the group               GROUP_LEFT
  *   carry_group_abort()                      GROUP_ABORTED
  *   ranks called different ops               GROUP_MISMATCH
+ *   the tensor has too many chunks           GROUP_TOO_BIG
  *   a daemon is being stopped                GROUP_STOPPED
  */
 enum {
@@ -33,6 +34,7 @@ enum {
 	GROUP_LEFT = -ENOTCONN,
 	GROUP_ABORTED = -ECANCELED,
 	GROUP_MISMATCH = -EBADMSG,
+	GROUP_TOO_BIG = -EFBIG,
 	GROUP_STOPPED = -EHOSTDOWN,
 };
 
@@ -122,6 +124,12 @@ void group_local_text(const struct group *g, const struct group_local *local, ch
 /* "op 12: ranks 4-5 on host b called allreduce f32 x 2048 sum, ranks 0-1 on host a ..." */
 void group_mismatch_text(const struct group *g, const struct exchange_mismatch *m, char *text,
 			 size_t bytes);
+/*
+ * group_trouble_text() - "op 12: rank 3 (pid 17 on host a) called ..., but ... is the most"
+ * Return: the error with which the op should end.
+ */
+int group_trouble_text(const struct group *g, const struct exchange_trouble *t, char *text,
+		       size_t bytes);
 /* An address with its port: "10.0.0.3:7117", "[fd00::3]:7117". */
 void group_endpoint_text(const char *address, uint16_t port, char *text, size_t bytes);
 

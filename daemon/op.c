@@ -27,12 +27,22 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 				 ? OP_CHUNK_BYTES_MIN / element_bytes
 				 : OP_BLOCK;
 	uint64_t most = chunk_bytes_max / (block * element_bytes); /* blocks in a chunk */
+	uint64_t usual = OP_CHUNK_BYTES_USUAL / (block * element_bytes);
+	uint64_t chunks_max = OP_CHUNKS_MAX / nodes * nodes;
 	uint64_t blocks = count ? ceil_div(count, block) : 1;
 	uint64_t wanted = ceil_div(blocks, 4 * (uint64_t)nodes);
 	uint64_t chunks;
 
 	assert(nodes >= 1 && most >= 1);
-	chunks = ceil_div(blocks, wanted < most ? wanted : most);
+	if (wanted > usual)
+		wanted = usual;
+	if (wanted > most)
+		wanted = most;
+	chunks = ceil_div(blocks, wanted);
+	if (chunks > chunks_max)
+		chunks = ceil_div(blocks, most) <= chunks_max ? chunks_max : 0;
+	if (!chunks)
+		return (struct op_geometry){.count_max = chunks_max * most * block};
 	if (chunks > nodes)
 		chunks = ceil_div(chunks, nodes) * nodes;
 	wanted = ceil_div(blocks, chunks);
@@ -40,7 +50,8 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 
 	return (struct op_geometry){
 		.chunk_count = wanted * block,
-		.chunks = chunks <= OP_CHUNKS_MAX ? (uint32_t)chunks : 0,
+		.chunks = (uint32_t)chunks,
+		.count_max = chunks_max * most * block,
 	};
 }
 

@@ -36,16 +36,23 @@ bool op_call_same(const struct op_call *a, const struct op_call *b);
 struct op_geometry {
 	uint64_t chunk_count; /* elements in each chunk but the last, >= 1               */
 	uint32_t chunks;      /* >= 1, also for count 0; 0: more than OP_CHUNKS_MAX      */
+	uint64_t count_max;   /* elements of the largest tensor that can be cut          */
 };
 
 /*
  * op_geometry() - all chunks but the last are equally long: whole multiples of OP_BLOCK
- * elements, OP_CHUNK_BYTES_MIN to chunk_bytes_max (>= OP_CHUNK_BYTES_MAX_LEAST) in the
- * type that sums are made in.  About 4 a node where the tensor allows; and if there are
- * more chunks than nodes, nearly a multiple of the number of nodes: no node gets more
- * than the mean and one block for each of its chunks.
+ * elements, OP_CHUNK_BYTES_MIN to OP_CHUNK_BYTES_USUAL in the type that sums are made in;
+ * if that made more than OP_CHUNKS_MAX chunks, as long as need be, up to chunk_bytes_max
+ * (>= OP_CHUNK_BYTES_MAX_LEAST; it is never exceeded).  About 4 a node where the tensor
+ * allows; and if there are more chunks than nodes, nearly a multiple of the number of nodes:
+ * no node gets more than the mean and one block for each of its chunks.
  */
-enum { OP_BLOCK = 1024, OP_CHUNK_BYTES_MIN = 4096, OP_CHUNK_BYTES_MAX_LEAST = 8192 };
+enum {
+	OP_BLOCK = 1024,
+	OP_CHUNK_BYTES_MIN = 4096,
+	OP_CHUNK_BYTES_USUAL = 256 << 10,
+	OP_CHUNK_BYTES_MAX_LEAST = 8192,
+};
 struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
 			       uint32_t chunk_bytes_max);
 

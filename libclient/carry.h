@@ -35,7 +35,8 @@
  *	-EHOSTDOWN     a rank of the group died, or its host or daemon; the sentence says who
  *	-EBADMSG       the ranks called different ops; the sentence has both calls
  *	-ENOTCONN      a rank destroyed the group before it called this op
- *	-EFBIG         the op has more than 65,536 chunks: call it for parts of the tensor
+ *	-EFBIG         the tensor has more than 65,536 chunks (of at most 1 MiB, counted as f32 or
+ *	               wider): the sentence has the most that fits; call it for parts of it
  * Others are the daemon's or the kernel's and come with their sentence: -EHOSTUNREACH (the root
  * cannot be reached), -EEXIST (a rank is given twice), -EMFILE...
  *

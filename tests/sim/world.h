@@ -152,7 +152,13 @@ struct world {
 	bool mismatch_over;                /* a mismatch ends all that follows, too   */
 };
 
-enum { WORLD_MISMATCH = -74, WORLD_ABORTED = -125, WORLD_DIED = -112, WORLD_LEFT = -107 };
+enum {
+	WORLD_MISMATCH = -74,
+	WORLD_TOO_BIG = -27,
+	WORLD_ABORTED = -125,
+	WORLD_DIED = -112,
+	WORLD_LEFT = -107,
+};
 
 void world_fail(const struct world *w, const char *format, ...)
 	__attribute__((format(printf, 2, 3), noreturn));

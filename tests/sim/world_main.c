@@ -331,6 +331,17 @@ static void mismatch(struct world *w, const struct engine_fact *f)
 						     WORLD_MISMATCH);
 }
 
+static void trouble(struct world *w, const struct engine_fact *f)
+{
+	uint64_t seq = f->trouble.seq;
+
+	for (uint32_t i = 0; i < w->groups; i++)
+		for (uint16_t n = 0; n < w->group[i]->nodes; n++)
+			for (uint16_t lane = 0; lane < w->options.lanes; lane++)
+				if (w->group[i]->x[n][lane] == f->exchange)
+					world_decide(w, w->group[i], seq, seq, WORLD_TOO_BIG);
+}
+
 static void aborted(struct world *w, const struct engine_fact *f)
 {
 	for (uint32_t i = 0; i < w->groups; i++)
@@ -356,6 +367,7 @@ static void take_fact(struct world *w, uint16_t node, uint16_t lane, const struc
 	case ENGINE_GROUP_REMOVED: group_removed(w, node, lane, f); return;
 	case ENGINE_ABORT: aborted(w, f); return;
 	case ENGINE_MISMATCH: mismatch(w, f); return;
+	case ENGINE_TROUBLE: trouble(w, f); return;
 	case ENGINE_BAD_FRAME:
 	case ENGINE_PEER_LIES:
 		if (!w->node[f->peer - PEER_FIRST].hostile)

@@ -11,6 +11,7 @@
  *   timeout:S root:HOST port:N rank:N ranks:N run:NAME schedule:NAME  for the joins that follow
  *   open[:ARENA] join[:NAME] alloc:BYTES heap (tensors there from now on) destroy close
  *   sum:TYPE:COUNT[:REDUCE]     a blocking op: "ok HASH" of the result's bits; REDUCE: sum avg ...
+ *   vast:TYPE:COUNT[:REDUCE]    the same of zeros, for tensors that are larger than the memory
  *   post:TYPE:COUNT[:REDUCE]    the same without waiting (at most POSTS_MAX)
  *   wait                        for every posted op, in order, each as its sum would print
  *   loop:MS:TYPE:COUNT          sums until MS have passed on rank 0, or one fails: "ok SUMS HASH"
@@ -227,7 +228,8 @@ static bool post(struct trainer *t, struct op *op)
 		tell(t, op->step, -ENOMEM);
 		return false;
 	}
-	fill(op, t->group ? carry_group_rank(t->group) : 0);
+	if (strncmp(op->step, "vast", 4) != 0)
+		fill(op, t->group ? carry_group_rank(t->group) : 0);
 	code = t->group ? carry_allreduce(t->group, op->data, op->data, op->count, op->type,
 					  op->reduce, NULL, &op->work)
 			: -ENOTCONN;
@@ -524,7 +526,7 @@ static bool op_step(struct trainer *t, const char *step, char **parts)
 {
 	const char *word = parts[0];
 
-	if (strcmp(word, "sum") == 0)
+	if (strcmp(word, "sum") == 0 || strcmp(word, "vast") == 0)
 		step_sum(t, step, parts + 1);
 	else if (strcmp(word, "post") == 0)
 		step_post(t, step, parts + 1);

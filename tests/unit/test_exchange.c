@@ -175,8 +175,8 @@ static void sizes_depend_on_what_all_nodes_know(void **state)
 		b.lanes = 2;
 		assert_int_equal(exchange_plan_size(&a, 1ull << 40, &err), 0);
 		assert_int_equal(exchange_plan_size(&b, 1ull << 40, &err), 0);
-		assert_int_equal(a.chunk_bytes_max, 256 << 10); /* the most: there is room */
-		assert_int_equal(b.chunk_bytes_max, 65536);     /* agreed: kept */
+		assert_int_equal(a.chunk_bytes_max, 1 << 20); /* the most: there is room */
+		assert_int_equal(b.chunk_bytes_max, 65536);   /* agreed: kept */
 		assert_int_equal(a.slots, b.slots);
 		assert_int_equal(a.buffers, b.buffers);
 		assert_in_range(a.slots, 2, 8);
@@ -197,7 +197,7 @@ static void what_does_not_fit_is_refused_with_the_number(void **state)
 	most = exchange_memory(&plan);
 	plan.chunk_bytes_max = 0;
 	assert_int_equal(exchange_plan_size(&plan, most - 1, &err), 0);
-	assert_int_equal(plan.chunk_bytes_max, 128 << 10);
+	assert_int_equal(plan.chunk_bytes_max, 512 << 10);
 
 	plan.lanes = 2;
 	plan.chunk_bytes_max = 0;
@@ -306,14 +306,25 @@ static void a_tensor_of_too_many_chunks_fails_on_all_ranks(void **state)
 {
 	const struct op_call huge = {
 		.count = 1ull << 40, .op = WIRE_OP_ALLREDUCE, .type = VEC_I8, .reduce = VEC_SUM};
+	struct exchange_trouble t;
 	struct exchange *x = make(2, 1);
 
 	(void)state;
 	assert_int_equal(exchange_post(x, 1, 1, &huge, NULL, NULL, 11), EXCHANGE_POST_TOO_BIG);
-	expect(x, 1, 1, -EFBIG);
-	expect_none(x);
+	expect_none(x); /* that is for all members to decide */
+	assert_true(exchange_take_trouble(x, &t));
+	assert_int_equal(t.kind, EXCHANGE_TOO_BIG);
+	assert_int_equal(t.seq, 1);
+	assert_int_equal(t.local_rank, 1);
+	assert_int_equal(t.call.count, huge.count);
+	assert_int_equal(t.count_max, 65536ull * 65536);
+	assert_false(exchange_take_trouble(x, &t));
 	assert_int_equal(exchange_post(x, 0, 1, &huge, NULL, NULL, 10), EXCHANGE_POSTED);
+	assert_false(exchange_take_trouble(x, &t));
+	assert_false(exchange_open(x, 1));
+	exchange_end(x, 1, 1, -EFBIG);
 	expect(x, 0, 1, -EFBIG);
+	expect(x, 1, 1, -EFBIG);
 	assert_int_equal(exchange_done_through(x), 1);
 	assert_int_equal(x->ends_count, 0); /* nobody will ask any more */
 	exchange_free(x);

@@ -263,6 +263,28 @@ static void test_mismatch_text(void **state)
 	group_free(g);
 }
 
+static void test_trouble_text(void **state)
+{
+	struct group *g = make();
+	struct exchange_trouble t = {
+		.kind = EXCHANGE_TOO_BIG,
+		.seq = 3,
+		.call = {.count = 1ull << 40, .type = VEC_F32, .reduce = VEC_SUM},
+		.local_rank = 1,
+		.count_max = 17179869184,
+	};
+	char text[WIRE_TEXT_BYTES];
+
+	(void)state;
+	g->local[1].pid = 17;
+	assert_int_equal(group_trouble_text(g, &t, text, sizeof(text)), GROUP_TOO_BIG);
+	assert_string_equal(text, "op 3: rank 5 (pid 17 on host b) called allreduce f32 x "
+				  "1099511627776 sum, but 17179869184 elements is the most that "
+				  "fits into 65536 chunks of 4096 bytes, the largest of this "
+				  "group: call it for parts of the tensor");
+	group_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,7 +292,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_too_many_here),
 		cmocka_unit_test(test_ending),        cmocka_unit_test(test_rank_posted),
 		cmocka_unit_test(test_ranks_text),    cmocka_unit_test(test_words),
-		cmocka_unit_test(test_mismatch_text),
+		cmocka_unit_test(test_mismatch_text), cmocka_unit_test(test_trouble_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,7 @@ static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t m
 		block = OP_BLOCK;
 	blocks = count ? (count + block - 1) / block : 1;
 	if (!g->chunks) {
+		assert_true(count > g->count_max);
 		assert_true(count / (most / wide_bytes(type)) >= OP_CHUNKS_MAX / 2);
 		return;
 	}
@@ -52,6 +53,10 @@ static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t m
 	assert_int_equal(g->chunk_count % OP_BLOCK, 0);
 	assert_true(g->chunk_count * wide_bytes(type) >= OP_CHUNK_BYTES_MIN);
 	assert_true(g->chunk_count * wide_bytes(type) <= most);
+	assert_true(count <= g->count_max);
+	if (g->chunk_count * wide_bytes(type) > OP_CHUNK_BYTES_USUAL)
+		assert_true(count / (OP_CHUNK_BYTES_USUAL / wide_bytes(type)) >=
+			    OP_CHUNKS_MAX / nodes * nodes);
 
 	/* About four a node where the tensor allows, and none has much more than its share. */
 	if (blocks >= 8ull * nodes)
@@ -82,7 +87,36 @@ static void what_has_too_many_chunks_is_said_to(void **state)
 	(void)state;
 	assert_int_equal(most.chunks, OP_CHUNKS_MAX);
 	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192).chunks, 0);
+	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192).count_max,
+			 65536ull * 2048);
 	assert_int_equal(op_geometry(1ull << 46, VEC_I8, 256, 4 << 20).chunks, 0);
+}
+
+/* Chunks are longer than usual where there would be too many, and only there. */
+static void large_tensors_have_larger_chunks(void **state)
+{
+	const uint64_t usual = OP_CHUNK_BYTES_USUAL / sizeof(float), most = 1 << 20;
+
+	(void)state;
+	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most).chunk_count, usual);
+	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most).chunks, 65536);
+	for (uint32_t nodes = 1; nodes <= 256; nodes++) {
+		uint64_t chunks_max = OP_CHUNKS_MAX / nodes * nodes;
+		uint64_t counts_max = chunks_max * (most / sizeof(float));
+
+		for (uint64_t c = chunks_max * usual; c < counts_max; c += c / 7 + 1) {
+			struct op_geometry g = op_geometry(c + 1, VEC_F32, nodes, most);
+
+			assert_true(g.chunks <= OP_CHUNKS_MAX && g.chunks > chunks_max / 2);
+			assert_true(g.chunk_count > usual);
+			check(c + 1, VEC_BF16, nodes, most);
+		}
+		check(counts_max, VEC_F32, nodes, most);
+		assert_true(op_geometry(counts_max, VEC_F32, nodes, most).chunks);
+		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most).chunks, 0);
+		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most).count_max,
+				 counts_max);
+	}
 }
 
 /* Lane of a chunk = floor(chunk * lanes / chunks). */
@@ -130,6 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(geometry_keeps_its_promises),
 		cmocka_unit_test(what_has_too_many_chunks_is_said_to),
+		cmocka_unit_test(large_tensors_have_larger_chunks),
 		cmocka_unit_test(lanes_share_the_chunks),
 		cmocka_unit_test(calls_are_compared_in_every_part),
 	};
