@@ -19,7 +19,6 @@
 #include "daemon/err.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/carry/carryd.conf"
-#define CONFIG_AUTO UINT64_MAX /* of keys that may be "auto" */
 
 enum {
 	CONFIG_TEXT_BYTES = 200, /* of any text, the final 0 included                  */
@@ -50,7 +49,7 @@ struct config {
 	/* [engine] */
 	uint64_t lanes;
 	char transport[CONFIG_TEXT_BYTES];
-	uint64_t spin_us;             /* or CONFIG_AUTO                              */
+	uint64_t spin_us;
 	char cpus[CONFIG_TEXT_BYTES]; /* config_cpu()                                */
 	/* [schedule] */
 	char force[CONFIG_TEXT_BYTES]; /* "auto" or a schedule's name                 */

@@ -61,14 +61,14 @@ const struct config_row config_table[] = {
 	     "The networks that peers may come from, such as 10.0.0.0/8,fd00::/8. Empty: the "
 	     "subnets of the chosen interfaces."),
 
-	NUMBER("engine", lanes, 1, 16, "1",
+	NUMBER("engine", lanes, 1, 16, "2",
 	       "Engine threads. A group uses as many as its node with the fewest has."),
 	WORD("engine", transport, "uring|fault", "uring",
 	     "What moves the data: uring is TCP over io_uring, fault disturbs another one for "
 	     "tests."),
-	{"engine", "spin_us", CONFIG_AUTO_NUMBER, AT(spin_us), 0, 1000, NULL, "auto",
-	 "How long a lane looks for work before it sleeps, in microseconds. auto: 20 if there are "
-	 "more processors than lanes + 1, else 0."},
+	NUMBER("engine", spin_us, 0, 1000, "50",
+	       "How long a lane looks for work before it sleeps, in microseconds; it yields "
+	       "meanwhile."),
 	TEXT("engine", cpus, CONFIG_CPUS, "",
 	     "The processors that lanes are bound to, in order, such as 2,4-7. Empty: lanes spread "
 	     "over the NUMA nodes."),

@@ -17,7 +17,6 @@
 enum config_type {
 	/* uint64_t */
 	CONFIG_NUMBER,      /* min to max                                           */
-	CONFIG_AUTO_NUMBER, /* the same, or auto: CONFIG_AUTO                       */
 	CONFIG_SIZE,        /* bytes, with K, M, G or T                             */
 	CONFIG_MODE,        /* octal                                                */
 	CONFIG_CHOICE,      /* one of `words`: min + its index                      */

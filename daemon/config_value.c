@@ -157,9 +157,6 @@ void config_row_range(const struct config_row *row, char *text, size_t bytes)
 	case CONFIG_NUMBER:
 		(void)snprintf(text, bytes, "%" PRIu64 " to %" PRIu64, row->min, row->max);
 		break;
-	case CONFIG_AUTO_NUMBER:
-		(void)snprintf(text, bytes, "auto or %" PRIu64 " to %" PRIu64, row->min, row->max);
-		break;
 	case CONFIG_SIZE:
 		config_size_text(row->min, min, sizeof(min));
 		config_size_text(row->max, max, sizeof(max));
@@ -206,7 +203,6 @@ static bool config_text_ok(const struct config_row *row, const char *value, stru
 	case CONFIG_NETWORKS: return netlist_networks(value, networks, &count, err) == 0;
 	case CONFIG_CPUS: return config_cpus(value, 0, &cpu, &cpu) == 0;
 	case CONFIG_NUMBER:
-	case CONFIG_AUTO_NUMBER:
 	case CONFIG_SIZE:
 	case CONFIG_MODE:
 	case CONFIG_CHOICE: break;
@@ -239,10 +235,6 @@ bool config_row_set(struct config *c, const struct config_row *row, const char *
 			*config_number_at(c, row) = row->min + (uint64_t)index;
 		return index >= 0;
 	}
-	if (row->type == CONFIG_AUTO_NUMBER && strcmp(value, "auto") == 0) {
-		*config_number_at(c, row) = CONFIG_AUTO;
-		return true;
-	}
 	return config_number(value, row, config_number_at(c, row)) == 0;
 }
 
@@ -263,8 +255,6 @@ const char *config_value(const struct config *c, size_t row, char *text, size_t 
 		for (uint64_t i = r->min; i < number; i++)
 			word = strchr(word, '|') + 1;
 		(void)snprintf(text, bytes, "%.*s", (int)(strchrnul(word, '|') - word), word);
-	} else if (r->type == CONFIG_AUTO_NUMBER && number == CONFIG_AUTO) {
-		(void)snprintf(text, bytes, "auto");
 	} else if (r->type == CONFIG_SIZE) {
 		config_size_text(number, text, bytes);
 	} else if (r->type == CONFIG_MODE) {

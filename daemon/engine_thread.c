@@ -34,15 +34,6 @@ struct engine_thread {
 
 /* --- on the lane's thread ------------------------------------------------------------------ */
 
-static inline void thread_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 static int thread_bind(const struct engine_thread_options *o, struct err *err)
 {
 	int node = o->numa_node;
@@ -85,7 +76,7 @@ static void thread_run(struct engine_thread *t)
 		if (worked) {
 			worked_ns = now_ns;
 		} else if (now_ns - worked_ns < t->options.spin_ns) {
-			thread_pause();
+			(void)sched_yield();
 		} else {
 			atomic_store_explicit(&t->sleeps, true, memory_order_relaxed);
 			engine_sleep(t->engine, now_ns, THREAD_SLEEP_NS);

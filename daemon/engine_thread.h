@@ -2,8 +2,9 @@
  * engine_thread.h - an engine on a thread of its own: start, idle strategy, stop.
  *
  * The thread opens its engine itself (io_uring's single issuer), spins for spin_ns
- * after the last work, then sleeps.  The main thread talks to it through the mailboxes
- * and rings its doorbell.
+ * after the last work, then sleeps.  While it spins it yields its processor every round:
+ * what it waits for is often computed there.  The main thread talks to it through the
+ * mailboxes and rings its doorbell.
  */
 #ifndef DAEMON_ENGINE_THREAD_H
 #define DAEMON_ENGINE_THREAD_H

@@ -2,28 +2,11 @@
 #include "daemon/main_lanes.h"
 
 #include <numa.h>
-#include <sched.h>
 #include <string.h>
 
 #include "daemon/clock.h"
 
-enum { LANES_QUEUE_FRAMES = 64, LANES_SPIN_US = 20 };
-
-/*
- * Spinning pays only on a processor that nobody else needs: beyond the lanes there is at
- * least a trainer.
- */
-static uint64_t lanes_spin_ns(const struct config *config)
-{
-	cpu_set_t cpus;
-
-	if (config->spin_us != CONFIG_AUTO)
-		return config->spin_us * CLOCK_NS_PER_US;
-	if (sched_getaffinity(0, sizeof(cpus), &cpus) ||
-	    (uint64_t)CPU_COUNT(&cpus) <= config->lanes + 1)
-		return 0;
-	return LANES_SPIN_US * CLOCK_NS_PER_US;
-}
+enum { LANES_QUEUE_FRAMES = 64 };
 
 /* Lanes without a processor of their own are spread over the NUMA nodes that we may use. */
 static int lanes_numa_node(uint32_t lane)
@@ -76,7 +59,7 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 			   .transport_options = lanes_transport(config),
 			   .main_eventfd = facts_fd,
 			   .paths = (uint32_t)config->paths},
-		.spin_ns = lanes_spin_ns(config),
+		.spin_ns = config->spin_us * CLOCK_NS_PER_US,
 	};
 
 	for (uint32_t lane = 0; lane < config->lanes; lane++) {

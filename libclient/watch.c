@@ -2,7 +2,8 @@
  * watch.c - completions and answers come in here; see "watcher" in internal.h.
  *
  * A round: consume the rings; if that gave nothing, spin for c->spin_ns, then set the sleep
- * flag, look again and sleep on wake_fd and socket; consume.
+ * flag, look again and sleep on wake_fd and socket; consume.  Who spins lets everybody else on
+ * the processor go first, so that it delays nobody: least of all the lane that it waits for.
  *
  * Once carry_event_fd() was called somebody may sleep on the descriptors without being in
  * libcarry.  So whoever stops watching leaves wake_fd empty, the flag set and the rings looked at
@@ -13,21 +14,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define SOCKET_LOOK_NS 1000000u /* a program that only ever calls carry_test() pays this seldom */
 #define WHY_TRIES 1000
-
-static void cpu_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 /* The daemon may be writing the next reason while we copy this one. */
 static void copy_why(char *to, struct shm_why *why)
@@ -177,11 +170,9 @@ static bool idle(struct carry *c, uint64_t deadline_ns)
 	bool answers = false;
 
 	while (now < spin_until) {
-		for (int i = 0; i < 16; i++) {
-			if (completions_there(c))
-				return false;
-			cpu_pause();
-		}
+		if (completions_there(c))
+			return false;
+		(void)sched_yield();
 		now = now_ns();
 	}
 	shm_sleep_prepare(&c->header->trainer_sleeps);

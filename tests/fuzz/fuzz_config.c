@@ -24,7 +24,7 @@ static void ranges_hold(const struct config *c)
 		memcpy(&number, at, sizeof(number));
 		if (row->type == CONFIG_CHOICE)
 			PROPERTY(number >= row->min && number < row->min + 8);
-		else if (row->type != CONFIG_AUTO_NUMBER || number != CONFIG_AUTO)
+		else
 			PROPERTY(number >= row->min && number <= row->max);
 	}
 	PROPERTY(config_cpu(c, 0) >= -1 && config_cpu(c, 15) <= 4095);

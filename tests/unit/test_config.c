@@ -50,8 +50,8 @@ static void defaults(void **state)
 	assert_int_equal(c.paths, 2);
 	assert_int_equal(c.heartbeat_ms, 250);
 	assert_int_equal(c.dead_ms, 4000);
-	assert_int_equal(c.lanes, 1);
-	assert_true(c.spin_us == CONFIG_AUTO);
+	assert_int_equal(c.lanes, 2);
+	assert_true(c.spin_us == 50);
 	assert_int_equal(c.flat_bytes_max, 65536);
 	assert_int_equal(c.arena_bytes_default, 1ull << 30);
 	assert_int_equal(c.inflight_bytes, 256ull << 20);
@@ -144,8 +144,7 @@ static void mistakes(void **state)
 	refused("[daemon]\nlog_level = 6\n", "f.conf:2: [daemon] log_level = 6: must be one of "
 					     "error|warning|notice|info|debug");
 	refused("[engine]\nspin_us = 1001\n",
-		"f.conf:2: [engine] spin_us = 1001: must be auto or 0 "
-		"to 1000");
+		"f.conf:2: [engine] spin_us = 1001: must be 0 to 1000");
 	refused("[engine]\ncpus = 1-\n", "f.conf:2: [engine] cpus = 1-: must be processors such as "
 					 "0,2-5, up to 4095");
 	refused("[schedule]\nforce = direc\n",
@@ -196,8 +195,7 @@ static void every_range(void **state)
 		struct config c;
 		struct err err;
 
-		if (row->type != CONFIG_NUMBER && row->type != CONFIG_AUTO_NUMBER &&
-		    row->type != CONFIG_SIZE)
+		if (row->type != CONFIG_NUMBER && row->type != CONFIG_SIZE)
 			continue;
 		for (unsigned int beyond = 0; beyond < 2; beyond++) {
 			snprintf(number, sizeof(number), "%ju", (uintmax_t)row->max + beyond);
