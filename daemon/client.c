@@ -49,6 +49,8 @@ static void client_reset(struct client *one)
 	one->pid_fd = -1;
 	one->memory_fd = -1;
 	one->wake_fd = one->trainer_fd = -1;
+	for (uint32_t lane = 0; lane < SHM_LANES_MAX; lane++)
+		one->doorbells[lane] = -1;
 }
 
 int clients_open(struct clients **out, const struct clients_options *options, struct err *err)
@@ -68,7 +70,7 @@ int clients_open(struct clients **out, const struct clients_options *options, st
 	c->config = config;
 	c->loop = options->loop;
 	c->version = options->version;
-	memcpy(c->doorbells, options->doorbells, config->lanes * sizeof(c->doorbells[0]));
+	memcpy(c->lane_fds, options->lane_fds, config->lanes * sizeof(c->lane_fds[0]));
 	c->listen_fd = -1;
 	c->slots = slots;
 	for (uint32_t i = 0; i < slots; i++)
@@ -105,6 +107,8 @@ void clients_close(struct clients *c)
 	if (!c)
 		return;
 	client_socket_close(c);
+	for (uint32_t lane = 0; lane < SHM_LANES_MAX; lane++)
+		c->lane_fds[lane] = -1;
 	for (uint32_t i = 0; i < c->slots; i++) {
 		if (c->table[i].fd >= 0)
 			client_last_words(&c->table[i], 0, -ESHUTDOWN, "carryd is stopping");
@@ -133,6 +137,7 @@ void client_close(struct clients *c, uint32_t client, const char *why)
 		(void)close(one->pid_fd);
 	one->fd = -1;
 	one->pid_fd = -1;
+	client_doorbells_close(c, one);
 	client_text_drop(one);
 	reserve_fill(c);
 	if (one->state != CLIENT_STATE_ATTACHED) {

@@ -41,8 +41,8 @@ struct clients;
 struct clients_options {
 	const struct config *config; /* outlives the clients                                 */
 	struct loop *loop;
-	const int *doorbells; /* eventfd[config->lanes]; copied; not owned            */
-	const char *version;  /* of the daemon                                        */
+	const int *lane_fds; /* epoll[config->lanes] that lanes sleep on; copied; not owned  */
+	const char *version; /* of the daemon                                                */
 };
 
 int clients_open(struct clients **out, const struct clients_options *options, struct err *err);
@@ -56,7 +56,7 @@ int clients_open(struct clients **out, const struct clients_options *options, st
 int clients_listen(struct clients *c, struct err *err);
 /* No more connections: close the listening socket; remove its file, if we made it. */
 void clients_unlisten(struct clients *c);
-/* clients_unlisten() and more: closes all.  No lane may use a mapping any more. */
+/* clients_unlisten() and more: closes all.  The lanes have ended, their descriptors too. */
 void clients_close(struct clients *c);
 
 /* --- events of the loop ------------------------------------------------------------------ */

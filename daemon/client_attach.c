@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -132,6 +134,37 @@ static int attach_wake(struct client *one, struct err *err)
 }
 
 /*
+ * The trainer's end of a doorbell is the open file that we watch, so we neither read nor write
+ * it: whatever the trainer does to it, we hear an edge or none.
+ */
+static int attach_doorbells(const struct clients *c, struct client *one, struct err *err)
+{
+	struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
+
+	for (uint32_t lane = 0; lane < one->layout.lanes; lane++) {
+		one->doorbells[lane] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (one->doorbells[lane] < 0)
+			return attach_descriptor_error(-errno, "the trainer's doorbell", err);
+		if (epoll_ctl(c->lane_fds[lane], EPOLL_CTL_ADD, one->doorbells[lane], &edge))
+			return err_set(err, -errno, "watch the trainer's doorbell on lane %u: %s",
+				       lane, strerror(errno));
+	}
+	return 0;
+}
+
+/* The trainer's copies live on, and would keep them in the epoll. */
+void client_doorbells_close(const struct clients *c, struct client *one)
+{
+	for (uint32_t lane = 0; lane < SHM_LANES_MAX; lane++) {
+		if (one->doorbells[lane] < 0)
+			continue;
+		(void)epoll_ctl(c->lane_fds[lane], EPOLL_CTL_DEL, one->doorbells[lane], NULL);
+		(void)close(one->doorbells[lane]);
+		one->doorbells[lane] = -1;
+	}
+}
+
+/*
  * The death of a process that we cannot see (another pid namespace: pid 0) is noticed by
  * its socket alone.
  */
@@ -181,6 +214,7 @@ static void attach_undo(struct clients *c, struct client *one)
 	if (one->pid_fd >= 0)
 		(void)close(one->pid_fd);
 	one->pid_fd = -1;
+	client_doorbells_close(c, one);
 	client_unmap(one);
 	one->state = CLIENT_STATE_CONNECTED;
 }
@@ -199,6 +233,8 @@ static int attach_all(struct clients *c, uint32_t client, const struct ctl_attac
 		return error;
 	attach_header(one);
 	error = attach_wake(one, err);
+	if (!error)
+		error = attach_doorbells(c, one, err);
 	if (error)
 		return error;
 	return attach_pid(c, client, err);
@@ -220,7 +256,7 @@ static int attach_answer(const struct clients *c, uint32_t client, uint32_t id)
 	long sent;
 
 	(void)snprintf(body.version, sizeof(body.version), "%s", c->version);
-	memcpy(&fds[2], c->doorbells, one->layout.lanes * sizeof(fds[0]));
+	memcpy(&fds[2], one->doorbells, one->layout.lanes * sizeof(fds[0]));
 	sent = ctl_send(one->fd, &header, &body, fds, 2 + one->layout.lanes);
 	return sent < 0 ? (int)sent : 0;
 }

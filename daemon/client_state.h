@@ -42,6 +42,7 @@ struct client {
 	char name[CTL_NAME_BYTES];
 	int memory_fd;
 	int wake_fd, trainer_fd; /* the wake-up socket: our end; the trainer's, until it is sent */
+	int doorbells[SHM_LANES_MAX]; /* eventfds, each in its lane's epoll; to ENDED; -1: none */
 	void *base;
 	struct shm_layout layout;
 	uint64_t handles;                     /* bit h: handle h is taken                 */
@@ -52,7 +53,7 @@ struct clients {
 	const struct config *config;
 	struct loop *loop;
 	const char *version;
-	int doorbells[SHM_LANES_MAX];
+	int lane_fds[SHM_LANES_MAX]; /* -1: none (any more)                                  */
 	int listen_fd;
 	char path[CONFIG_TEXT_BYTES]; /* of the file that we made; "": systemd's socket    */
 	dev_t device;                 /* of that file: it is removed only if it is still ours */
@@ -74,6 +75,7 @@ void client_socket_close(struct clients *c);
 bool client_attach(struct clients *c, uint32_t client, uint32_t id,
 		   const struct ctl_attach *attach);
 void client_unmap(struct client *one); /* memory and wake-up socket */
+void client_doorbells_close(const struct clients *c, struct client *one);
 
 /* client_answer.c */
 void client_text_more(struct clients *c, uint32_t client); /* there is room: go on */

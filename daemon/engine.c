@@ -69,7 +69,7 @@ int engine_open(struct engine **out, const struct engine_options *options, struc
 		(void)err_set(err, ret, "no memory for lane %u", options->lane);
 		goto fail;
 	}
-	transport.wake_fd = options->doorbell;
+	transport.wake_fd = options->wake_fd;
 	ret = e->ops->open(&e->transport, &transport, err);
 	if (ret)
 		goto fail;
@@ -359,12 +359,23 @@ int engine_round(struct engine *e, uint64_t now_ns)
 	return any;
 }
 
+/* Is there an op that may stand still? */
+static bool group_waits(const struct engine *e)
+{
+	for (uint32_t g = 0; g < e->groups_end; g++)
+		if (e->groups[g].used && exchange_waits_for(e->groups[g].exchange))
+			return true;
+	return false;
+}
+
 void engine_sleep(struct engine *e, uint64_t now_ns, uint64_t timeout_ns)
 {
-	if (e->clients_end && timeout_ns > SHM_SLEEP_NS_MAX)
-		timeout_ns = SHM_SLEEP_NS_MAX;
-	if (e->lazy_at_ns) {
-		uint64_t left = e->lazy_at_ns > now_ns ? e->lazy_at_ns - now_ns : 0;
+	uint64_t at_ns = e->lazy_at_ns ? e->lazy_at_ns : UINT64_MAX;
+
+	if (e->call_at_ns < at_ns && group_waits(e))
+		at_ns = e->call_at_ns;
+	if (at_ns != UINT64_MAX) {
+		uint64_t left = at_ns > now_ns ? at_ns - now_ns : 0;
 
 		if (left < timeout_ns)
 			timeout_ns = left;

@@ -137,7 +137,7 @@ struct engine_options {
 	uint32_t lane;
 	const char *transport; /* name in the table                                       */
 	struct transport_options transport_options; /* wake_fd is filled in                 */
-	int doorbell;     /* eventfd that wakes this lane: trainers', main thread's    */
+	int wake_fd; /* epoll: readable when a doorbell was rung, trainers' or main's; or -1 */
 	int main_eventfd; /* written after a fact was put                              */
 	uint32_t paths;   /* per peer                                                  */
 };

@@ -11,17 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
 
-/* Whoever has work for a lane wakes it; with trainers the engine makes it less. */
+/* Whoever has work for a lane wakes it. */
 #define THREAD_SLEEP_NS CLOCK_NS_PER_S
 
 struct engine_thread {
 	struct engine_thread_options options;
-	int doorbell;
+	int wake_fd;  /* epoll: what wakes the lane                                  */
+	int doorbell; /* eventfd in it: the main thread's                             */
 	pthread_t thread;
 	sem_t turn;  /* posted by the thread: engine or error is set; later: it ends */
 	sem_t close; /* posted by stop(), when it has read its last fact */
@@ -129,8 +131,22 @@ static void thread_free(struct engine_thread *t)
 {
 	(void)sem_destroy(&t->close);
 	(void)sem_destroy(&t->turn);
-	(void)close(t->doorbell);
+	if (t->doorbell >= 0)
+		(void)close(t->doorbell);
+	if (t->wake_fd >= 0)
+		(void)close(t->wake_fd);
 	free(t);
+}
+
+static int thread_open_wake(struct engine_thread *t)
+{
+	struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
+
+	t->wake_fd = epoll_create1(EPOLL_CLOEXEC);
+	t->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (t->wake_fd < 0 || t->doorbell < 0)
+		return -errno;
+	return epoll_ctl(t->wake_fd, EPOLL_CTL_ADD, t->doorbell, &edge) ? -errno : 0;
 }
 
 int engine_thread_start(struct engine_thread **out, const struct engine_thread_options *options,
@@ -144,16 +160,15 @@ int engine_thread_start(struct engine_thread **out, const struct engine_thread_o
 		return err_set(err, -ENOMEM, "no memory for lane %u", lane);
 	t->options = *options;
 	t->err = err;
-	t->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (t->doorbell < 0) {
-		error = -errno;
-		free(t);
+	(void)sem_init(&t->turn, 0, 0);
+	(void)sem_init(&t->close, 0, 0);
+	error = thread_open_wake(t);
+	if (error) {
+		thread_free(t);
 		return err_set(err, error, "make the doorbell of lane %u: %s", lane,
 			       strerror(-error));
 	}
-	t->options.engine.doorbell = t->doorbell;
-	(void)sem_init(&t->turn, 0, 0);
-	(void)sem_init(&t->close, 0, 0);
+	t->options.engine.wake_fd = t->wake_fd;
 	error = thread_create(t);
 	if (error) {
 		thread_free(t);
@@ -197,9 +212,9 @@ struct engine *engine_thread_engine(struct engine_thread *t)
 	return t->engine;
 }
 
-int engine_thread_doorbell(const struct engine_thread *t)
+int engine_thread_wake_fd(const struct engine_thread *t)
 {
-	return t->doorbell;
+	return t->wake_fd;
 }
 
 bool engine_thread_alive(struct engine_thread *t)

@@ -11,10 +11,10 @@
 
 #include "daemon/engine.h"
 
-struct engine_thread; /* owns the thread, the engine, the doorbell */
+struct engine_thread; /* owns the thread, the engine, the doorbells' epoll */
 
 struct engine_thread_options {
-	struct engine_options engine; /* doorbell is made and filled in by the thread object */
+	struct engine_options engine; /* wake_fd is made and filled in by the thread object */
 	uint64_t spin_ns;
 	int numa_node; /* -1: anywhere                                            */
 	int cpu;       /* -1: anywhere                                            */
@@ -27,8 +27,8 @@ int engine_thread_start(struct engine_thread **out, const struct engine_thread_o
 void engine_thread_stop(struct engine_thread *t);
 
 struct engine *engine_thread_engine(struct engine_thread *t);
-/* An eventfd; trainers get it by SCM_RIGHTS. */
-int engine_thread_doorbell(const struct engine_thread *t);
+/* The epoll descriptor that the lane sleeps on: for trainers' doorbells, edge-triggered. */
+int engine_thread_wake_fd(const struct engine_thread *t);
 
 /*
  * engine_thread_alive() - has the lane made a round since the last call, or does it sleep?

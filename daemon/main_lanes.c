@@ -71,7 +71,7 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 		error = engine_thread_start(&lanes->threads[lane], &options, err);
 		if (error)
 			return error;
-		lanes->doorbells[lane] = engine_thread_doorbell(lanes->threads[lane]);
+		lanes->wake_fds[lane] = engine_thread_wake_fd(lanes->threads[lane]);
 		(void)engine_describe(engine_thread_engine(lanes->threads[lane]),
 				      lanes->transports[lane]);
 		lanes->count++;

@@ -45,7 +45,7 @@ struct daemon {
 
 /* --- open and close -------------------------------------------------------------------------- */
 
-/* A trainer costs four descriptors, a peer one a lane and path. */
+/* A trainer costs four descriptors and one a lane, a peer one a lane and path. */
 static void run_raise_limit(struct log *log)
 {
 	struct rlimit limit;
@@ -92,7 +92,7 @@ static int run_open_rest(struct daemon *d, struct err *err)
 {
 	struct clients_options options = {.config = d->config,
 					  .loop = d->loop,
-					  .doorbells = d->lanes.doorbells,
+					  .lane_fds = d->lanes.wake_fds,
 					  .version = CARRY_RELEASE};
 	int error = clients_open(&d->clients, &options, err);
 

@@ -21,7 +21,7 @@
 #define CTL_NAME_BYTES 64
 #define CTL_TEXT_BYTES 384
 #define CTL_PACKET_BYTES_MAX 32768u
-#define CTL_FDS_MAX 18 /* arena, trainer's wake-up socket, one doorbell per lane */
+#define CTL_FDS_MAX 18 /* arena, the wake-up socket, a doorbell per lane */
 
 enum ctl_kind {
 	/* requests */
@@ -56,7 +56,7 @@ static_assert(sizeof(struct ctl_attach) == 16 + CTL_NAME_BYTES, "no padding");
 
 /*
  * Descriptors in order: memfd, the trainer's end of its wake-up socket (AF_UNIX, SOCK_DGRAM;
- * a datagram of any length is a wake-up), then a doorbell eventfd per lane.
+ * a datagram of any length is a wake-up), then the trainer's doorbell (an eventfd) of each lane.
  */
 struct ctl_attached {
 	uint64_t total_bytes; /* of the memfd; shm_header says the rest */

@@ -22,12 +22,12 @@
  * looks at every ring it consumes once more, and only then sleeps on its descriptor.  The
  * producer, after releasing `tail`, issues a full fence and, if `sleeps` is set, exchanges it
  * with 0 and, if it was 1, writes to the descriptor.  A side that does not sleep costs its peer no
- * system call.  The daemon sleeps per lane, on an eventfd (its doorbell); the trainer as a whole,
- * on its end of a datagram socket pair.  The daemon's end is the daemon's alone, so that nothing a
- * trainer does to its own makes a lane wait: a full socket means that a wake-up is pending.
- * A doorbell is one open file for all trainers of the lane.  One that reads it empty takes the
- * others' wake-ups, so a lane that has trainers sleeps no longer than SHM_SLEEP_NS_MAX; one that
- * makes it blocking, full or empty, stops nobody, for whoever rings or hears it does not wait.
+ * system call.  The daemon sleeps per lane and hears the trainer's eventfd for that lane, its
+ * doorbell; the trainer sleeps as a whole, on its end of a datagram socket pair.
+ * Nothing a trainer does to its descriptors makes a lane wait or keeps others from waking it.  The
+ * daemon watches the doorbell (epoll, edge-triggered) and never reads or writes it: full, read
+ * empty, blocking or closed, it is the trainer's own loss.  Its end of the socket pair is the
+ * daemon's alone, and a full socket means that a wake-up is pending.
  */
 #ifndef PROTO_SHM_H
 #define PROTO_SHM_H
@@ -45,7 +45,6 @@
 #define SHM_OPS_MAX 64u        /* ops of one group in flight; SHM_RING_ENTRIES bounds their sum */
 #define SHM_LANES_MAX 16u
 #define SHM_TEXT_BYTES 512u
-#define SHM_SLEEP_NS_MAX 100000000u /* of a lane that has trainers, whoever rings or not */
 #define SHM_ARENA_BYTES_MIN (1u << 20)
 #define SHM_ARENA_ALIGN 4096u
 
@@ -189,11 +188,7 @@ void shm_sleep_prepare(_Atomic uint32_t *sleeps); /* set and fence: now look aga
 void shm_sleep_cancel(_Atomic uint32_t *sleeps);
 bool shm_wake_needed(_Atomic uint32_t *sleeps); /* fence, take the flag: true = wake it up */
 
-/*
- * shm_doorbell_ring() - wake a lane, without waiting: a doorbell that is full has been rung.
- * (Should somebody fill it at this very moment, having made it blocking, then this waits
- * until the lane has read it; the lane is awake by then.)
- */
+/* shm_doorbell_ring() - wake a lane: one system call.  Nobody reads it, and 2^64 are enough. */
 void shm_doorbell_ring(int fd);
 
 #endif

@@ -8,11 +8,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/transport/sim_net.h"
 
@@ -144,12 +142,7 @@ static size_t sim_poll(struct transport *t, struct transport_event *events, size
 
 static bool take_wake(const struct transport *t)
 {
-	struct pollfd wake = {.fd = t->options.wake_fd, .events = POLLIN};
-	uint64_t count;
-
-	if (wake.fd < 0 || poll(&wake, 1, 0) != 1)
-		return false;
-	return read(wake.fd, &count, sizeof(count)) == sizeof(count);
+	return t->options.wake_fd >= 0 && transport_take_wake(t->options.wake_fd);
 }
 
 /* Sleeping is moving the clock. */

@@ -4,6 +4,10 @@
 #include "daemon/transport/transport.h"
 
 #include <string.h>
+#include <sys/epoll.h>
+
+/* If more were rung, wake_fd is readable still and the next wait() returns at once. */
+enum { WAKES_AT_ONCE = 64 };
 
 #define X(name) &transport_##name,
 const struct transport_ops *const transport_table[] = {TRANSPORTS(X) NULL};
@@ -15,4 +19,11 @@ const struct transport_ops *transport_by_name(const char *name)
 		if (!strcmp((*it)->name, name))
 			return *it;
 	return NULL;
+}
+
+bool transport_take_wake(int wake_fd)
+{
+	struct epoll_event rung[WAKES_AT_ONCE];
+
+	return epoll_wait(wake_fd, rung, WAKES_AT_ONCE, 0) > 0;
 }

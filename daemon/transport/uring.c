@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
@@ -311,20 +310,13 @@ static void arm_wake(struct transport *t)
 	t->wake_armed = true;
 }
 
-/*
- * Trainers share the eventfd: one may have read what the ring saw, and may have cleared
- * O_NONBLOCK.
- */
 static bool take_wake(struct transport *t)
 {
-	uint64_t count;
-	struct iovec to = {.iov_base = &count, .iov_len = sizeof(count)};
-
 	if (!t->woken)
 		return false;
 	t->woken = false;
 	t->stats.syscalls++;
-	(void)!preadv2(t->options.wake_fd, &to, 1, -1, RWF_NOWAIT);
+	(void)transport_take_wake(t->options.wake_fd);
 	return true;
 }
 

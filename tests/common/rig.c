@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -153,10 +154,12 @@ void rig_open_seed(struct rig *rig, const struct rig_variant *variant, uint64_t 
 		assert_int_equal(sim_net_open(&rig->net, &net), 0);
 	for (int s = 0; s < 2; s++) {
 		struct transport_options options = variant->options;
+		struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
 		struct err err = {0};
 
-		rig->wake[s] = eventfd(0, EFD_CLOEXEC);
-		assert_true(rig->wake[s] >= 0);
+		rig->wake[s] = epoll_create1(EPOLL_CLOEXEC);
+		rig->bell[s] = eventfd(0, EFD_CLOEXEC);
+		assert_int_equal(epoll_ctl(rig->wake[s], EPOLL_CTL_ADD, rig->bell[s], &edge), 0);
 		options.wake_fd = rig->wake[s];
 		options.sim = rig->net;
 		options.sim_node = (uint32_t)s;
@@ -517,6 +520,7 @@ void rig_close(struct rig *rig)
 	for (int s = 0; s < 2; s++) {
 		rig->ops->close(rig->side[s]);
 		(void)close(rig->wake[s]);
+		(void)close(rig->bell[s]);
 	}
 	sim_net_close(rig->net);
 	for (uint32_t i = 0; i < rig->lines_count; i++)

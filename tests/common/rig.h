@@ -60,7 +60,7 @@ struct rig {
 	const struct transport_ops *ops;
 	struct transport *side[2];
 	struct sim_net *net;
-	int wake[2];
+	int wake[2], bell[2]; /* epoll descriptors; the eventfds in them */
 	size_t events_max; /* size of the array given to poll() */
 	uint32_t lines_count;
 	struct rig_line lines[RIG_LINES_MAX];

@@ -58,7 +58,7 @@ static void open_lane(struct world *w, uint16_t node, uint16_t lane)
 	const struct world_options *o = &w->options;
 	struct engine_options options = {.lane = lane,
 					 .transport = o->harm ? "fault" : "sim",
-					 .doorbell = -1,
+					 .wake_fd = -1,
 					 .main_eventfd = -1,
 					 .paths = o->paths,
 					 .transport_options = {

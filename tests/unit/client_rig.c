@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -32,9 +32,9 @@ void client_rig_open(struct client_rig *r, const char *settings)
 		fail_msg("%s", err.text);
 	assert_int_equal(loop_open(&r->loop, &err), 0);
 	for (int i = 0; i < RIG_LANES; i++)
-		r->doorbells[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		r->lane_fds[i] = epoll_create1(EPOLL_CLOEXEC);
 	options.loop = r->loop;
-	options.doorbells = r->doorbells;
+	options.lane_fds = r->lane_fds;
 	assert_int_equal(clients_open(&r->clients, &options, &err), 0);
 	if (clients_listen(r->clients, &err))
 		fail_msg("%s", err.text);
@@ -46,7 +46,7 @@ void client_rig_close(struct client_rig *r)
 	clients_close(r->clients);
 	loop_close(r->loop);
 	for (int i = 0; i < RIG_LANES; i++)
-		close(r->doorbells[i]);
+		close(r->lane_fds[i]);
 	assert_int_equal(access(r->path, F_OK), -1);
 	assert_int_equal(rmdir(r->folder), 0);
 }

@@ -21,7 +21,7 @@ struct client_rig {
 	struct config config;
 	struct loop *loop;
 	struct clients *clients;
-	int doorbells[RIG_LANES];
+	int lane_fds[RIG_LANES]; /* epoll descriptors */
 	char folder[64], path[96];
 	uint64_t now_ns;
 	struct client_request requests[RIG_REQUESTS]; /* what came, CLIENT_GONE too         */

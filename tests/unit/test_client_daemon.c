@@ -20,9 +20,23 @@
 #include <cmocka.h>
 
 #include "daemon/client.h"
+#include "daemon/transport/transport.h"
 #include "tests/unit/client_rig.h"
 
 enum { MIB = 1 << 20 };
+
+/* Twice, so that it does not matter that nobody reads it. */
+static void rings(const struct client_rig *r, const struct answer *answer)
+{
+	const uint64_t one = 1;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(write(answer->fds[3], &one, 8), 8);
+		assert_false(transport_take_wake(r->lane_fds[0]));
+		assert_true(transport_take_wake(r->lane_fds[1]));
+		assert_false(transport_take_wake(r->lane_fds[1]));
+	}
+}
 
 static void attach(void **state)
 {
@@ -44,6 +58,7 @@ static void attach(void **state)
 	assert_int_equal(answer.header.kind, CTL_ATTACHED);
 	assert_int_equal(answer.header.id, 7);
 	assert_int_equal(answer.attached.client, client);
+	assert_true(client_attached(r.clients, client));
 	assert_int_equal(answer.attached.lanes, RIG_LANES);
 	assert_string_equal(answer.attached.version, "9.9.9");
 	assert_int_equal(answer.nfds, 2 + RIG_LANES);
@@ -62,10 +77,8 @@ static void attach(void **state)
 			    "gradient");
 	assert_int_equal(client_resident_bytes(r.clients, client), 2 * 4096);
 
-	/* The doorbells are the lanes'. */
-	assert_int_equal(write(answer.fds[3], &one, 8), 8);
-	assert_int_equal(read(r.doorbells[0], &one, 8), -1);
-	assert_int_equal(read(r.doorbells[1], &one, 8), 8);
+	/* A doorbell wakes its lane, whatever is in it; once a ring. */
+	rings(&r, &answer);
 
 	/* Wake-ups: what the trainer does to its end does not make ours block. */
 	assert_int_equal(fcntl(answer.fds[1], F_SETFL, 0), 0);
@@ -81,7 +94,6 @@ static void attach(void **state)
 	assert_int_equal(send(client_wake_fd(r.clients, client), "", 1, MSG_NOSIGNAL), -1);
 	assert_int_equal(errno, EPIPE);
 
-	assert_true(client_attached(r.clients, client));
 	assert_int_equal(client_uid(r.clients, client), getuid());
 	assert_int_equal(client_pid(r.clients, client), getpid());
 	assert_string_equal(client_name(r.clients, client), "bert");
@@ -92,6 +104,33 @@ static void attach(void **state)
 	for (size_t i = 0; i < answer.nfds; i++)
 		close(answer.fds[i]);
 	close(fd);
+	client_rig_close(&r);
+}
+
+/* A trainer that is gone wakes no lane, though a child of it may still hold its doorbells. */
+static void doorbell_of_the_dead(void **state)
+{
+	static struct answer answer;
+	struct ctl_attach request = {.arena_bytes = MIB};
+	struct client_rig r;
+	uint64_t one = 1;
+	int fd;
+
+	(void)state;
+	client_rig_open(&r, "");
+	fd = trainer_connect(&r);
+	trainer_send(fd, CTL_ATTACH, 1, &request, sizeof(request));
+	(void)client_rig_one(&r, CLIENT_ATTACHED);
+	trainer_answer(fd, &answer);
+	assert_int_equal(answer.header.kind, CTL_ATTACHED);
+	close(fd);
+	(void)client_rig_one(&r, CLIENT_GONE);
+	for (size_t lane = 0; lane < RIG_LANES; lane++) {
+		assert_int_equal(write(answer.fds[2 + lane], &one, 8), 8);
+		assert_false(transport_take_wake(r.lane_fds[lane]));
+	}
+	for (size_t i = 0; i < answer.nfds; i++)
+		close(answer.fds[i]);
 	client_rig_close(&r);
 }
 
@@ -333,7 +372,7 @@ static void end_of_file(void **state)
 	assert_int_equal(client_rig_one(&r, CLIENT_GONE)->client, one);
 	assert_string_equal(r.requests[0].why, "it closed its connection");
 	assert_false(client_attached(r.clients, one));
-	/* Until it is forgotten: memory, eventfd and number stay. */
+	/* Until it is forgotten: memory, wake-up socket and number stay. */
 	assert_int_equal(*(uint32_t *)client_base(r.clients, one), SHM_MAGIC);
 	assert_true(fcntl(client_wake_fd(r.clients, one), F_GETFD) >= 0);
 	b = trainer_attach(&r, MIB, &two);
@@ -499,6 +538,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(attach),
+		cmocka_unit_test(doorbell_of_the_dead),
 		cmocka_unit_test(memory_has_limits),
 		cmocka_unit_test(requests),
 		cmocka_unit_test(handles),

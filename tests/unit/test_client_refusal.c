@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,16 +29,21 @@ enum { MIB = 1 << 20 };
 int __real_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
 int __real_memfd_create(const char *name, unsigned int flags);
 int __real_socketpair(int domain, int type, int protocol, int fds[2]);
+int __real_eventfd(unsigned int value, int flags);
+int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 int __real_ftruncate(int fd, off_t bytes);
 void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
 int __wrap_memfd_create(const char *name, unsigned int flags);
 int __wrap_socketpair(int domain, int type, int protocol, int fds[2]);
+int __wrap_eventfd(unsigned int value, int flags);
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 int __wrap_ftruncate(int fd, off_t bytes);
 void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 
 static int accept_failures; /* how many times accept4() says EMFILE */
 static int memfd_error, socketpair_error, ftruncate_error, mmap_error;
+static int eventfd_error, edge_error; /* of the second doorbell */
 
 static int failed(int error)
 {
@@ -63,6 +69,23 @@ int __wrap_socketpair(int domain, int type, int protocol, int fds[2])
 {
 	return socketpair_error ? failed(socketpair_error)
 				: __real_socketpair(domain, type, protocol, fds);
+}
+
+int __wrap_eventfd(unsigned int value, int flags)
+{
+	static unsigned int calls;
+
+	return eventfd_error && ++calls % 2 == 0 ? failed(eventfd_error)
+						 : __real_eventfd(value, flags);
+}
+
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	static unsigned int calls;
+	bool edge = op == EPOLL_CTL_ADD && event->events & EPOLLET;
+
+	return edge && edge_error && ++calls % 2 == 0 ? failed(edge_error)
+						      : __real_epoll_ctl(epoll, op, fd, event);
 }
 
 int __wrap_ftruncate(int fd, off_t bytes)
@@ -211,12 +234,21 @@ static void no_descriptor_to_accept(void **state)
 
 static void attach_that_fails(void **state)
 {
-	static const char *const sentences[] = {
-		"carryd has no file descriptor left for the arena (ulimit -n)",
-		"make the arena: Cannot allocate memory",
-		"make an arena of 1355776 bytes: No space left on device",
-		"map an arena of 1355776 bytes: Cannot allocate memory",
-		"carryd has no file descriptor left for the trainer's wake-up socket (ulimit -n)",
+	static const struct {
+		int *call, error;
+		const char *format; /* of the bytes, or of nothing */
+	} fails[] = {
+		{&memfd_error, EMFILE,
+		 "carryd has no file descriptor left for the arena (ulimit -n)"},
+		{&memfd_error, ENOMEM, "make the arena: Cannot allocate memory"},
+		{&ftruncate_error, ENOSPC, "make an arena of # bytes: No space left on device"},
+		{&mmap_error, ENOMEM, "map an arena of # bytes: Cannot allocate memory"},
+		{&socketpair_error, EMFILE,
+		 "carryd has no file descriptor left for the trainer's wake-up socket (ulimit -n)"},
+		{&eventfd_error, EMFILE,
+		 "carryd has no file descriptor left for the trainer's doorbell (ulimit -n)"},
+		{&edge_error, ENOSPC,
+		 "watch the trainer's doorbell on lane 1: No space left on device"},
 	};
 	struct ctl_attach attach = {.arena_bytes = MIB};
 	struct shm_layout layout;
@@ -231,27 +263,22 @@ static void attach_that_fails(void **state)
 	client_rig_turn(&r);
 	fds = count_fds();
 	arenas = count_arenas();
-	for (uint32_t i = 0; i < 5; i++) {
-		char expected[RIG_TEXT_BYTES], *bytes;
+	for (uint32_t i = 0; i < sizeof(fails) / sizeof(fails[0]); i++) {
+		const char *bytes = strchr(fails[i].format, '#');
+		char expected[RIG_TEXT_BYTES];
 
-		memfd_error = i == 0 ? EMFILE : i == 1 ? ENOMEM : 0;
-		ftruncate_error = i == 2 ? ENOSPC : 0;
-		mmap_error = i == 3 ? ENOMEM : 0;
-		socketpair_error = i == 4 ? EMFILE : 0;
+		*fails[i].call = fails[i].error;
 		trainer_send(fd, CTL_ATTACH, i, &attach, sizeof(attach));
 		client_rig_turn(&r);
-		memfd_error = ftruncate_error = mmap_error = socketpair_error = 0;
+		*fails[i].call = 0;
 		assert_int_equal(r.count, 0);
-		bytes = strstr(sentences[i], "1355776");
 		if (bytes)
 			snprintf(expected, sizeof(expected), "%.*s%ju%s",
-				 (int)(bytes - sentences[i]), sentences[i],
-				 (uintmax_t)layout.total_bytes, bytes + 7);
+				 (int)(bytes - fails[i].format), fails[i].format,
+				 (uintmax_t)layout.total_bytes, bytes + 1);
 		else
-			snprintf(expected, sizeof(expected), "%s", sentences[i]);
-		trainer_refused(fd, i,
-				(const int[]){-EMFILE, -ENOMEM, -ENOSPC, -ENOMEM, -EMFILE}[i],
-				expected);
+			snprintf(expected, sizeof(expected), "%s", fails[i].format);
+		trainer_refused(fd, i, -fails[i].error, expected);
 		assert_int_equal(count_fds(), fds);
 		assert_int_equal(count_arenas(), arenas);
 	}
@@ -269,14 +296,14 @@ static void no_memory_to_open(void **state)
 	struct config config;
 	struct err err;
 	struct loop *loop;
-	int doorbell = -1;
+	int lane_fd = -1;
 	long n = 1;
 
 	(void)state;
 	assert_int_equal(config_parse(&config, "", 0, "", &err), 0);
 	assert_int_equal(loop_open(&loop, &err), 0);
 	options = (struct clients_options){
-		.config = &config, .loop = loop, .doorbells = &doorbell, .version = "1"};
+		.config = &config, .loop = loop, .lane_fds = &lane_fd, .version = "1"};
 	for (fail_alloc_at(n); clients_open(&clients, &options, &err); fail_alloc_at(++n)) {
 		assert_int_equal(err.code, -ENOMEM);
 		assert_string_equal(err.text, "no memory for the table of 256 clients");

@@ -33,7 +33,7 @@ struct place {
 static void place_open(struct place *p, const char *name, const char *settings)
 {
 	struct clients_options options = {.config = &p->config, .version = "1"};
-	int doorbell = -1;
+	int lane_fd = -1;
 	char text[512];
 
 	memset(p, 0, sizeof(*p));
@@ -45,7 +45,7 @@ static void place_open(struct place *p, const char *name, const char *settings)
 	assert_int_equal(config_parse(&p->config, text, strlen(text), "f", &p->err), 0);
 	assert_int_equal(loop_open(&p->loop, &p->err), 0);
 	options.loop = p->loop;
-	options.doorbells = &doorbell;
+	options.lane_fds = &lane_fd;
 	assert_int_equal(clients_open(&p->clients, &options, &p->err), 0);
 }
 

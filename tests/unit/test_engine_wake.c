@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -25,7 +26,8 @@
 #include "daemon/clock.h"
 #include "daemon/engine_thread.h"
 
-enum { LIMIT_MS = 10000, OPS = 1000, STEALS = 20, TRAINERS = 2, COUNT = 256 };
+enum { LIMIT_MS = 10000, OPS = 1000, ROUNDS = 20, TRAINERS = 2, COUNT = 256 };
+enum { CALL_NS = 200000000 }; /* as in PROTOCOL.md 1.5 */
 
 int __real_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
 					    unsigned wait_nr, struct __kernel_timespec *ts,
@@ -34,31 +36,36 @@ int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uri
 					    unsigned wait_nr, struct __kernel_timespec *ts,
 					    sigset_t *signals);
 
-static _Atomic uint64_t sleep_ns; /* how long the lane wants to sleep */
+static _Atomic uint64_t sleep_ns; /* how long the lane wants to sleep      */
+static _Atomic bool for_ever;     /* let it sleep until somebody wakes it  */
+static uint16_t nodes = 1;        /* of each group, a rank each            */
 
 int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
 					    unsigned wait_nr, struct __kernel_timespec *ts,
 					    sigset_t *signals)
 {
 	sleep_ns = (uint64_t)ts->tv_sec * CLOCK_NS_PER_S + (uint64_t)ts->tv_nsec;
+	if (for_ever)
+		ts->tv_sec = LIMIT_MS;
 	return __real_io_uring_submit_and_wait_timeout(ring, cqe, wait_nr, ts, signals);
 }
 
-static const uint32_t one_rank = 1;
-static const uint16_t no_peer = UINT16_MAX;
+static const uint32_t one_each[] = {1, 1};
+static const uint16_t peers[] = {UINT16_MAX, 7}; /* the other node is not connected */
 
 struct trainer {
 	struct shm_layout layout;
 	void *base;
 	struct shm_port submit, complete;
 	int wake_fd, own_fd; /* the lane's end, the trainer's */
+	int doorbell;
 	struct exchange *exchange;
 	uint64_t seq;
 };
 
 struct rig {
 	struct engine_thread *thread;
-	int facts_fd, doorbell;
+	int facts_fd;
 	struct owner_table owners;
 	struct trainer trainers[TRAINERS];
 };
@@ -74,10 +81,10 @@ static void trainer_open(struct rig *r, uint32_t number)
 	struct exchange_plan plan = {
 		.group = number + 1,
 		.epoch = 1,
-		.nodes = 1,
+		.nodes = nodes,
 		.lanes = 1,
-		.ranks = 1,
-		.ranks_of_node = &one_rank,
+		.ranks = nodes,
+		.ranks_of_node = one_each,
 		.local_ranks = 1,
 		.owners = &r->owners,
 		.vec = vec_best(),
@@ -94,6 +101,10 @@ static void trainer_open(struct rig *r, uint32_t number)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 0);
 	t->wake_fd = fds[0];
 	t->own_fd = fds[1];
+	t->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert_int_equal(epoll_ctl(engine_thread_wake_fd(r->thread), EPOLL_CTL_ADD, t->doorbell,
+				   &(struct epoll_event){.events = EPOLLIN | EPOLLET}),
+			 0);
 	assert_int_equal(exchange_plan_size(&plan, 64 << 20, &err), 0);
 	assert_int_equal(exchange_new(&t->exchange, &plan, &err), 0);
 	command(r, &(struct engine_command){.kind = ENGINE_CLIENT_ADD,
@@ -102,7 +113,7 @@ static void trainer_open(struct rig *r, uint32_t number)
 					    .layout = t->layout,
 					    .wake_fd = t->wake_fd});
 	command(r, &(struct engine_command){
-			   .kind = ENGINE_GROUP_ADD, .exchange = t->exchange, .peers = &no_peer});
+			   .kind = ENGINE_GROUP_ADD, .exchange = t->exchange, .peers = peers});
 	command(r, &(struct engine_command){
 			   .kind = ENGINE_RANK_ADD, .exchange = t->exchange, .client = number});
 }
@@ -125,8 +136,7 @@ static void rig_open(struct rig *r)
 		assert_true(err.code == -EPERM || err.code == -ENOSYS);
 		skip();
 	}
-	r->doorbell = engine_thread_doorbell(r->thread);
-	owner_found(&r->owners, 1);
+	owner_found(&r->owners, nodes);
 	for (uint32_t i = 0; i < TRAINERS; i++)
 		trainer_open(r, i);
 }
@@ -141,12 +151,13 @@ static void rig_close(struct rig *r)
 		munmap(t->base, t->layout.total_bytes);
 		close(t->wake_fd);
 		close(t->own_fd);
+		close(t->doorbell);
 	}
 	close(r->facts_fd);
 }
 
 /* Post a sum of one rank and, as a trainer does, ring if the lane sleeps. */
-static void post(struct rig *r, struct trainer *t)
+static void post(struct trainer *t)
 {
 	assert_int_equal(shm_produce_room(&t->submit), 1);
 	shm_submissions(t->base, &t->layout, 0)[t->submit.position % SHM_RING_ENTRIES] =
@@ -159,7 +170,7 @@ static void post(struct rig *r, struct trainer *t)
 					.reduce = SHM_SUM};
 	shm_produce(&t->submit);
 	if (shm_wake_needed(&t->submit.ring->sleeps))
-		shm_doorbell_ring(r->doorbell);
+		shm_doorbell_ring(t->doorbell);
 }
 
 /* Return: whether the op's completion came in time. */
@@ -202,13 +213,13 @@ static void a_trainer_that_does_not_read(void **state)
 	assert_int_equal(fcntl(hostile->own_fd, F_SETFL, 0), 0);
 	for (int i = 0; i < OPS; i++) {
 		shm_sleep_prepare(&((struct shm_header *)hostile->base)->trainer_sleeps);
-		post(&r, hostile);
+		post(hostile);
 		assert_true(completed(hostile));
 	}
 	for (int i = 0; i < OPS; i++) {
 		shm_sleep_prepare(&((struct shm_header *)hostile->base)->trainer_sleeps);
-		post(&r, hostile);
-		post(&r, good);
+		post(hostile);
+		post(good);
 		assert_true(completed(hostile));
 		assert_true(completed(good));
 	}
@@ -231,8 +242,8 @@ static void a_trainer_that_closed_its_end(void **state)
 	hostile->own_fd = -1;
 	for (int i = 0; i < 3; i++) {
 		shm_sleep_prepare(&((struct shm_header *)hostile->base)->trainer_sleeps);
-		post(&r, hostile);
-		post(&r, &r.trainers[1]);
+		post(hostile);
+		post(&r.trainers[1]);
 		assert_true(completed(hostile));
 		assert_true(completed(&r.trainers[1]));
 	}
@@ -252,7 +263,7 @@ static void a_trainer_that_sleeps(void **state)
 		struct pollfd woken = {.fd = t->own_fd, .events = POLLIN};
 
 		shm_sleep_prepare(&((struct shm_header *)t->base)->trainer_sleeps);
-		post(&r, t);
+		post(t);
 		assert_int_equal(poll(&woken, 1, LIMIT_MS), 1);
 		assert_int_equal(unread(t), 1);
 		assert_true(completed(t));
@@ -267,94 +278,161 @@ static void assert_sleeps(uint64_t ns)
 	assert_int_equal(sleep_ns, ns);
 }
 
-/* Wake-ups may be stolen only where there is a trainer. */
-static void sleep_is_bounded(void **state)
+/* With trainers or without: nobody can take a wake-up from another. */
+static void an_idle_lane_sleeps_long(void **state)
 {
 	struct rig r;
 
 	(void)state;
 	rig_open(&r);
-	assert_sleeps(SHM_SLEEP_NS_MAX);
-	for (uint32_t i = 0; i < TRAINERS; i++) {
-		assert_sleeps(SHM_SLEEP_NS_MAX);
-		command(&r, &(struct engine_command){.kind = ENGINE_CLIENT_REMOVE, .client = i});
-	}
+	assert_sleeps(CLOCK_NS_PER_S);
+	post(&r.trainers[1]);
+	assert_true(completed(&r.trainers[1]));
+	sleep_ns = 0;
+	command(&r, &(struct engine_command){.kind = ENGINE_PEER_REMOVE, .peer = 1});
 	assert_sleeps(CLOCK_NS_PER_S);
 	rig_close(&r);
 }
 
-struct thief {
-	int doorbell;
-	_Atomic uint32_t stolen;
+/* The other node does not answer: the lane has to tell it again and again what was called. */
+static void a_lane_whose_op_stands_still(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	nodes = 2;
+	rig_open(&r);
+	nodes = 1;
+	assert_sleeps(CLOCK_NS_PER_S);
+	post(&r.trainers[1]);
+	for (int i = 0; sleep_ns > CALL_NS && i < LIMIT_MS; i++)
+		(void)poll(NULL, 0, 1);
+	assert_in_range(sleep_ns, 1, CALL_NS);
+	rig_close(&r);
+}
+
+/* --- what a trainer may do to its doorbell ---------------------------------------------------- */
+
+enum misuse { MISUSE_READ = 0, MISUSE_FILL, MISUSE_FLAGS, MISUSE_RING, MISUSE_CLOSE, MISUSES };
+
+struct hostile {
+	enum misuse how;
+	int doorbell; /* its own descriptor of it */
+	_Atomic uint64_t times;
 	_Atomic bool stop, ended;
 };
 
-static void *steal(void *argument)
+static void misuse(struct hostile *h)
 {
-	struct thief *thief = argument;
+	const uint64_t full = UINT64_MAX - 1, one = 1;
 	uint64_t count;
 
-	while (!thief->stop)
-		if (read(thief->doorbell, &count, sizeof(count)) == sizeof(count))
-			thief->stolen++;
-	thief->ended = true;
+	switch (h->how) {
+	case MISUSE_READ: /* sleeps in it, and so is faster than the lane */
+		if (read(h->doorbell, &count, sizeof(count)) == sizeof(count))
+			h->times++;
+		return;
+	case MISUSE_FILL: /* for others who would write, and read */
+		(void)fcntl(h->doorbell, F_SETFL, O_NONBLOCK);
+		h->times += write(h->doorbell, &full, sizeof(full)) == sizeof(full);
+		(void)fcntl(h->doorbell, F_SETFL, 0);
+		break;
+	case MISUSE_FLAGS:
+		h->times += fcntl(h->doorbell, F_SETFL, h->times % 2 ? O_NONBLOCK : 0) == 0;
+		break;
+	case MISUSE_RING: h->times += write(h->doorbell, &one, sizeof(one)) == sizeof(one); break;
+	case MISUSE_CLOSE:
+		h->times += h->doorbell >= 0 && close(h->doorbell) == 0;
+		h->doorbell = -1;
+		break;
+	case MISUSES: break;
+	}
+	(void)poll(NULL, 0, 1);
+}
+
+static void *misuse_often(void *argument)
+{
+	struct hostile *h = argument;
+
+	while (!h->stop)
+		misuse(h);
+	h->ended = true;
 	return NULL;
 }
 
-/* It sleeps in read() on the doorbell, made blocking, and so often is faster than the lane. */
-static void a_trainer_that_steals_wake_ups(void **state)
+/* The main thread's wake-up, and another trainer's, while a hostile one does its worst. */
+static void others_go_on(struct rig *r, const struct hostile *h)
 {
-	struct thief thief = {.stop = false};
-	pthread_t thread;
-	struct rig r;
+	uint16_t peer = 0;
 
-	(void)state;
-	rig_open(&r);
-	thief.doorbell = r.doorbell;
-	assert_int_equal(fcntl(r.doorbell, F_SETFL, 0), 0);
-	assert_int_equal(pthread_create(&thread, NULL, steal, &thief), 0);
-	for (int i = 0; i < STEALS || (!thief.stolen && i < OPS); i++) {
-		post(&r, &r.trainers[1]);
-		assert_true(completed(&r.trainers[1]));
-		(void)poll(NULL, 0, 1);
-	}
-	assert_true(thief.stolen > 0);
-	thief.stop = true;
-	while (!thief.ended) { /* now the lane is often faster */
-		shm_doorbell_ring(r.doorbell);
-		(void)poll(NULL, 0, 1);
-	}
-	pthread_join(thread, NULL);
-	rig_close(&r);
-}
-
-/* The doorbell is as full as it can be, and blocking: the lane hears it; so it does main's. */
-static void a_trainer_that_fills_the_doorbell(void **state)
-{
-	const uint64_t full = UINT64_MAX - 1;
-	struct engine_fact fact;
-	struct rig r;
-
-	(void)state;
-	rig_open(&r);
-	for (uint16_t peer = 0; peer < STEALS; peer++) {
-		struct pollfd told = {.fd = r.facts_fd, .events = POLLIN};
+	for (int i = 0; i < ROUNDS || (!h->times && i < OPS); i++) {
+		struct pollfd told = {.fd = r->facts_fd, .events = POLLIN};
+		struct engine_fact fact;
 		uint64_t count;
 
-		assert_int_equal(fcntl(r.doorbell, F_SETFL, O_NONBLOCK), 0);
-		(void)!write(r.doorbell, &full, sizeof(full));
-		assert_int_equal(fcntl(r.doorbell, F_SETFL, 0), 0);
-		command(&r, &(struct engine_command){.kind = ENGINE_PEER_REMOVE, .peer = peer});
-		while (!mailbox_get(engine_facts(engine_thread_engine(r.thread)), &fact)) {
+		post(&r->trainers[1]);
+		assert_true(completed(&r->trainers[1]));
+		if (h->how == MISUSE_READ)
+			shm_doorbell_ring(r->trainers[0].doorbell);
+		(void)poll(NULL, 0, 1); /* the lane sleeps again */
+		command(r, &(struct engine_command){.kind = ENGINE_PEER_REMOVE, .peer = peer});
+		while (!mailbox_get(engine_facts(engine_thread_engine(r->thread)), &fact)) {
 			assert_int_equal(poll(&told, 1, LIMIT_MS), 1);
-			(void)!read(r.facts_fd, &count, sizeof(count));
+			(void)!read(r->facts_fd, &count, sizeof(count));
 		}
 		assert_int_equal(fact.kind, ENGINE_PEER_REMOVED);
 		assert_int_equal(fact.peer, peer);
-		post(&r, &r.trainers[1]);
-		assert_true(completed(&r.trainers[1]));
+		peer = (uint16_t)((peer + 1) % ENGINE_PEERS_MAX);
+		(void)poll(NULL, 0, 1);
 	}
+}
+
+/* Nobody rings: the lane does not turn, whatever is in the doorbells.  Return: how often it did. */
+static uint64_t turns_of_itself(const struct rig *r)
+{
+	const struct engine_stats *stats = engine_stats(engine_thread_engine(r->thread));
+	uint64_t before;
+
+	(void)poll(NULL, 0, 20);
+	before = atomic_load(&stats->rounds);
+	(void)poll(NULL, 0, 20);
+	return atomic_load(&stats->rounds) - before;
+}
+
+static void a_hostile_doorbell(enum misuse how)
+{
+	struct hostile h = {.how = how};
+	pthread_t thread;
+	struct rig r;
+
+	rig_open(&r);
+	for_ever = true; /* a wake-up that is lost is lost */
+	h.doorbell = dup(r.trainers[0].doorbell);
+	assert_int_equal(fcntl(h.doorbell, F_SETFL, 0), 0);
+	if (how != MISUSE_READ)
+		assert_int_equal(fcntl(h.doorbell, F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(pthread_create(&thread, NULL, misuse_often, &h), 0);
+	others_go_on(&r, &h);
+	assert_true(h.times > 0);
+	h.stop = true;
+	while (!h.ended) {
+		if (how == MISUSE_READ)
+			shm_doorbell_ring(r.trainers[0].doorbell);
+		(void)poll(NULL, 0, 1);
+	}
+	pthread_join(thread, NULL);
+	assert_in_range(turns_of_itself(&r), 0, 5);
+	for_ever = false;
+	if (h.doorbell >= 0)
+		close(h.doorbell);
 	rig_close(&r);
+}
+
+static void hostile_doorbells(void **state)
+{
+	(void)state;
+	for (enum misuse how = MISUSE_READ; how < MISUSES; how++)
+		a_hostile_doorbell(how);
 }
 
 int main(void)
@@ -363,9 +441,9 @@ int main(void)
 		cmocka_unit_test(a_trainer_that_does_not_read),
 		cmocka_unit_test(a_trainer_that_closed_its_end),
 		cmocka_unit_test(a_trainer_that_sleeps),
-		cmocka_unit_test(sleep_is_bounded),
-		cmocka_unit_test(a_trainer_that_steals_wake_ups),
-		cmocka_unit_test(a_trainer_that_fills_the_doorbell),
+		cmocka_unit_test(an_idle_lane_sleeps_long),
+		cmocka_unit_test(a_lane_whose_op_stands_still),
+		cmocka_unit_test(hostile_doorbells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
