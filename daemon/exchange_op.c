@@ -50,6 +50,7 @@ void exchange_op_end(struct exchange *x, struct op *op, int error)
 		x->mismatches_pending--;
 	op->mismatch_pending = false;
 	x->troubled &= ~(1ull << (op->seq % EXCHANGE_OPS_MAX));
+	exchange_shared_end(x, op->seq);
 	op_finish(x, op, OP_ENDED, error);
 }
 

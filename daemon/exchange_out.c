@@ -26,6 +26,31 @@ void exchange_buffer_drop(struct buffer *buffer)
 	buffer->pool->free = buffer;
 }
 
+struct buffer *exchange_shared_find(const struct exchange *x, uint64_t seq, uint32_t chunk)
+{
+	const struct pool *pool = &x->contribution_pool;
+
+	for (uint32_t i = 0; i < x->plan.buffers; i++)
+		if (pool->all[i].shared && pool->all[i].seq == seq && pool->all[i].chunk == chunk)
+			return &pool->all[i];
+	return NULL;
+}
+
+void exchange_shared_drop(struct buffer *buffer)
+{
+	buffer->shared = false;
+	exchange_buffer_drop(buffer);
+}
+
+void exchange_shared_end(struct exchange *x, uint64_t seq)
+{
+	struct buffer *all = x->contribution_pool.all;
+
+	for (uint32_t i = 0; i < x->plan.buffers; i++)
+		if (all[i].shared && all[i].seq == seq)
+			exchange_shared_drop(&all[i]);
+}
+
 bool exchange_queue_room(const struct exchange *x, const struct sched_role *role)
 {
 	const struct buffer *free = x->final_pool.free;
@@ -132,6 +157,44 @@ static bool next_final(struct exchange *x, uint16_t node, struct exchange_send *
 	return false;
 }
 
+/* Put the sum of the local ranks into the buffer: the only time that their data is read. */
+static void copy_own(struct exchange *x, struct op *op, uint32_t chunk, struct buffer *buffer)
+{
+	struct vec_input own = exchange_own(x, op, chunk, buffer->memory);
+
+	buffer->type = own.type;
+	if (own.data != buffer->memory)
+		memcpy(buffer->memory, own.data, op_elements(op, chunk) * vec_type_bytes(own.type));
+}
+
+/*
+ * What goes to all nodes is made once, when the first of them is sent it, so that all get
+ * the same bits whatever the trainer does meanwhile; we add from it, too, when the chunk is
+ * closed.  A buffer is left for contributions to one node: a node whose turn comes later
+ * may need it before these can leave.  (Of the chunks that go to all it lacks none: they
+ * were made for the node that is ahead, and are kept.)
+ */
+static bool fill_shared(struct exchange *x, struct op *op, uint32_t chunk,
+			struct exchange_send *out)
+{
+	struct buffer *buffer = exchange_shared_find(x, op->seq, chunk);
+
+	if (!buffer) {
+		if (!x->contribution_pool.free || !x->contribution_pool.free->next)
+			return false;
+		buffer = exchange_buffer_take(&x->contribution_pool);
+		buffer->shared = true;
+		buffer->seq = op->seq;
+		buffer->chunk = chunk;
+		copy_own(x, op, chunk, buffer);
+	}
+	buffer->refs++;
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, x->plan.local_ranks, buffer->type, &out->frame);
+	out->payload = buffer->memory;
+	out->buffer = buffer;
+	return true;
+}
+
 /* inputs + own, or a copy of own, in a buffer that is ours to keep until it is acknowledged. */
 static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
 			const struct sched_role *role, struct exchange_send *out)
@@ -161,12 +224,8 @@ static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
 			    buffer->memory, payload, op_elements(op, chunk));
 		exchange_slot_release(x, role->input, slot);
 	} else {
-		struct vec_input own = exchange_own(x, op, chunk, buffer->memory);
-
-		payload = own.type;
-		if (own.data != buffer->memory)
-			memcpy(buffer->memory, own.data,
-			       op_elements(op, chunk) * vec_type_bytes(payload));
+		copy_own(x, op, chunk, buffer);
+		payload = buffer->type;
 	}
 	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, contributors, payload, &out->frame);
 	out->payload = buffer->memory;
@@ -180,8 +239,10 @@ static bool make_contribution(struct exchange *x, struct op *op, uint32_t chunk,
 {
 	struct vec_input own;
 
+	if (role->contribute == SCHED_ALL)
+		return fill_shared(x, op, chunk, out);
 	/* What goes to one owner may be read from the trainer's memory until the final is there. */
-	if (role->contribute == SCHED_ALL || role->inputs != SCHED_NONE || x->plan.local_ranks > 1)
+	if (role->inputs != SCHED_NONE || x->plan.local_ranks > 1)
 		return fill_buffer(x, op, chunk, role, out);
 
 	own = exchange_own(x, op, chunk, NULL);

@@ -28,10 +28,15 @@ struct slot {
 };
 
 struct buffer {
-	uint32_t refs; /* queue entry + frames not yet acknowledged    */
+	uint32_t refs; /* queue entry or chunk + frames not yet acknowledged */
 	struct pool *pool;
 	unsigned char *memory; /* [chunk_bytes_max]                            */
 	struct buffer *next;   /* while free                                   */
+	/* our contribution of a chunk that goes to all: one of its refs is the chunk's */
+	bool shared;
+	uint64_t seq;
+	uint32_t chunk;
+	enum vec_type type;
 };
 
 struct pool {
@@ -183,5 +188,9 @@ struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t 
 				    const struct sched_role *role);
 struct buffer *exchange_buffer_take(struct pool *pool); /* refs = 1, or NULL */
 void exchange_buffer_drop(struct buffer *buffer);
+/* Our contribution of a chunk that goes to all, or NULL: it is not made yet. */
+struct buffer *exchange_shared_find(const struct exchange *x, uint64_t seq, uint32_t chunk);
+void exchange_shared_drop(struct buffer *buffer); /* the chunk is closed     */
+void exchange_shared_end(struct exchange *x, uint64_t seq); /* the op has ended */
 
 #endif

@@ -91,13 +91,16 @@ static struct vec_input slot_input(struct exchange *x, uint16_t node, const stru
 static size_t closing_inputs(struct exchange *x, struct op *op, uint32_t chunk,
 			     const struct sched_role *role)
 {
+	const struct buffer *sent = exchange_shared_find(x, op->seq, chunk);
 	struct vec_input own;
 	size_t count = 0;
 
 	if (role->inputs == SCHED_NONE || x->plan.nodes == 1)
 		return local_inputs(x, op, chunk, x->inputs);
 
-	own = exchange_own(x, op, chunk, x->scratch);
+	/* What was sent to others is what we add ourselves. */
+	own = sent ? (struct vec_input){sent->memory, sent->type}
+		   : exchange_own(x, op, chunk, x->scratch);
 	if (role->inputs == SCHED_ONE) {
 		x->inputs[count++] = slot_input(x, role->input, op, chunk);
 		x->inputs[count++] = own;
@@ -133,6 +136,8 @@ static void close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
 		out = exchange_queue_final(x, op, chunk, role)->memory;
 	combine(x, op, chunk, x->inputs, count, true, out);
 	release_inputs(x, op, chunk, role);
+	if (role->contribute == SCHED_ALL && x->plan.nodes > 1)
+		exchange_shared_drop(exchange_shared_find(x, op->seq, chunk));
 	exchange_write_result(x, op, chunk, out);
 	op->chunks[chunk - op->first].done = true;
 	op->remaining--;

@@ -5,7 +5,8 @@
  * the same bits, and nothing locks up, with one slot a class too.  Method: the real
  * exchange and link; the network is a FIFO a path; a seeded dice picks what happens next:
  * a rank posts, a node computes, sends, receives half a frame, a path is cut and made
- * again.  Values are small integers, so every order of adding gives the exact sum.
+ * again.  Values are small integers, so every order of adding gives the exact sum.  In some
+ * worlds trainers write into inputs of ops in flight: then all must agree on some sum.
  *
  * Usage: sim_exchange [--seeds N] [--first SEED]   a failing seed is printed
  */
@@ -62,6 +63,7 @@ struct world {
 	uint32_t ranks;
 	uint32_t ranks_of_node[NODES_MAX];
 	bool cuts;
+	bool scribbles;
 	struct op_call calls[OPS + 1];
 	struct owner_table owners;
 	struct node node[NODES_MAX];
@@ -144,7 +146,7 @@ static void check_op(const struct world *w, uint64_t s)
 					call->count * size))
 				fail(w, "op %llu: rank %u of node %u has other bits than rank 0",
 				     (unsigned long long)s, r, n);
-	for (uint64_t i = 0; i < call->count; i++) {
+	for (uint64_t i = 0; !w->scribbles && i < call->count; i++) {
 		unsigned char want[8];
 
 		/* An average of floats is checked where it is exact; integers truncate. */
@@ -230,6 +232,7 @@ static void make_world(struct world *w, const struct vec *vec, uint64_t seed)
 	w->nodes = (uint16_t)(1 + roll(&w->dice, NODES_MAX));
 	one_slot = roll(&w->dice, 2);
 	w->cuts = roll(&w->dice, 2);
+	w->scribbles = roll(&w->dice, 4) == 0;
 	for (uint16_t n = 0; n < w->nodes; n++)
 		w->ranks += w->ranks_of_node[n] = 1 + roll(&w->dice, LOCAL_MAX);
 	for (uint64_t s = 1; s <= OPS; s++)
@@ -432,6 +435,20 @@ static bool all_done(const struct world *w)
 	return true;
 }
 
+/* A trainer writes into its input, once it has posted it. */
+static void scribble(struct world *w, struct node *node)
+{
+	struct rank *rank = &node->ranks[roll(&w->dice, node->local)];
+	uint64_t s = 1 + roll(&w->dice, OPS);
+	const struct op_call *call = &w->calls[s];
+
+	if (s > rank->posted || rank->in[s] == rank->out[s])
+		return;
+	for (uint64_t i = 0; i < call->count; i++)
+		store(w->vec, rank->in[s], (enum vec_type)call->type, i,
+		      1 + (int)roll(&w->dice, 2));
+}
+
 static bool step(struct world *w, uint16_t n)
 {
 	struct node *node = &w->node[n];
@@ -441,6 +458,8 @@ static bool step(struct world *w, uint16_t n)
 	if (exchange_take_bad(node->x, &bad_node, &bad_seq))
 		fail(w, "node %u: frame of node %u contradicts op %llu", n, bad_node,
 		     (unsigned long long)bad_seq);
+	if (w->scribbles && roll(&w->dice, 200) == 0)
+		scribble(w, node);
 	switch (roll(&w->dice, 8)) {
 	case 0: return post_something(w, node);
 	case 1: return exchange_progress(node->x);
