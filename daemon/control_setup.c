@@ -384,7 +384,7 @@ void setup_go(struct control *c, uint16_t root, const struct wire_ready *go, uin
 {
 	struct control_group *g = control_group_of(c, go->group);
 
-	if (!g || g->state != CONTROL_READY || g->root != root)
+	if (!g || g->state != CONTROL_READY || g->root != root || go->epoch != g->group->epoch)
 		return;
 	g->state = CONTROL_RUNNING;
 	log_put(c->log, LOG_LEVEL_INFO, LOG_GROUP_FORMED,

@@ -122,7 +122,7 @@ void rendezvous_ready(struct rendezvous *r, uint64_t instance, const struct wire
 
 	while (g && (!g->setup || g->group != ready->group))
 		g = g->next;
-	if (!g)
+	if (!g || ready->epoch != RENDEZVOUS_EPOCH)
 		return;
 	for (uint32_t s = 0; s < g->seats; s++) {
 		struct seat *seat = &g->seat_list[s];

@@ -88,7 +88,7 @@ static void fill_table(struct gathering *g, struct wire_table *table)
 	memcpy(table->run, g->run, sizeof(table->run));
 	table->group = g->group;
 	table->uid = g->uid;
-	table->epoch = 1;
+	table->epoch = RENDEZVOUS_EPOCH;
 	table->nodes = g->seats;
 	table->ranks = g->ranks;
 	table->lanes = WIRE_LANES_MAX;
@@ -145,6 +145,6 @@ void say_go(struct rendezvous *r, const struct gathering *g)
 			put(r, g->seat_list[s].about.instance, WIRE_GO, sizeof(*go));
 
 		if (go)
-			*go = (struct wire_ready){.group = g->group, .epoch = 1};
+			*go = (struct wire_ready){.group = g->group, .epoch = RENDEZVOUS_EPOCH};
 	}
 }

@@ -10,6 +10,8 @@
 
 #include "daemon/rendezvous.h"
 
+enum { RENDEZVOUS_EPOCH = 1 }; /* of a group that forms */
+
 /* A daemon with ranks in a gathering, numbered as they came. */
 struct seat {
 	struct wire_node about;

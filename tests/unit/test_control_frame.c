@@ -170,11 +170,31 @@ static void test_proposal_and_decision(void **state)
 	}
 }
 
+/* The group waits for GO: from its root, for this epoch. */
+static void test_go(void **state)
+{
+	struct wire_ready go = {.group = 77, .epoch = 2};
+	struct fixture *f = make(1);
+
+	(void)state;
+	f->g->state = CONTROL_READY;
+	f->g->root = f->member;
+	f->g->group->local_ranks = 0; /* nobody to answer */
+	came(f, f->member, WIRE_GO, &go);
+	go.epoch = 1;
+	came(f, f->stranger, WIRE_GO, &go);
+	assert_int_equal(f->g->state, CONTROL_READY);
+	came(f, f->member, WIRE_GO, &go);
+	assert_int_equal(f->g->state, CONTROL_RUNNING);
+	end(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leave),
 		cmocka_unit_test(test_proposal_and_decision),
+		cmocka_unit_test(test_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,6 +176,9 @@ static void test_forms_a_group(void **state)
 	ready(r, 2, group, 1);     /* not its number */
 	ready(r, 9, group, 1);     /* nobody        */
 	ready(r, 1, group + 1, 1); /* another group */
+	for (uint32_t epoch = 0; epoch <= 2; epoch += 2)
+		rendezvous_ready(r, 1,
+				 &(struct wire_ready){.group = group, .epoch = epoch, .node = 1});
 	nothing_more(r);
 	assert_int_equal(rendezvous_count(r), 1);
 	ready(r, 1, group, 1);
