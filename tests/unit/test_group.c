@@ -280,7 +280,7 @@ static void test_trouble_text(void **state)
 	assert_int_equal(group_trouble_text(g, &t, text, sizeof(text)), GROUP_TOO_BIG);
 	assert_string_equal(text, "op 3: rank 5 (pid 17 on host b) called allreduce f32 x "
 				  "1099511627776 sum, but 17179869184 elements is the most that "
-				  "fits into 65536 chunks of 4096 bytes, the largest of this "
+				  "fits into 65536 chunks of 8192 bytes, the largest of this "
 				  "group: call it for parts of the tensor");
 	group_free(g);
 }
