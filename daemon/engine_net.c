@@ -219,7 +219,9 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 				frame->credit_final);
 	if (arriving.exchange && frame->kind == WIRE_CALL)
 		exchange_called(arriving.exchange, frame);
-	if (arriving.memory)
+	if (arriving.memory && event->verdict != WIRE_OK)
+		exchange_damaged(arriving.exchange, arriving.node, frame, arriving.memory);
+	else if (arriving.memory)
 		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory);
 }
 

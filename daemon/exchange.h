@@ -88,6 +88,7 @@ struct exchange_mismatch {
 /* Why op `seq` cannot succeed, whatever the others called: it waits for exchange_end(). */
 enum exchange_trouble_kind {
 	EXCHANGE_TOO_BIG = 1, /* call, local_rank, count_max: more than OP_CHUNKS_MAX chunks  */
+	EXCHANGE_DAMAGED,     /* node: what it sent from a trainer's memory has another CRC   */
 };
 struct exchange_trouble {
 	enum exchange_trouble_kind kind;
@@ -95,6 +96,7 @@ struct exchange_trouble {
 	struct op_call call; /* as it was posted here first                                   */
 	uint32_t local_rank; /* by this one                                                   */
 	uint64_t count_max;  /* elements of the largest tensor of that type                   */
+	uint16_t node;
 };
 
 enum exchange_posted {
@@ -128,6 +130,9 @@ void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will
 
 /* The payload is in `slot`. */
 void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
+		      void *slot);
+/* It is, but is not what its sender read from its trainer's memory: the op cannot succeed. */
+void exchange_damaged(struct exchange *x, uint16_t node, const struct wire_frame *frame,
 		      void *slot);
 
 /* Credits that came with any frame of this group from `node`. */

@@ -259,6 +259,16 @@ void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame
 		count_contribution(x, op, node, slot);
 }
 
+void exchange_damaged(struct exchange *x, uint16_t node, const struct wire_frame *frame,
+		      void *memory)
+{
+	exchange_slot_release(x, node, slot_at(x, node, frame->kind, memory));
+	if (!exchange_seq_over(x, frame->seq))
+		exchange_note_trouble(x, &(struct exchange_trouble){.kind = EXCHANGE_DAMAGED,
+								    .seq = frame->seq,
+								    .node = node});
+}
+
 bool exchange_retry_finals(struct exchange *x)
 {
 	bool done = false;

@@ -49,7 +49,6 @@ void exchange_op_end(struct exchange *x, struct op *op, int error)
 	if (op->mismatch_pending)
 		x->mismatches_pending--;
 	op->mismatch_pending = false;
-	x->troubled &= ~(1ull << (op->seq % EXCHANGE_OPS_MAX));
 	exchange_shared_end(x, op->seq);
 	op_finish(x, op, OP_ENDED, error);
 }
@@ -129,16 +128,25 @@ static void note_local_mismatch(struct exchange *x, struct op *op, uint32_t loca
 	m->their_rank = local_rank;
 }
 
+void exchange_note_trouble(struct exchange *x, const struct exchange_trouble *trouble)
+{
+	struct exchange_trouble *t = &x->troubles[trouble->seq % EXCHANGE_TROUBLES_MAX];
+
+	if (t->seq)
+		return; /* told in a moment */
+	*t = *trouble;
+	x->troubles_pending++;
+}
+
 static void note_too_big(struct exchange *x, const struct op *op, uint32_t local_rank)
 {
-	x->troubles[op->seq % EXCHANGE_OPS_MAX] = (struct exchange_trouble){
-		.kind = EXCHANGE_TOO_BIG,
-		.seq = op->seq,
-		.call = op->call,
-		.local_rank = local_rank,
-		.count_max = op->geometry.count_max,
-	};
-	x->troubled |= 1ull << (op->seq % EXCHANGE_OPS_MAX);
+	exchange_note_trouble(x, &(struct exchange_trouble){
+					 .kind = EXCHANGE_TOO_BIG,
+					 .seq = op->seq,
+					 .call = op->call,
+					 .local_rank = local_rank,
+					 .count_max = op->geometry.count_max,
+				 });
 }
 
 /* All local ranks are in: contributions may leave, and those that came early count. */
@@ -292,11 +300,15 @@ bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out)
 
 bool exchange_take_trouble(struct exchange *x, struct exchange_trouble *out)
 {
-	if (!x->troubled)
-		return false;
-	*out = x->troubles[__builtin_ctzll(x->troubled)];
-	x->troubled &= x->troubled - 1;
-	return true;
+	for (uint32_t i = 0; x->troubles_pending && i < EXCHANGE_TROUBLES_MAX; i++) {
+		if (!x->troubles[i].seq)
+			continue;
+		*out = x->troubles[i];
+		x->troubles[i].seq = 0;
+		x->troubles_pending--;
+		return true;
+	}
+	return false;
 }
 
 bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq)

@@ -247,6 +247,7 @@ static bool make_contribution(struct exchange *x, struct op *op, uint32_t chunk,
 
 	own = exchange_own(x, op, chunk, NULL);
 	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, 1, own.type, &out->frame);
+	out->frame.flags |= WIRE_FLAG_ARENA;
 	out->payload = own.data;
 	out->buffer = NULL;
 	x->arena_frames++;

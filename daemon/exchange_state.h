@@ -88,6 +88,7 @@ struct failed {
 
 /* More holes between ends than ops in flight: those here, and as many that others are ahead. */
 enum { EXCHANGE_ENDS_MAX = 4 * EXCHANGE_OPS_MAX };
+enum { EXCHANGE_TROUBLES_MAX = 2 * EXCHANGE_OPS_MAX };
 
 struct exchange {
 	struct exchange_plan plan;
@@ -120,8 +121,9 @@ struct exchange {
 	uint32_t arena_frames; /* of them, with memory of a trainer            */
 	uint32_t mismatches_pending;
 	struct exchange_mismatch mismatches[EXCHANGE_OPS_MAX]; /* of op seq % EXCHANGE_OPS_MAX */
-	uint64_t troubled; /* bit per place: has a trouble that is not yet told                */
-	struct exchange_trouble troubles[EXCHANGE_OPS_MAX]; /* of op seq % EXCHANGE_OPS_MAX    */
+	/* seq 0: none; others may be ahead of us by all ops that can be in flight */
+	struct exchange_trouble troubles[EXCHANGE_TROUBLES_MAX]; /* of op seq % ..._MAX */
+	uint32_t troubles_pending;
 	bool bad_set; /* a frame contradicted its op         */
 	uint16_t bad_node;
 	uint64_t bad_seq;
@@ -153,6 +155,7 @@ static inline uint32_t exchange_whom_count(const struct exchange *x, enum sched_
 void exchange_op_check_over(struct exchange *x, struct op *op); /* all chunks done: DONE          */
 void exchange_op_end(struct exchange *x, struct op *op, int error);
 void exchange_op_retire(struct exchange *x, struct op *op); /* free its place if it may be    */
+void exchange_note_trouble(struct exchange *x, const struct exchange_trouble *trouble);
 void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire_frame *frame);
 
 /* exchange_end.c */

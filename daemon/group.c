@@ -312,11 +312,26 @@ static int too_big_text(const struct group *g, const struct exchange_trouble *t,
 	return GROUP_TOO_BIG;
 }
 
+static int damaged_text(const struct group *g, const struct exchange_trouble *t, char *text,
+			size_t bytes)
+{
+	char who[160], us[160];
+
+	group_node_ranks_text(g, t->node, who, sizeof(who));
+	group_node_ranks_text(g, g->node, us, sizeof(us));
+	(void)snprintf(text, bytes,
+		       "op %llu: the input of %s came to %s with a payload CRC that does not "
+		       "match: it was changed during the op, or damaged on its way",
+		       (unsigned long long)t->seq, who, us);
+	return GROUP_DAMAGED;
+}
+
 int group_trouble_text(const struct group *g, const struct exchange_trouble *t, char *text,
 		       size_t bytes)
 {
 	switch (t->kind) {
 	case EXCHANGE_TOO_BIG: return too_big_text(g, t, text, bytes);
+	case EXCHANGE_DAMAGED: return damaged_text(g, t, text, bytes);
 	}
 	return -EPROTO;
 }

@@ -27,6 +27,7 @@
  *   carry_group_abort()                      GROUP_ABORTED
  *   ranks called different ops               GROUP_MISMATCH
  *   the tensor has too many chunks           GROUP_TOO_BIG
+ *   an input does not match its checksum     GROUP_DAMAGED
  *   a daemon is being stopped                GROUP_STOPPED
  */
 enum {
@@ -35,6 +36,7 @@ enum {
 	GROUP_ABORTED = -ECANCELED,
 	GROUP_MISMATCH = -EBADMSG,
 	GROUP_TOO_BIG = -EFBIG,
+	GROUP_DAMAGED = -EIO,
 	GROUP_STOPPED = -EHOSTDOWN,
 };
 

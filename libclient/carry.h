@@ -34,6 +34,8 @@
  *	-ECANCELED     the op was ended by carry_group_abort(), here or on another rank
  *	-EHOSTDOWN     a rank of the group died, or its host or daemon; the sentence says who
  *	-EBADMSG       the ranks called different ops; the sentence has both calls
+ *	-EIO           with [wire] payload_crc = on: a rank's input was written into during the op,
+ *	               or damaged on its way; the sentence says whose
  *	-ENOTCONN      a rank destroyed the group before it called this op
  *	-EFBIG         the tensor has more than 65,536 chunks (of at most 1 MiB, counted as f32 or
  *	               wider): the sentence has the most that fits; call it for parts of it

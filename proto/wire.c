@@ -148,6 +148,8 @@ static bool cross_check(const struct wire_frame *f, uint32_t sort)
 			return false;
 		if (!f->codec && !f->payload_type)
 			return false;
+		if ((sort & FINAL) && (f->flags & WIRE_FLAG_ARENA))
+			return false;
 		return weight_ok(f->weight);
 	}
 	/* A CREDIT is about a group and its epoch, or is an acknowledgement only. */

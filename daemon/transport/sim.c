@@ -91,7 +91,8 @@ static bool frame_event(struct transport *t, struct sim_end *end, struct transpo
 		memcpy(end->dst, f->payload, f->header.payload_bytes);
 		verdict = wire_check_payload(&f->header, end->dst);
 	}
-	if (verdict != WIRE_OK) {
+	event->verdict = verdict;
+	if (verdict != WIRE_OK && !(f->header.flags & WIRE_FLAG_ARENA)) {
 		t->stats.bad_frames++;
 		sim_break_end(end, -EBADMSG, verdict, true);
 		sim_tell_other(t->net, end);

@@ -17,7 +17,8 @@
  * with place(); TRANSPORT_FRAME says that the payload is there.  Until place() the
  * path is not read any further.  A frame without payload comes as TRANSPORT_FRAME at once.
  * Headers that fail wire_check(), and payloads that fail wire_check_payload(), take
- * the path down with -EBADMSG and the verdict.
+ * the path down with -EBADMSG and the verdict; but of a frame with WIRE_FLAG_ARENA the verdict
+ * comes with its FRAME, for the path is not to blame.
  *
  * To add one: write daemon/transport/NAME.c, which defines transport_NAME, and add
  * X(NAME) to TRANSPORTS.  tests/unit/test_transport.c runs the rules over all.
@@ -81,7 +82,7 @@ struct transport_event {
 	uint16_t peer;
 	uint16_t path;
 	int error;                 /* DOWN: negative errno, see below                           */
-	enum wire_verdict verdict; /* DOWN with -EBADMSG: which rule the peer broke             */
+	enum wire_verdict verdict; /* DOWN with -EBADMSG: which rule the peer broke; FRAME      */
 	uint64_t cookie;           /* SENT: as given to send()                                  */
 	struct wire_frame frame;   /* HEADER, FRAME                                             */
 	void *payload;             /* FRAME: as given to place(), NULL: discarded or none       */

@@ -118,11 +118,12 @@ struct uring_rx {
 	enum uring_rx_armed armed;
 	int error; /* the stream has ended; comes after what was received before */
 	struct wire_frame frame;
-	uint32_t have;          /* bytes of frame                                             */
-	uint32_t left;          /* bytes of the payload to come                               */
-	unsigned char *at;      /* where they go, NULL: nowhere                               */
-	void *payload;          /* as placed                                                  */
-	unsigned char *staging; /* URING_STAGING_BYTES; [from, to) is unread                  */
+	uint32_t have;             /* bytes of frame                                             */
+	uint32_t left;             /* bytes of the payload to come                               */
+	unsigned char *at;         /* where they go, NULL: nowhere                               */
+	void *payload;             /* as placed                                                  */
+	enum wire_verdict verdict; /* of the payload, where that goes with the FRAME           */
+	unsigned char *staging;    /* URING_STAGING_BYTES; [from, to) is unread                  */
 	uint32_t from, to;
 	/* multishot: provided buffers that are unread, in order, linked by transport.chunk_next */
 	uint16_t chunk_first, chunk_last, chunks;

@@ -112,6 +112,7 @@ static void check_header(struct transport *t, struct uring_path *p)
 		return;
 	}
 	rx->payload = NULL;
+	rx->verdict = WIRE_OK;
 	rx->state = rx->frame.payload_bytes ? URING_RX_ANNOUNCE : URING_RX_FRAME;
 	uring_want_report(t, p);
 }
@@ -120,12 +121,11 @@ static void check_header(struct transport *t, struct uring_path *p)
 static void check_payload(struct transport *t, struct uring_path *p)
 {
 	struct uring_rx *rx = &p->rx;
-	enum wire_verdict verdict = WIRE_OK;
 
 	if (rx->payload)
-		verdict = wire_check_payload(&rx->frame, rx->payload);
-	if (verdict != WIRE_OK) {
-		uring_fail(t, p, -EBADMSG, verdict);
+		rx->verdict = wire_check_payload(&rx->frame, rx->payload);
+	if (rx->verdict != WIRE_OK && !(rx->frame.flags & WIRE_FLAG_ARENA)) {
+		uring_fail(t, p, -EBADMSG, rx->verdict);
 		return;
 	}
 	rx->state = URING_RX_FRAME;
@@ -187,6 +187,7 @@ bool uring_receive_event(struct transport *t, struct uring_path *p, struct trans
 	event->kind = rx->state == URING_RX_FRAME ? TRANSPORT_FRAME : TRANSPORT_HEADER;
 	event->frame = rx->frame;
 	event->payload = rx->payload;
+	event->verdict = rx->verdict;
 	if (rx->state == URING_RX_ANNOUNCE) {
 		rx->state = URING_RX_PLACE;
 		return true;

@@ -363,6 +363,7 @@ static void on_frame(struct rig *rig, uint32_t line, int side, const struct tran
 	assert_false(flow->waiting);
 	check_frame(rig, line, 1 - side, number, &event->frame);
 	assert_ptr_equal(event->payload, flow->placed);
+	assert_int_equal(event->verdict, WIRE_OK);
 	if (event->payload)
 		check_payload(line, 1 - side, number, flow->sizes[number], event->payload);
 	free(flow->placed);

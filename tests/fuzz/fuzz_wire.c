@@ -43,6 +43,7 @@ static void data_holds(const struct wire_frame *f)
 	PROPERTY(f->op == WIRE_OP_ALLREDUCE && shm_type_bytes(f->type));
 	PROPERTY(f->reduce >= SHM_SUM && f->reduce <= SHM_PROD);
 	PROPERTY(!(f->flags & ~WIRE_FLAGS_KNOWN));
+	PROPERTY(!(f->flags & WIRE_FLAG_ARENA) || f->kind == WIRE_CONTRIBUTION);
 	PROPERTY(f->payload_bytes <= WIRE_CHUNK_BYTES_MAX);
 	if (f->codec) {
 		PROPERTY(!f->payload_type);

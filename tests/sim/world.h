@@ -155,6 +155,7 @@ struct world {
 enum {
 	WORLD_MISMATCH = -74,
 	WORLD_TOO_BIG = -27,
+	WORLD_DAMAGED = -5,
 	WORLD_ABORTED = -125,
 	WORLD_DIED = -112,
 	WORLD_LEFT = -107,

@@ -339,7 +339,10 @@ static void trouble(struct world *w, const struct engine_fact *f)
 		for (uint16_t n = 0; n < w->group[i]->nodes; n++)
 			for (uint16_t lane = 0; lane < w->options.lanes; lane++)
 				if (w->group[i]->x[n][lane] == f->exchange)
-					world_decide(w, w->group[i], seq, seq, WORLD_TOO_BIG);
+					world_decide(w, w->group[i], seq, seq,
+						     f->trouble.kind == EXCHANGE_TOO_BIG
+							     ? WORLD_TOO_BIG
+							     : WORLD_DAMAGED);
 }
 
 static void aborted(struct world *w, const struct engine_fact *f)

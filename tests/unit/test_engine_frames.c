@@ -341,6 +341,29 @@ static void strangers_cannot_end_a_group(void **state)
 	close_scene(&s);
 }
 
+/* Only what was sent from a trainer's memory is the op's affair; else the connection is bad. */
+static void a_wrong_checksum_ends_the_op_or_the_connection(void **state)
+{
+	(void)state;
+	for (int arena = 0; arena < 2; arena++) {
+		struct scene s = open_scene(2, COUNT);
+		struct wire_frame f = frame_of(&s, WIRE_CONTRIBUTION);
+
+		f.payload_has_crc = 1;
+		f.payload_crc = 4711;
+		f.flags = arena ? WIRE_FLAG_ARENA : 0;
+		send_frame(&s, &f);
+		assert_int_equal(s.w->facts[ENGINE_TROUBLE], arena);
+		assert_int_equal(s.w->facts[ENGINE_PATH_DOWN] != 0, !arena);
+		assert_int_equal(s.w->facts[ENGINE_BAD_FRAME] + s.w->facts[ENGINE_PEER_LIES], 0);
+		if (arena) {
+			assert_int_equal(s.g->rank[0].done[1], 1);
+			assert_int_equal(s.g->rank[0].status[1], WORLD_DAMAGED);
+		}
+		close_scene(&s);
+	}
+}
+
 static void frames_of_a_dead_node_are_stale(void **state)
 {
 	struct scene s = open_scene(2, COUNT);
@@ -382,6 +405,7 @@ int main(void)
 		cmocka_unit_test(stale_frames_change_nothing),
 		cmocka_unit_test(stale_credits_count_nothing),
 		cmocka_unit_test(strangers_cannot_end_a_group),
+		cmocka_unit_test(a_wrong_checksum_ends_the_op_or_the_connection),
 		cmocka_unit_test(frames_of_a_dead_node_are_stale),
 	};
 

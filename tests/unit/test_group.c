@@ -282,6 +282,11 @@ static void test_trouble_text(void **state)
 				  "1099511627776 sum, but 17179869184 elements is the most that "
 				  "fits into 65536 chunks of 8192 bytes, the largest of this "
 				  "group: call it for parts of the tensor");
+	t = (struct exchange_trouble){.kind = EXCHANGE_DAMAGED, .seq = 4, .node = 2};
+	assert_int_equal(group_trouble_text(g, &t, text, sizeof(text)), GROUP_DAMAGED);
+	assert_string_equal(text, "op 4: the input of ranks 3-4 on host c came to ranks 2, 5-6 on "
+				  "host b with a payload CRC that does not match: it was changed "
+				  "during the op, or damaged on its way");
 	group_free(g);
 }
 

@@ -155,6 +155,49 @@ static void unwanted_payloads_are_thrown_away(const struct rig_variant *v)
 	rig_close(&rig);
 }
 
+/* The next event of side 1; those of side 0 do not matter. */
+static struct transport_event next_event(struct rig *rig)
+{
+	struct transport_event event;
+
+	for (int i = 0; i < 10000; i++) {
+		(void)rig->ops->poll(rig->side[0], &event, 1);
+		if (rig->ops->poll(rig->side[1], &event, 1))
+			return event;
+		rig->ops->wait(rig->side[1], CLOCK_NS_PER_MS);
+	}
+	fail_msg("nothing came");
+	return event;
+}
+
+/* Of a trainer's memory the caller is told; of any other the path is to blame. */
+static void a_wrong_checksum_is_told(const struct rig_variant *v)
+{
+	static const unsigned char payload[20000];
+	static unsigned char memory[sizeof(payload)];
+
+	for (int arena = 0; arena < 2 && !v->options.payload_crc; arena++) {
+		struct wire_frame frame = rig_frame(0, 0, 0, sizeof(payload));
+		struct transport_event event;
+		struct rig rig;
+
+		rig_open(&rig, v);
+		(void)rig_join(&rig, 1, 1, 1, 1);
+		frame.payload_has_crc = 1;
+		frame.payload_crc = 4711;
+		frame.flags = arena ? WIRE_FLAG_ARENA : 0;
+		rig.ops->send(rig.side[0], 1, 1, &frame, payload, 0);
+		event = next_event(&rig);
+		assert_int_equal(event.kind, TRANSPORT_HEADER);
+		rig.ops->place(rig.side[1], 1, 1, memory);
+		event = next_event(&rig);
+		assert_int_equal(event.kind, arena ? TRANSPORT_FRAME : TRANSPORT_DOWN);
+		assert_int_equal(event.verdict, WIRE_BAD_PAYLOAD);
+		assert_int_equal(rig.ops->room(rig.side[1], 1, 1) != 0, arena);
+		rig_close(&rig);
+	}
+}
+
 /* --- pushing back --------------------------------------------------------------------------- */
 
 static void a_path_that_is_not_placed_stops_only_itself(const struct rig_variant *v)
@@ -411,6 +454,7 @@ OVER_ALL(all_sizes_both_ways)
 OVER_ALL(many_small_frames)
 OVER_ALL(a_small_array_of_events_loses_none)
 OVER_ALL(unwanted_payloads_are_thrown_away)
+OVER_ALL(a_wrong_checksum_is_told)
 OVER_ALL(a_path_that_is_not_placed_stops_only_itself)
 OVER_ALL(room_is_the_queue)
 OVER_ALL(detach_in_full_flight)
@@ -429,6 +473,7 @@ int main(void)
 		cmocka_unit_test(each_many_small_frames),
 		cmocka_unit_test(each_a_small_array_of_events_loses_none),
 		cmocka_unit_test(each_unwanted_payloads_are_thrown_away),
+		cmocka_unit_test(each_a_wrong_checksum_is_told),
 		cmocka_unit_test(each_a_path_that_is_not_placed_stops_only_itself),
 		cmocka_unit_test(each_room_is_the_queue),
 		cmocka_unit_test(each_detach_in_full_flight),

@@ -155,12 +155,14 @@ static void data_ranges(void **state)
 		assert_int_equal(WITH(kind, reduce, SHM_PROD + 1), WIRE_BAD_FIELD);
 		assert_int_equal(WITH(kind, payload_type, 0), WIRE_BAD_FIELD);
 		assert_int_equal(WITH(kind, payload_type, SHM_I64 + 1), WIRE_BAD_FIELD);
-		assert_int_equal(WITH(kind, flags, WIRE_FLAGS_KNOWN), WIRE_OK);
-		assert_int_equal(WITH(kind, flags, 4), WIRE_BAD_FIELD);
+		assert_int_equal(WITH(kind, flags, WIRE_FLAG_NONFINITE | WIRE_FLAG_LAST), WIRE_OK);
+		assert_int_equal(WITH(kind, flags, 8), WIRE_BAD_FIELD);
 		assert_int_equal(WITH(kind, payload_has_crc, 2), WIRE_BAD_FIELD);
 		/* A codec's payload has no element type. */
 		assert_int_equal(WITH(kind, codec, 1), WIRE_NOT_ZERO);
 	}
+	assert_int_equal(WITH(WIRE_CONTRIBUTION, flags, WIRE_FLAGS_KNOWN), WIRE_OK);
+	assert_int_equal(WITH(WIRE_FINAL, flags, WIRE_FLAG_ARENA), WIRE_BAD_FIELD);
 	assert_int_equal(WITH(WIRE_FINAL, divisor, 0), WIRE_BAD_FIELD);
 	assert_int_equal(WITH(WIRE_FINAL, divisor, WIRE_RANKS_MAX + 1), WIRE_BAD_FIELD);
 	assert_int_equal(WITH(WIRE_CONTRIBUTION, divisor, 1), WIRE_NOT_ZERO);
