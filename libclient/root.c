@@ -22,12 +22,8 @@ static bool is_loopback(const struct sockaddr *a)
 
 static int resolve_error(const struct carry *c, const char *host, int error)
 {
-	int code = -EHOSTUNREACH;
+	int code = error == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH;
 
-	if (error == EAI_MEMORY)
-		code = -ENOMEM;
-	if (error == EAI_AGAIN)
-		code = -EAGAIN;
 	return sentence_set(c, code, "the root's host \"%s\" has no address: %s", host,
 			    error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
 }

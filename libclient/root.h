@@ -15,7 +15,7 @@ struct carry;
  *
  * The first that the system's resolver gives and that is not a loopback address; else the first:
  * many a host's own name is 127.0.1.1 in its own /etc/hosts.  Blocks as long as the resolver.
- * Return: 0; -EINVAL, -EHOSTUNREACH, -EAGAIN, -ENOMEM with a sentence.
+ * Return: 0; -EHOSTUNREACH (also if no name server answers), -ENOMEM with a sentence.
  */
 int root_resolve(char *address, size_t bytes, const struct carry *c, const char *host);
 

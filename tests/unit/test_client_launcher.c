@@ -1,4 +1,7 @@
-/* test_client_launcher.c - who the environment says we are; host lists, sizes, root. */
+/*
+ * test_client_launcher.c - who the environment says we are; host lists, sizes, root.
+ * Wrapped: __wrap_getaddrinfo
+ */
 #include "libclient/launcher.h"
 
 #include <setjmp.h>
@@ -10,6 +13,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 
 #include "libclient/nodelist.h"
@@ -393,6 +397,42 @@ static void test_sizes(void **state)
 	}
 }
 
+/* What the resolver says; 0: what it really says. */
+static int resolver_says;
+
+int __real_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+		       struct addrinfo **out);
+int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+		       struct addrinfo **out);
+int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+		       struct addrinfo **out)
+{
+	return resolver_says ? resolver_says : __real_getaddrinfo(host, service, hints, out);
+}
+
+static void test_root_without_address(void **state)
+{
+	static const struct {
+		int says, code;
+	} cases[] = {{EAI_AGAIN, -EHOSTUNREACH},
+		     {EAI_NONAME, -EHOSTUNREACH},
+		     {EAI_FAIL, -EHOSTUNREACH},
+		     {EAI_MEMORY, -ENOMEM}};
+	char address[64] = "as it was", text[160];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		resolver_says = cases[i].says;
+		assert_int_equal(root_resolve(address, sizeof(address), NULL, "node0"),
+				 cases[i].code);
+		(void)snprintf(text, sizeof(text), "the root's host \"node0\" has no address: %s",
+			       gai_strerror(cases[i].says));
+		assert_string_equal(carry_last_error(NULL), text);
+		assert_string_equal(address, "as it was");
+	}
+	resolver_says = 0;
+}
+
 static void test_root(void **state)
 {
 	char address[64];
@@ -413,7 +453,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_launches), cmocka_unit_test(test_long_texts),
 		cmocka_unit_test(test_nodelist), cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_root),
+		cmocka_unit_test(test_root),     cmocka_unit_test(test_root_without_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
