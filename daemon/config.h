@@ -45,7 +45,8 @@ struct config {
 	uint64_t paths;
 	uint64_t heartbeat_ms;
 	uint64_t dead_ms;
-	char peers[CONFIG_TEXT_BYTES]; /* netlist.h; "": subnets of the interfaces    */
+	char peers[CONFIG_TEXT_BYTES];      /* netlist.h; "": subnets of the interfaces    */
+	char root_ports[CONFIG_TEXT_BYTES]; /* config_root_port(); "": our own         */
 	/* [engine] */
 	uint64_t lanes;
 	char transport[CONFIG_TEXT_BYTES];
@@ -103,5 +104,8 @@ void config_print(const struct config *c, FILE *to);
 
 /* config_cpu() - the processor of a lane: the lane'th of engine.cpus, round and round; -1: any. */
 int config_cpu(const struct config *c, uint32_t lane);
+
+/* config_root_port() - may the daemon of a root listen on `port`?  own: where we listen. */
+bool config_root_port(const struct config *c, uint16_t own, uint16_t port);
 
 #endif

@@ -58,8 +58,11 @@ const struct config_row config_table[] = {
 	NUMBER("network", dead_ms, 200, 60000, "4000",
 	       "A peer that was silent for so long is dead. At least four heartbeats."),
 	TEXT("network", peers, CONFIG_NETWORKS, "",
-	     "The networks that peers may come from, such as 10.0.0.0/8,fd00::/8. Empty: the "
-	     "subnets of the chosen interfaces."),
+	     "The networks that peers and roots may be in, such as 10.0.0.0/8,fd00::/8. Empty: "
+	     "the subnets of the chosen interfaces."),
+	TEXT("network", root_ports, CONFIG_PORTS, "",
+	     "The ports on which trainers may seek the daemon of a group's root, such as "
+	     "7117,7200-7299. Empty: the port of this daemon."),
 
 	NUMBER("engine", lanes, 1, 16, "2",
 	       "Engine threads. A group uses as many as its node with the fewest has."),

@@ -16,10 +16,10 @@
 
 enum config_type {
 	/* uint64_t */
-	CONFIG_NUMBER,      /* min to max                                           */
-	CONFIG_SIZE,        /* bytes, with K, M, G or T                             */
-	CONFIG_MODE,        /* octal                                                */
-	CONFIG_CHOICE,      /* one of `words`: min + its index                      */
+	CONFIG_NUMBER, /* min to max                                           */
+	CONFIG_SIZE,   /* bytes, with K, M, G or T                             */
+	CONFIG_MODE,   /* octal                                                */
+	CONFIG_CHOICE, /* one of `words`: min + its index                      */
 	/* char[CONFIG_TEXT_BYTES], at most max bytes long */
 	CONFIG_WORD,       /* one of `words`                                        */
 	CONFIG_NAME,       /* of a Unix group, or empty                             */
@@ -28,6 +28,7 @@ enum config_type {
 	CONFIG_INTERFACES, /* netlist.h                                             */
 	CONFIG_NETWORKS,   /* netlist.h                                             */
 	CONFIG_CPUS,       /* 0,2-5, or empty                                       */
+	CONFIG_PORTS,      /* 7117,7200-7299, or empty                              */
 };
 
 struct config_row {

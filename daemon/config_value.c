@@ -90,32 +90,39 @@ static int config_word(const char *words, const char *word)
 	return -1;
 }
 
+/* The next of 0,2-5: a number or a range of them, up to max.  Return: 1; 0: the end; -EINVAL. */
+static int config_range(const char **list, uint64_t max, uint64_t *first, uint64_t *last)
+{
+	if (!**list)
+		return 0;
+	if (config_digits(list, 10, first))
+		return -EINVAL;
+	*last = *first;
+	if (**list == '-') {
+		(*list)++;
+		if (config_digits(list, 10, last))
+			return -EINVAL;
+	}
+	if (*last < *first || *last > max || (**list && **list != ','))
+		return -EINVAL;
+	if (**list && !*++*list)
+		return -EINVAL;
+	return 1;
+}
+
 /* 0,2-5: how many processors that is, and which is the wanted-th.  Return: 0 or -EINVAL. */
 static int config_cpus(const char *list, uint64_t wanted, uint64_t *count, uint64_t *cpu)
 {
-	uint64_t total = 0;
+	uint64_t total = 0, first, last;
+	int ret;
 
-	while (*list) {
-		uint64_t first, last;
-
-		if (config_digits(&list, 10, &first))
-			return -EINVAL;
-		last = first;
-		if (*list == '-') {
-			list++;
-			if (config_digits(&list, 10, &last))
-				return -EINVAL;
-		}
-		if (last < first || last > CONFIG_CPU_MAX || (*list && *list != ','))
-			return -EINVAL;
+	while ((ret = config_range(&list, CONFIG_CPU_MAX, &first, &last)) > 0) {
 		if (wanted >= total && wanted - total <= last - first)
 			*cpu = first + (wanted - total);
 		total += last - first + 1;
-		if (*list && !*++list)
-			return -EINVAL;
 	}
 	*count = total;
-	return 0;
+	return ret;
 }
 
 int config_cpu(const struct config *c, uint32_t lane)
@@ -126,6 +133,30 @@ int config_cpu(const struct config *c, uint32_t lane)
 		return -1;
 	(void)config_cpus(c->cpus, lane % count, &count, &cpu);
 	return (int)cpu;
+}
+
+static bool config_ports_ok(const char *list)
+{
+	uint64_t first, last;
+	int ret;
+
+	while ((ret = config_range(&list, UINT16_MAX, &first, &last)) > 0)
+		if (first == 0)
+			return false;
+	return ret == 0;
+}
+
+bool config_root_port(const struct config *c, uint16_t own, uint16_t port)
+{
+	const char *list = c->root_ports;
+	uint64_t first, last;
+
+	if (!*list)
+		return port == own;
+	while (config_range(&list, UINT16_MAX, &first, &last) > 0)
+		if (port >= first && port <= last)
+			return true;
+	return false;
 }
 
 static bool config_address_ok(const char *text)
@@ -184,6 +215,10 @@ void config_row_range(const struct config_row *row, char *text, size_t bytes)
 	case CONFIG_CPUS:
 		(void)snprintf(text, bytes, "processors such as 0,2-5, up to %d", CONFIG_CPU_MAX);
 		break;
+	case CONFIG_PORTS:
+		(void)snprintf(text, bytes, "ports such as 7117,7200-7299, from 1 to %d, or empty",
+			       UINT16_MAX);
+		break;
 	}
 }
 
@@ -202,6 +237,7 @@ static bool config_text_ok(const struct config_row *row, const char *value, stru
 	case CONFIG_INTERFACES: return netlist_check_interfaces(value, err) == 0;
 	case CONFIG_NETWORKS: return netlist_networks(value, networks, &count, err) == 0;
 	case CONFIG_CPUS: return config_cpus(value, 0, &cpu, &cpu) == 0;
+	case CONFIG_PORTS: return config_ports_ok(value);
 	case CONFIG_NUMBER:
 	case CONFIG_SIZE:
 	case CONFIG_MODE:

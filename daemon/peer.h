@@ -115,7 +115,7 @@ bool peers_next(struct peers *p, struct peer_event *out, uint64_t now_ns);
 /*
  * peers_dial() - who is at that endpoint?  Tries until patience_ns have passed; what cannot
  * get better (not Carry, another version) and a refusal that lasts for 2 s ends it at once.
- * Return: a number for events, or -EMFILE and the like with *err.
+ * Return: a number for events, or negative errno and *err: -EPERM: roots may not be there.
  */
 int peers_dial(struct peers *p, const char *address, uint16_t port, uint64_t patience_ns,
 	       uint64_t now_ns, struct err *err);

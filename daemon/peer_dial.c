@@ -26,12 +26,28 @@ static void dial_start(struct peers *p, uint32_t number, uint64_t now_ns)
 	dial_lost(p, number, &err, now_ns);
 }
 
+/* Trainers name roots: they may not make us knock at any door. */
+static int check_port(const struct peers *p, uint16_t port, struct err *err)
+{
+	if (config_root_port(p->config, p->port, port))
+		return 0;
+	if (!*p->config->root_ports)
+		return err_set(err, -EPERM,
+			       "roots must have the port of this daemon, %u ([network] root_ports "
+			       "is empty)",
+			       p->port);
+	return err_set(err, -EPERM, "the port is not one of %s ([network] root_ports)",
+		       p->config->root_ports);
+}
+
 int peers_dial(struct peers *p, const char *address, uint16_t port, uint64_t patience_ns,
 	       uint64_t now_ns, struct err *err)
 {
 	struct dial *d = p->dials;
 	int ret = peers_check_network(p, address, err);
 
+	if (!ret)
+		ret = check_port(p, port, err);
 	if (ret)
 		return ret;
 	while (d < p->dials + PEER_DIALS_MAX && d->state != DIAL_FREE)

@@ -53,7 +53,8 @@ struct peer_rig_side *peer_rig_add(struct peer_rig *rig, uint64_t instance, cons
 	char text[512];
 	struct err err;
 	int bytes = snprintf(text, sizeof(text),
-			     "[network]\nlisten = 127.0.0.%zu\nport = 0\nheartbeat_ms = 50\n"
+			     "[network]\nlisten = 127.0.0.%zu\nport = 0\nroot_ports = 1-65535\n"
+			     "heartbeat_ms = 50\n"
 			     "dead_ms = %d\npaths = 2\n%s\n[engine]\nlanes = 2\n",
 			     rig->sides + 1, PEER_RIG_DEAD_MS, config);
 

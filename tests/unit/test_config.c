@@ -279,6 +279,38 @@ static void print_can_be_read(void **state)
 	free(text);
 }
 
+static void ports_of_roots(void **state)
+{
+	static const char *const wrong[] = {"0", "0-7117",      "7117,", "7117,,1", "65536", "7-6",
+					    "x", "7117 , 7118", "-1",    "1-65536", "7117-", ","};
+	struct config c;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(parse(&c, "", &err), 0);
+	assert_true(config_root_port(&c, 7117, 7117));
+	assert_false(config_root_port(&c, 7117, 7118));
+	assert_int_equal(parse(&c, "[network]\nroot_ports = 7200-7210,1,65535\n", &err), 0);
+	assert_true(config_root_port(&c, 7117, 7200));
+	assert_true(config_root_port(&c, 7117, 7205));
+	assert_true(config_root_port(&c, 7117, 7210));
+	assert_true(config_root_port(&c, 7117, 1));
+	assert_true(config_root_port(&c, 7117, 65535));
+	assert_false(config_root_port(&c, 7117, 7117)); /* only where it is listed */
+	assert_false(config_root_port(&c, 7117, 7199));
+	assert_false(config_root_port(&c, 7117, 7211));
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char text[64], sentence[160];
+
+		(void)snprintf(text, sizeof(text), "[network]\nroot_ports = %s\n", wrong[i]);
+		(void)snprintf(sentence, sizeof(sentence),
+			       "f.conf:2: [network] root_ports = %s: must be ports such as "
+			       "7117,7200-7299, from 1 to 65535, or empty",
+			       wrong[i]);
+		refused(text, sentence);
+	}
+}
+
 static void processors_of_lanes(void **state)
 {
 	static const int expected[] = {3, 5, 6, 7, 1, 3, 5};
@@ -291,6 +323,9 @@ static void processors_of_lanes(void **state)
 		assert_int_equal(config_cpu(&c, lane), expected[lane]);
 	assert_int_equal(parse(&c, "", &err), 0);
 	assert_int_equal(config_cpu(&c, 0), -1);
+	assert_int_equal(parse(&c, "[engine]\ncpus = 4095\n", &err), 0);
+	refused("[engine]\ncpus = 4096\n",
+		"f.conf:2: [engine] cpus = 4096: must be processors such as 0,2-5, up to 4095");
 	refused("[engine]\ncpus = 3-2\n",
 		"f.conf:2: [engine] cpus = 3-2: must be processors such as "
 		"0,2-5, up to 4095");
@@ -339,6 +374,7 @@ int main(void)
 		cmocka_unit_test(every_row_has_help),
 		cmocka_unit_test(names_are_those_of_the_tables),
 		cmocka_unit_test(print_can_be_read),
+		cmocka_unit_test(ports_of_roots),
 		cmocka_unit_test(processors_of_lanes),
 		cmocka_unit_test(files),
 	};

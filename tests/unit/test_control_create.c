@@ -76,6 +76,7 @@ static struct fixture *make(const char *limits)
 	struct err err;
 	int bytes = snprintf(text, sizeof(text),
 			     "[network]\nlisten = 127.0.0.1\npeers = 127.0.0.0/8\nport = 0\n"
+			     "root_ports = 7117\n"
 			     "[limits]\n%s\n",
 			     limits);
 
@@ -203,6 +204,32 @@ static void test_roots_of_a_user(void **state)
 	end(f);
 }
 
+/* A root on another port is refused before anybody is asked. */
+static void test_ports_of_roots(void **state)
+{
+	struct fixture *f = make("groups = 256");
+	uint16_t own = control_port(f->control);
+	char text[256];
+
+	(void)state;
+	assert_int_not_equal(own, 7117);
+	f->config.root_ports[0] = 0;
+	assert_int_equal(ask(f, 1, "a", 0, 1), -EPERM);
+	(void)snprintf(text, sizeof(text),
+		       "the root's daemon at 127.0.1.1 port 7117: roots must have the port of this "
+		       "daemon, %u ([network] root_ports is empty)",
+		       own);
+	assert_string_equal(world.text, text);
+	(void)snprintf(f->config.root_ports, sizeof(f->config.root_ports), "7116,7118-7200");
+	assert_int_equal(ask(f, 1, "a", 0, 1), -EPERM);
+	assert_string_equal(world.text, "the root's daemon at 127.0.1.1 port 7117: the port is not "
+					"one of 7116,7118-7200 ([network] root_ports)");
+	assert_null(f->control->creates);
+	(void)snprintf(f->config.root_ports, sizeof(f->config.root_ports), "7116,7117-7200");
+	assert_int_equal(ask(f, 1, "a", 0, 1), 0);
+	end(f);
+}
+
 /* Wishes that were pending when there was room meet a daemon that is full now. */
 static void test_full_when_it_comes(void **state)
 {
@@ -245,11 +272,9 @@ static void test_full_when_it_comes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_groups),
-		cmocka_unit_test(test_of_a_trainer),
-		cmocka_unit_test(test_of_a_user),
-		cmocka_unit_test(test_roots_of_a_user),
-		cmocka_unit_test(test_full_when_it_comes),
+		cmocka_unit_test(test_groups),         cmocka_unit_test(test_of_a_trainer),
+		cmocka_unit_test(test_of_a_user),      cmocka_unit_test(test_roots_of_a_user),
+		cmocka_unit_test(test_ports_of_roots), cmocka_unit_test(test_full_when_it_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
