@@ -76,9 +76,10 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 		.schedule = s->schedule,
 	};
 
-	if (!seat->group || (s->schedule && !sched_by_id(s->schedule)))
-		return SHM_BAD_GROUP;
-
+	if (!seat->group)
+		return SHM_NO_GROUP;
+	if (s->schedule && !sched_by_id(s->schedule))
+		return SHM_BAD_SCHEDULE;
 	if (s->kind == SHM_ABORT) {
 		if (seat->group->aborted & 1ull << seat->local_rank)
 			return SHM_OK;
@@ -88,6 +89,9 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 						     .local_rank = seat->local_rank});
 		return SHM_OK;
 	}
+	if (s->seq != seat->posted + 1)
+		return SHM_BAD_ORDER;
+	seat->posted = s->seq;
 	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call,
 			      arena + s->in_offset, arena + s->out_offset, s->work)) {
 	case EXCHANGE_POSTED:
@@ -95,7 +99,7 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 	case EXCHANGE_POST_TOO_BIG: return SHM_OK;
 	case EXCHANGE_POST_WINDOW: break;
 	}
-	return SHM_BAD_SEQ;
+	return SHM_TOO_MANY;
 }
 
 /*
@@ -124,7 +128,7 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 		if (ready == 0)
 			break;
 		if (ready < 0) {
-			client_bad(e, number, SHM_BAD_SEQ);
+			client_bad(e, number, SHM_BAD_RING);
 			break;
 		}
 		copy_once(&s, &client->submissions[client->submit.position % SHM_RING_ENTRIES]);
@@ -218,14 +222,16 @@ static void give(struct engine *e, const struct engine_group *group,
 	uint32_t number = group->rank_client[c->local_rank];
 	struct engine_client *client;
 	struct shm_completion *entry;
+	int room;
 
 	if (number == ENGINE_CLIENTS_MAX)
 		return;
 	client = &e->clients[number];
 	if (client->leaving || client->bad)
 		return;
-	if (shm_produce_room(&client->complete) != 1) {
-		client_bad(e, number, SHM_BAD_SEQ);
+	room = shm_produce_room(&client->complete);
+	if (room != 1) {
+		client_bad(e, number, room ? SHM_BAD_RING : SHM_RING_FULL);
 		return;
 	}
 	entry = &client->completions[client->complete.position % SHM_RING_ENTRIES];

@@ -102,6 +102,12 @@ const char *shm_verdict_name(enum shm_verdict verdict)
 	case SHM_BAD_SEQ: return "sequence number 0";
 	case SHM_BAD_RANGE: return "tensor not within the arena";
 	case SHM_OVERLAP: return "input and result overlap";
+	case SHM_NO_GROUP: return "group handle of no group";
+	case SHM_BAD_SCHEDULE: return "unknown schedule";
+	case SHM_BAD_ORDER: return "sequence number not the next of its group";
+	case SHM_TOO_MANY: return "too many ops of a group in flight";
+	case SHM_BAD_RING: return "impossible position of a ring";
+	case SHM_RING_FULL: return "completions not taken, their ring is full";
 	}
 	return "unknown verdict";
 }

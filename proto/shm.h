@@ -140,9 +140,10 @@ struct shm_completion *shm_completions(void *base, const struct shm_layout *l, u
 /* shm_header_check() - the trainer's look at what the daemon made.  Return: 0 or -EPROTO. */
 int shm_header_check(const struct shm_header *h, uint64_t mapped_bytes, struct shm_layout *out);
 
-/* Why a submission was refused; the order is the order of the checks. */
+/* What rule of the rings a trainer broke. */
 enum shm_verdict {
 	SHM_OK = 0,
+	/* of a submission alone, in the order of the checks */
 	SHM_BAD_KIND,
 	SHM_BAD_TYPE,
 	SHM_BAD_REDUCE,
@@ -151,6 +152,13 @@ enum shm_verdict {
 	SHM_BAD_SEQ,
 	SHM_BAD_RANGE, /* input or result not within the arena */
 	SHM_OVERLAP,   /* input and result overlap without being the same */
+	/* of what the lane knows beside it */
+	SHM_NO_GROUP, /* the trainer has no group with this handle */
+	SHM_BAD_SCHEDULE,
+	SHM_BAD_ORDER, /* seq is not the next of its group */
+	SHM_TOO_MANY,  /* more than SHM_OPS_MAX ops of the group in flight */
+	SHM_BAD_RING,  /* a position that cannot be */
+	SHM_RING_FULL, /* it does not take its completions */
 };
 const char *shm_verdict_name(enum shm_verdict verdict);
 

@@ -94,6 +94,14 @@ static int sums(struct carry_group *g, const float *in, float *out, int64_t unti
 	return 0;
 }
 
+static long number(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	return *text && !*end && value > 0 ? value : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct carry_open_options open_options = {.size = sizeof(open_options),
@@ -107,7 +115,7 @@ int main(int argc, char **argv)
 	uint64_t ops = 0;
 	int r;
 
-	if (argc != 4)
+	if (argc != 4 || !number(argv[2]))
 		return 2;
 	options.run = argv[3];
 	if (carry_open_with(&c, &open_options) || carry_group_create(&g, c, &options)) {
@@ -120,7 +128,7 @@ int main(int argc, char **argv)
 	if (!tensors || (strcmp(argv[1], "all") == 0 && !find_memory(&p)) ||
 	    pthread_create(&thread, NULL, punch, &p))
 		return 2;
-	r = sums(g, tensors, tensors + COUNT, now_ms() + atoi(argv[2]), &ops);
+	r = sums(g, tensors, tensors + COUNT, now_ms() + number(argv[2]), &ops);
 	p.stop = true;
 	pthread_join(thread, NULL);
 	if (r)

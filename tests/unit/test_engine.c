@@ -194,6 +194,80 @@ static void an_unknown_handle_is_given_one_round(void **state)
 	close_world(w);
 }
 
+/* What a lane says of a trainer after these submissions, number(s) from s->seq on. */
+static enum shm_verdict verdict_of(struct world *w, const struct shm_submission *s, uint32_t count)
+{
+	struct engine *lane = w->node[0].lanes[0];
+	struct engine_fact fact = {.shm = SHM_OK};
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct shm_submission next = *s;
+
+		next.seq += i;
+		assert_true(world_submit(w, &w->node[0].trainers[0], 0, &next));
+	}
+	for (int i = 0; i < 3 && !fact.kind; i++) {
+		(void)engine_round(lane, w->now_ns);
+		(void)mailbox_get(engine_facts(lane), &fact);
+	}
+	assert_int_equal(fact.kind, fact.shm ? ENGINE_CLIENT_BAD : 0);
+	return fact.shm;
+}
+
+/* Each rule that only the lane can see broken has a word of its own. */
+static void what_a_lane_refuses(void **state)
+{
+	static const struct {
+		uint32_t handle, schedule, count;
+		uint64_t seq, tail, head; /* tail, head: set by the trainer, unless 0 */
+		enum shm_verdict verdict;
+		const char *words;
+	} cases[] = {
+		{0, 1, 1, 1, 0, 0, SHM_OK, "ok"},
+		{1, 0, 1, 1, 0, 0, SHM_NO_GROUP, "group handle of no group"},
+		{0, 99, 1, 1, 0, 0, SHM_BAD_SCHEDULE, "unknown schedule"},
+		{0, 0, 1, 2, 0, 0, SHM_BAD_ORDER, "sequence number not the next of its group"},
+		{0, 0, SHM_OPS_MAX, 1, 0, 0, SHM_OK, "ok"},
+		{0, 0, SHM_OPS_MAX + 1, 1, 0, 0, SHM_TOO_MANY, "too many ops of a group in flight"},
+		{0, 0, 0, 1, SHM_RING_ENTRIES + 1, 0, SHM_BAD_RING,
+		 "impossible position of a ring"},
+		{0, 0, 1, 1, 0, 1, SHM_BAD_RING, "impossible position of a ring"},
+		{0, 0, 1, 1, 0, -(uint64_t)SHM_RING_ENTRIES, SHM_RING_FULL,
+		 "completions not taken, their ring is full"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct world *w = open_world(3);
+		struct world_trainer *t = &w->node[0].trainers[0];
+		struct engine_command end = {.kind = ENGINE_GROUP_END,
+					     .first_seq = 1,
+					     .last_seq = UINT64_MAX,
+					     .error = WORLD_ABORTED};
+		struct shm_submission s = {.seq = cases[i].seq,
+					   .count = 10,
+					   .out_offset = 4096,
+					   .group = WORLD_HANDLE + cases[i].handle,
+					   .kind = SHM_ALLREDUCE,
+					   .type = SHM_F32,
+					   .reduce = SHM_SUM,
+					   .schedule = (uint16_t)cases[i].schedule};
+
+		w->group[0]->rank[0].most = w->group[0]->rank[1].most = 0;
+		world_start(w);
+		if (cases[i].tail)
+			atomic_store(&t->submit[0].ring->tail, cases[i].tail);
+		if (cases[i].head) { /* the lane looks when it has a completion for it */
+			atomic_store(&t->complete[0].ring->head, cases[i].head);
+			end.exchange = w->group[0]->x[0][0];
+			assert_true(mailbox_put(engine_commands(w->node[0].lanes[0]), &end));
+		}
+		assert_int_equal(verdict_of(w, &s, cases[i].count), cases[i].verdict);
+		assert_string_equal(shm_verdict_name(cases[i].verdict), cases[i].words);
+		world_close(w);
+	}
+}
+
 static void what_it_posted_before_it_died_counts(void **state)
 {
 	struct world *w = open_world(3);
@@ -268,6 +342,7 @@ int main(void)
 		cmocka_unit_test(an_abort_is_told_once),
 		cmocka_unit_test(an_abort_comes_before_a_leave),
 		cmocka_unit_test(an_unknown_handle_is_given_one_round),
+		cmocka_unit_test(what_a_lane_refuses),
 		cmocka_unit_test(what_it_posted_before_it_died_counts),
 		cmocka_unit_test(closing_in_the_middle_leaks_nothing),
 	};

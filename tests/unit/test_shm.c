@@ -253,7 +253,7 @@ static void verdict_names(void **state)
 {
 	(void)state;
 	assert_string_equal(shm_verdict_name(SHM_OK), "ok");
-	for (int i = SHM_OK; i <= SHM_OVERLAP; i++)
+	for (int i = SHM_OK; i <= SHM_RING_FULL; i++)
 		for (int j = SHM_OK; j < i; j++)
 			assert_string_not_equal(shm_verdict_name((enum shm_verdict)i),
 						shm_verdict_name((enum shm_verdict)j));
