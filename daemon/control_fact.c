@@ -65,14 +65,30 @@ static void path_went_down(struct control *c, uint32_t lane, const struct engine
 		LOG_PATH_DOWN, "a data connection to host %s ended: %s%s%s lane=%u path=%u",
 		about.node.host, strerror(-fact->error), fact->verdict == WIRE_OK ? "" : ", ",
 		fact->verdict == WIRE_OK ? "" : wire_verdict_name(fact->verdict), lane, fact->path);
+	if (fact->verdict != WIRE_OK)
+		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->received,
+			      wire_verdict_name(fact->verdict), now_ns);
 	peers_path_down(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->received, now_ns);
 }
 
-static void bad_frame(struct control *c, const struct engine_fact *fact)
+static void bad_frame(struct control *c, uint32_t lane, const struct engine_fact *fact,
+		      uint64_t now_ns)
 {
 	const struct control_group *g = control_group_with(c, fact->exchange);
+	struct peer_about about;
 	char text[WIRE_TEXT_BYTES];
 
+	if (!fact->taken) {
+		peers_about(c->peers, fact->peer, &about);
+		log_put(c->log, LOG_LEVEL_WARNING, LOG_PATH_DOWN,
+			"ended a data connection to host %s: it sent a frame that breaks the rules "
+			"of group \"%s\" (op %" PRIu64 ") lane=%u path=%u",
+			about.node.host, g ? g->group->name : "?", fact->seq, lane, fact->path);
+		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->received,
+			      "breaks the rules of its group", now_ns);
+		return;
+	}
+	/* It came whole and was meant so; what it stands for will not come any more. */
 	(void)snprintf(text, sizeof(text),
 		       "is taken for dead: it sent a frame that breaks the rules of group \"%s\" "
 		       "(op %" PRIu64 ")",
@@ -110,7 +126,7 @@ bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns)
 	case ENGINE_ABORT: aborted(c, &fact, now_ns); break;
 	case ENGINE_MISMATCH: mismatched(c, &fact, now_ns); break;
 	case ENGINE_TROUBLE: troubled(c, &fact, now_ns); break;
-	case ENGINE_BAD_FRAME: bad_frame(c, &fact); break;
+	case ENGINE_BAD_FRAME: bad_frame(c, lane, &fact, now_ns); break;
 	case ENGINE_PATH_DOWN: path_went_down(c, lane, &fact, now_ns); break;
 	case ENGINE_PEER_REMOVED: c->peer[fact.peer].removed++; break;
 	case ENGINE_PEER_LIES:

@@ -314,6 +314,7 @@ static void tell_of_trouble(struct engine *e)
 		}
 		if (group->used && exchange_take_bad(group->exchange, &fact.node, &fact.seq)) {
 			fact.kind = ENGINE_BAD_FRAME;
+			fact.taken = true;
 			fact.peer = group->peers[fact.node];
 			engine_tell(e, &fact);
 		}

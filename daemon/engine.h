@@ -97,7 +97,11 @@ enum engine_fact_kind {
 	ENGINE_ABORT,          /* exchange, local_rank: its trainer called abort                */
 	ENGINE_MISMATCH,       /* exchange, mismatch: two calls of an op differ                 */
 	ENGINE_TROUBLE,        /* exchange, trouble: an op cannot succeed                       */
-	ENGINE_BAD_FRAME,      /* exchange, node, seq: a frame broke the group's rules          */
+	/*
+	 * exchange, node, peer, seq: a frame broke the group's rules.  `taken`: it contradicts its
+	 * op; else it was refused: its path ends, and it will come again (path, received)
+	 */
+	ENGINE_BAD_FRAME,
 	ENGINE_PATH_DOWN,      /* peer, path, error, verdict, received (path_seq that we have)  */
 	ENGINE_PEER_REMOVED,   /* peer's number may be used again                               */
 	ENGINE_PEER_LIES,      /* peer, path: impossible numbers after a reconnect: treat as dead */
@@ -114,6 +118,7 @@ struct engine_fact {
 	struct exchange_trouble trouble;
 	uint16_t node;
 	uint16_t peer, path;
+	bool taken;
 	int error;
 	enum wire_verdict verdict;
 	uint32_t received;

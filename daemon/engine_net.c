@@ -124,12 +124,15 @@ static void peer_lies(struct engine *e, uint16_t peer, uint16_t path)
 static void bad_frame(struct engine *e, const struct transport_event *event,
 		      const struct engine_group *group)
 {
+	uint32_t received = e->peers[event->peer].link.path[event->path].received;
+
 	e->ops->detach(e->transport, event->peer, event->path);
 	engine_tell(e, &(struct engine_fact){.kind = ENGINE_BAD_FRAME,
 					     .exchange = group->exchange,
 					     .node = group->node_of_peer[event->peer],
 					     .peer = event->peer,
 					     .path = event->path,
+					     .received = received,
 					     .seq = event->frame.seq});
 }
 

@@ -21,7 +21,10 @@
  *     another instance: at once;
  *   - nothing was heard of it for dead_ms (only if it has references);
  *   - it has forgotten us: it took us for dead (its HELLO does not know us any more);
- *   - it said BYE, or the caller condemns it (peers_condemn()).
+ *   - it said BYE, or the caller condemns it (peers_condemn());
+ *   - PEER_REFUSED_MAX connections of a stream in a row ended because of what it sent, and
+ *     nothing good came between.  A frame that is refused ends its connection only: a new one
+ *     is made and it comes again.
  * That is told once (PEER_DIED); its number is used again after peers_forget().
  *
  * A peer without references stays connected, for the next group; after a minute in which
@@ -52,6 +55,7 @@ enum {
 	PEERS_MAX = 256,
 	PEER_DIALS_MAX = 64,            /* addresses being dialled at once                     */
 	PEER_HALF_OPEN_MAX = 128,       /* connections that have not said HELLO                */
+	PEER_REFUSED_MAX = 8,           /* bad frames in a row, until it is taken for dead     */
 	PEER_QUEUE_BYTES_MAX = 8 << 20, /* frames not acknowledged, of one peer                */
 };
 
@@ -128,7 +132,7 @@ void peers_dial_trouble(const struct peers *p, uint32_t dial, char *text, size_t
 /* peers_know() - the peer that a table names.  Return: its number, -ENOSPC: there are too many. */
 int peers_know(struct peers *p, const struct wire_node *node, uint64_t now_ns);
 int peers_find(const struct peers *p, uint64_t instance); /* -1: not known */
-uint16_t peers_end(const struct peers *p); /* all numbers in use are below */
+uint16_t peers_end(const struct peers *p);                /* all numbers in use are below */
 
 /* References: while there are any we connect, and heartbeats matter. */
 void peers_hold(struct peers *p, uint16_t peer, uint64_t now_ns);
@@ -145,6 +149,12 @@ void peers_path_down(struct peers *p, uint16_t peer, uint16_t lane, uint16_t pat
 		     uint32_t received, uint64_t now_ns);
 bool peers_path_is_up(const struct peers *p, uint16_t peer, uint16_t lane, uint16_t path);
 
+/*
+ * peers_refused() - a data connection was ended because of what the peer sent: `why`.  Before
+ * peers_path_down().  @received: frames of its stream that were taken
+ */
+void peers_refused(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path, uint32_t received,
+		   const char *why, uint64_t now_ns);
 /* It broke the rules: treat it as dead. */
 void peers_condemn(struct peers *p, uint16_t peer, int error, const char *text);
 /* After PEER_DIED, when no lane and nobody else uses the number any more. */

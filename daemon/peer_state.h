@@ -37,6 +37,7 @@ enum {
 #define PEER_IDLE_NS (60 * CLOCK_NS_PER_S)    /* until an unused peer is let go    */
 #define PEER_BACKOFF_MIN_NS (10 * CLOCK_NS_PER_MS)
 #define PEER_BACKOFF_MAX_NS CLOCK_NS_PER_S
+#define PEER_REFUSED_NS (10 * CLOCK_NS_PER_S) /* between two that are in a row   */
 #define PEER_PAUSE_NS (100 * CLOCK_NS_PER_MS) /* of accepting without descriptors */
 
 enum conn_kind {
@@ -82,6 +83,13 @@ struct out_frame {
 	_Alignas(8) unsigned char data[]; /* header and payload, sealed */
 };
 
+/* What was refused on a stream, one after the other, with nothing good between. */
+struct refused {
+	uint32_t count;
+	uint32_t received; /* of the stream, when it last happened   */
+	uint64_t last_ns;
+};
+
 enum path_state {
 	PATH_UNWANTED = 0,
 	PATH_WANTED,     /* ours to make or to wait for              */
@@ -96,7 +104,8 @@ struct path {
 	bool cut_told;
 	uint16_t conn;
 	int fd;
-	uint32_t received;       /* by us, as the lane said last */
+	uint32_t received; /* by us, as the lane said last */
+	struct refused refused;
 	uint32_t their_received; /* READY */
 	uint64_t retry_at_ns, backoff_ns;
 };
@@ -117,8 +126,9 @@ struct peer {
 	struct out_frame *first, *last, *unsent;
 	uint32_t offset; /* of `unsent` on its connection */
 	uint32_t queued;
-	uint32_t received;  /* of its stream */
-	struct path *paths; /* [lanes * paths of the configuration] */
+	uint32_t received;                      /* of its stream */
+	struct refused in_refused, out_refused; /* frames; acknowledgements of ours */
+	struct path *paths;                     /* [lanes * paths of the configuration] */
 	bool death_told;
 	int error; /* DEAD: why */
 	char trouble[WIRE_TEXT_BYTES];
@@ -220,6 +230,8 @@ int conn_send_small(struct conn *c);
 /* The peer of that instance, made if need be.  Return: its number, -ENOSPC. */
 int peer_take(struct peers *p, const struct wire_node *node, uint64_t now_ns);
 void peer_die(struct peers *p, uint16_t peer, int error, const char *text);
+/* One more was refused.  Return: whether that is enough: it is to be taken for dead. */
+bool refused_again(struct refused *refused, uint32_t received, uint64_t now_ns);
 void peer_forgot_us(struct peers *p, uint16_t peer);
 void peer_node_of_hello(const struct conn *c, struct wire_node *out);
 void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns); /* its HELLO is there */

@@ -244,8 +244,9 @@ void stream_beat(struct peers *p, uint16_t number, uint64_t now_ns)
 }
 
 /* An ACK, the only thing that comes this way.  Return: 1: took one; 0: none; negative errno. */
-static int read_ack(struct peer *peer, struct conn *c, struct err *err)
+static int read_ack(struct peer *peer, struct conn *c, uint64_t now_ns, struct err *err)
 {
+	enum wire_verdict verdict;
 	struct wire_frame frame;
 	ssize_t n = recv(c->fd, c->in + c->in_have, WIRE_HEADER_BYTES - c->in_have, MSG_DONTWAIT);
 
@@ -260,9 +261,15 @@ static int read_ack(struct peer *peer, struct conn *c, struct err *err)
 		return 1;
 	c->in_have = 0;
 	memcpy(&frame, c->in, sizeof(frame));
-	if (wire_check(&frame) != WIRE_OK || frame.kind != WIRE_ACK ||
-	    !acknowledged(peer, frame.path_ack))
-		return err_set(err, -EPROTO, "sent a bad acknowledgement");
+	verdict = wire_check(&frame);
+	if (verdict != WIRE_OK && refused_again(&peer->out_refused, peer->acked, now_ns))
+		return err_set(err, -EPROTO, "sent %d bad acknowledgements in a row, last %s",
+			       PEER_REFUSED_MAX, wire_verdict_name(verdict));
+	if (verdict != WIRE_OK)
+		return err_set(err, -EBADMSG, "sent a bad acknowledgement: %s",
+			       wire_verdict_name(verdict));
+	if (frame.kind != WIRE_ACK || !acknowledged(peer, frame.path_ack))
+		return err_set(err, -EPROTO, "acknowledges what was not sent");
 	peer->known = true; /* it acknowledges what it has taken, heartbeats too */
 	return 1;
 }
@@ -285,7 +292,7 @@ void stream_out_ready(struct peers *p, uint16_t conn, uint32_t events, uint64_t 
 			stream_out_up(p, number, conn, now_ns);
 		return;
 	}
-	while ((ret = read_ack(peer, c, &err)) > 0)
+	while ((ret = read_ack(peer, c, now_ns, &err)) > 0)
 		peer->heard_ns = now_ns;
 	if (ret == -EPROTO)
 		peer_die(p, number, ret, err.text);
@@ -442,6 +449,29 @@ static bool read_more(struct peers *p, struct peer *peer, uint64_t now_ns)
 	return false;
 }
 
+/* It comes again on the next connection, unless it never comes as it should. */
+static void refuse_in(struct peers *p, uint16_t number, enum wire_verdict verdict, uint64_t now_ns)
+{
+	struct peer *peer = &p->peers[number];
+	char text[WIRE_TEXT_BYTES];
+
+	if (refused_again(&peer->in_refused, peer->received, now_ns)) {
+		(void)snprintf(text, sizeof(text),
+			       "is taken for dead: %d bad control frames in a row, last %s",
+			       PEER_REFUSED_MAX, wire_verdict_name(verdict));
+		peer_die(p, number, -EPROTO, text);
+		return;
+	}
+	log_put(p->log, LOG_LEVEL_WARNING, LOG_PEER_REFUSED,
+		"ended a control connection of host %s: bad control frame: %s", peer->node.host,
+		wire_verdict_name(verdict));
+	conn_close(p, peer->in);
+	peer->in = CONN_NONE;
+	if (!peer->references)
+		peer->heard_ns = now_ns;
+	peers_due(p, now_ns + p->config->dead_ms * CLOCK_NS_PER_MS);
+}
+
 static void condemn_in(struct peers *p, uint16_t number, const char *what)
 {
 	char text[WIRE_TEXT_BYTES];
@@ -460,7 +490,7 @@ bool stream_in_next(struct peers *p, uint16_t number, struct peer_event *out, ui
 		int ret = take_frame(p, c, &frame);
 
 		if (ret < 0) {
-			condemn_in(p, number, wire_verdict_name((enum wire_verdict) - ret));
+			refuse_in(p, number, (enum wire_verdict) - ret, now_ns);
 			return false;
 		}
 		if (ret == 0 && !read_more(p, peer, now_ns))

@@ -405,15 +405,15 @@ static void test_bad_frames(void **state)
 {
 	static const struct {
 		uint16_t kind;
-		uint32_t seq, bytes;
+		uint32_t seq, bytes, times; /* until its sender is dead */
 		const char *why;
 	} rows[] = {
-		{WIRE_ACK, 0, 0, "unknown kind"},
-		{WIRE_CREDIT, 0, 0, "unknown kind"},
-		{WIRE_READY, 2, sizeof(struct wire_ready), "it has the wrong number"},
-		{WIRE_READY, 0, sizeof(struct wire_ready), "field out of range"},
-		{WIRE_READY, 1, 8, "bad payload length"},
-		{WIRE_GO, 1, sizeof(struct wire_ready), "bad payload"},
+		{WIRE_ACK, 0, 0, PEER_REFUSED_MAX, "8 bad control frames in a row, last unknown"},
+		{WIRE_CREDIT, 0, 0, PEER_REFUSED_MAX, "unknown kind"},
+		{WIRE_READY, 2, sizeof(struct wire_ready), 1, "it has the wrong number"},
+		{WIRE_READY, 0, sizeof(struct wire_ready), PEER_REFUSED_MAX, "field out of range"},
+		{WIRE_READY, 1, 8, PEER_REFUSED_MAX, "bad payload length"},
+		{WIRE_GO, 1, sizeof(struct wire_ready), PEER_REFUSED_MAX, "bad payload"},
 	};
 
 	(void)state;
@@ -425,18 +425,56 @@ static void test_bad_frames(void **state)
 					   .path_seq = rows[i].seq,
 					   .payload_bytes = rows[i].bytes};
 		unsigned char bytes[HELLO_BYTES];
-		int fd = stranger(a);
 		size_t n = greeting(bytes, valid, WIRE_HELLO);
 
-		assert_int_equal(send(fd, bytes, n, 0), n);
 		wire_seal(&frame, rows[i].bytes ? &ready : NULL);
-		assert_int_equal(send(fd, &frame, sizeof(frame), 0), sizeof(frame));
-		assert_int_equal(send(fd, &ready, rows[i].bytes, 0), rows[i].bytes);
-		died(rig, a, 0, -EPROTO, rows[i].why);
-		assert_int_equal(ended(rig, fd), HELLO_BYTES);
+		for (uint32_t left = rows[i].times; left; left--) {
+			int fd = stranger(a);
+
+			assert_int_equal(send(fd, bytes, n, 0), n);
+			assert_int_equal(send(fd, &frame, sizeof(frame), 0), sizeof(frame));
+			assert_int_equal(send(fd, &ready, rows[i].bytes, 0), rows[i].bytes);
+			if (left == 1)
+				died(rig, a, 0, -EPROTO, rows[i].why);
+			assert_int_equal(ended(rig, fd), HELLO_BYTES);
+			assert_int_equal(peer_rig_count(a, PEER_DIED), 0);
+		}
 		assert_int_equal(peer_rig_count(a, PEER_FRAME), 0);
 		peer_rig_free(rig);
 	}
+}
+
+/* Bytes that nobody sent, on the connection of a to b: as from b, or as from a. */
+static void garble(struct peer_rig *rig, struct peer_rig_side *from, uint16_t conn)
+{
+	static const unsigned char rubbish[WIRE_HEADER_BYTES] = {1, 2, 3};
+
+	assert_int_not_equal(conn, CONN_NONE);
+	assert_int_equal(send(from->peers->conns[conn].fd, rubbish, sizeof(rubbish), 0),
+			 sizeof(rubbish));
+	for (int i = 0; i < 20; i++)
+		peer_rig_turn(rig);
+}
+
+/* It costs a connection: what was sent comes, on the next one. */
+static void test_garbled_once(void **state)
+{
+	struct peer_rig_side *a, *b;
+	uint16_t to_a, to_b;
+	struct peer_rig *rig = pair(&a, &b, &to_b, &to_a);
+
+	(void)state;
+	for (uint64_t i = 0; i < 3 * PEER_REFUSED_MAX; i++) {
+		if (i % 2)
+			garble(rig, a, a->peers->peers[to_b].out);
+		else
+			garble(rig, b, b->peers->peers[to_a].in);
+		peer_rig_send(rig, a, to_b, 3 + i, 3 + i);
+		peer_rig_received(rig, b, 3 + i, 3 + i);
+	}
+	assert_true(peer_rig_logged(b, "bad control frame: bad magic"));
+	assert_int_equal(peer_rig_count(a, PEER_DIED) + peer_rig_count(b, PEER_DIED), 0);
+	peer_rig_free(rig);
 }
 
 int main(void)
@@ -449,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_condemned),      cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_garbage),        cmocka_unit_test(test_slow),
 		cmocka_unit_test(test_flood),          cmocka_unit_test(test_bad_frames),
+		cmocka_unit_test(test_garbled_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,6 +234,37 @@ static void test_dead(void **state)
 	peer_rig_free(f.rig);
 }
 
+/* What is refused ends a peer only if nothing good comes between, again and again. */
+static void test_refused(void **state)
+{
+	struct fixture f = pair();
+	struct peers *a = f.a->peers;
+	uint64_t now_ns = peer_rig_now_ns(f.rig);
+	const struct peer_rig_event *note;
+
+	(void)state;
+	want(&f, 0, 0);
+	(void)close(up(&f, f.a, 0, 0, 0));
+	(void)close(up(&f, f.b, 0, 0, 0));
+	for (uint32_t i = 0; i < 3 * PEER_REFUSED_MAX; i++) /* each time it got on */
+		peers_refused(a, f.to_b, 0, 0, i + 1, "bad magic", now_ns);
+	for (uint32_t i = 0; i < 3 * PEER_REFUSED_MAX; i++) /* seldom */
+		peers_refused(a, f.to_b, 0, 0, 100, "bad magic", now_ns += PEER_REFUSED_NS + 1);
+	for (uint32_t i = 1; i < PEER_REFUSED_MAX; i++) { /* of two paths */
+		peers_refused(a, f.to_b, 0, 0, 200, "bad magic", now_ns);
+		peers_refused(a, f.to_b, 1, 1, 0, "bad magic", now_ns);
+	}
+	peer_rig_run(f.rig, 20);
+	assert_int_equal(peer_rig_count(f.a, PEER_DIED), 0);
+	peers_refused(a, f.to_b, 0, 0, 200, "unknown kind", now_ns);
+	note = peer_rig_wait(f.rig, f.a, PEER_DIED);
+	assert_int_equal(note->event.error, -EPROTO);
+	assert_string_equal(note->event.text,
+			    "is taken for dead: 8 bad data frames in a row, last unknown kind");
+	peers_refused(a, f.to_b, 0, 0, 200, "unknown kind", now_ns); /* changes nothing */
+	peer_rig_free(f.rig);
+}
+
 /* Lanes and paths that this daemon does not have are refused; the wrong side, too. */
 static void test_impossible(void **state)
 {
@@ -282,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_held_too_long), cmocka_unit_test(test_again),
 		cmocka_unit_test(test_cut),           cmocka_unit_test(test_cut_while_ready),
 		cmocka_unit_test(test_dead),          cmocka_unit_test(test_impossible),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
