@@ -312,7 +312,7 @@ static void tell_of_trouble(struct engine *e)
 			fact.kind = ENGINE_TROUBLE;
 			engine_tell(e, &fact);
 		}
-		if (group->used && exchange_take_bad(group->exchange, &fact.node, &fact.seq)) {
+		while (group->used && exchange_take_bad(group->exchange, &fact.node, &fact.seq)) {
 			fact.kind = ENGINE_BAD_FRAME;
 			fact.taken = true;
 			fact.peer = group->peers[fact.node];

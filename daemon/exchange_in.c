@@ -89,12 +89,13 @@ void exchange_unplace(struct exchange *x, uint16_t node, void *memory)
 
 static void note_bad(struct exchange *x, uint16_t node, uint64_t seq)
 {
-	if (x->bad_set || x->nodes[node].bad)
+	struct exchange_node *n = &x->nodes[node];
+
+	if (n->bad)
 		return;
-	x->nodes[node].bad = true;
-	x->bad_set = true;
-	x->bad_node = node;
-	x->bad_seq = seq;
+	n->bad = n->bad_pending = true;
+	n->bad_seq = seq;
+	x->bad_pending++;
 }
 
 static bool role_expects(const struct sched_role *role, uint16_t node)

@@ -313,10 +313,14 @@ bool exchange_take_trouble(struct exchange *x, struct exchange_trouble *out)
 
 bool exchange_take_bad(struct exchange *x, uint16_t *node, uint64_t *seq)
 {
-	if (!x->bad_set)
-		return false;
-	x->bad_set = false;
-	*node = x->bad_node;
-	*seq = x->bad_seq;
-	return true;
+	for (uint16_t n = 0; x->bad_pending && n < x->plan.nodes; n++) {
+		if (!x->nodes[n].bad_pending)
+			continue;
+		x->nodes[n].bad_pending = false;
+		x->bad_pending--;
+		*node = n;
+		*seq = x->nodes[n].bad_seq;
+		return true;
+	}
+	return false;
 }

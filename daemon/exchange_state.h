@@ -52,7 +52,9 @@ struct cursor {
 /* Another node of the group, seen from this lane. */
 struct exchange_node {
 	bool gone;
-	bool bad;                   /* broke a rule, which was told: once is enough    */
+	bool bad;                   /* broke a rule: to be told once                   */
+	bool bad_pending;           /* ... and it was not yet told                     */
+	uint64_t bad_seq;           /* by a frame of this op                           */
 	struct slot *contributions; /* [plan.slots] */
 	struct slot *finals;        /* [plan.slots] */
 	uint32_t granted_contribution, granted_final; /* ever, to it; wrap around      */
@@ -124,9 +126,7 @@ struct exchange {
 	/* seq 0: none; others may be ahead of us by all ops that can be in flight */
 	struct exchange_trouble troubles[EXCHANGE_TROUBLES_MAX]; /* of op seq % ..._MAX */
 	uint32_t troubles_pending;
-	bool bad_set; /* a frame contradicted its op         */
-	uint16_t bad_node;
-	uint64_t bad_seq;
+	uint32_t bad_pending; /* nodes of which a frame contradicted its op */
 };
 
 /* The op of that seq, NULL if it has none (over long ago, or not yet heard of). */

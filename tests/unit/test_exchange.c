@@ -356,6 +356,33 @@ static void a_mismatch_names_both_ranks(void **state)
 	exchange_free(x);
 }
 
+/* Two nodes contradict an op in one round: both are told, the lower one first. */
+static void all_who_contradict_are_told(void **state)
+{
+	struct exchange *x = make(4, 2);
+	uint64_t seq;
+	uint16_t node;
+
+	(void)state;
+	for (uint16_t n = 3; n >= 2; n--)
+		for (int twice = 0; twice < 2; twice++) {
+			struct wire_frame f = early(n, 1);
+			void *slot;
+
+			f.kind = WIRE_FINAL; /* of an op that nobody has posted here */
+			slot = exchange_place(x, n, &f);
+			assert_non_null(slot);
+			exchange_arrived(x, n, &f, slot);
+		}
+	for (uint16_t n = 2; n <= 3; n++) {
+		assert_true(exchange_take_bad(x, &node, &seq));
+		assert_int_equal(node, n);
+		assert_int_equal(seq, 1);
+	}
+	assert_false(exchange_take_bad(x, &node, &seq));
+	exchange_free(x);
+}
+
 static void early_frames_are_compared_with_the_first_post(void **state)
 {
 	struct exchange_mismatch m;
@@ -482,6 +509,7 @@ int main(void)
 		cmocka_unit_test(ranks_post_in_order_and_not_too_many),
 		cmocka_unit_test(a_tensor_of_too_many_chunks_fails_on_all_ranks),
 		cmocka_unit_test(a_mismatch_names_both_ranks),
+		cmocka_unit_test(all_who_contradict_are_told),
 		cmocka_unit_test(early_frames_are_compared_with_the_first_post),
 		cmocka_unit_test(ends_are_kept_until_all_have_passed),
 		cmocka_unit_test(who_reads_no_completions_posts_no_more),
