@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "daemon/config_table.h"
+#include "daemon/exchange.h"
 
 /* --- lines ----------------------------------------------------------------------------------- */
 
@@ -156,6 +157,23 @@ static void config_where(const struct config *c, const uint64_t *number, char *t
 			       config_table[row].key);
 }
 
+/* A daemon that could not form any group is of no use: one node is the least that can be. */
+static int config_check_inflight(const struct config *c, struct err *err)
+{
+	struct exchange_plan plan = {
+		.nodes = 1, .lanes = (uint16_t)c->lanes, .local_ranks = EXCHANGE_LOCAL_MAX};
+	char one[CONFIG_PATH_BYTES + 64];
+	struct err more;
+
+	if (!exchange_plan_size(&plan, c->inflight_bytes, &more))
+		return 0;
+	config_where(c, &c->inflight_bytes, one, sizeof(one));
+	return err_set(err, -EINVAL,
+		       "%.140s = %" PRIu64 ": a group on one node needs %" PRIu64
+		       " with [engine] lanes = %" PRIu64,
+		       one, c->inflight_bytes, exchange_memory(&plan) * c->lanes, c->lanes);
+}
+
 /* What no row can say alone. */
 static int config_check(const struct config *c, struct err *err)
 {
@@ -178,7 +196,7 @@ static int config_check(const struct config *c, struct err *err)
 		return err_set(err, -EINVAL, "%s: sqpoll and defer_taskrun exclude each other",
 			       one);
 	}
-	return 0;
+	return config_check_inflight(c, err);
 }
 
 int config_parse(struct config *out, const char *text, size_t bytes, const char *name,

@@ -93,8 +93,9 @@ const struct config_row config_table[] = {
 	SIZE("limits", arena_bytes_max, MIB, TIB, "16G",
 	     "The largest arena that a trainer may have."),
 	NUMBER("limits", groups, 1, 256, "64", "Groups at the same time."),
-	SIZE("limits", inflight_bytes, MIB, 64 * GIB, "256M",
-	     "Memory for what is on its way in one group, over all lanes."),
+	SIZE("limits", inflight_bytes, 32 * MIB, 64 * GIB, "256M",
+	     "Memory for what is on its way in one group, over all lanes. Lanes and nodes add to "
+	     "what a group needs; one that needs more than this is refused, with the number."),
 
 	CHOICE("uring", multishot, 0, "auto|on|off", "auto",
 	       "One receive request serves many packets. auto: if the kernel can."),

@@ -127,6 +127,8 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 	};
 	int ret = exchange_plan_size(&plan, c->config->inflight_bytes, err);
 
+	if (ret)
+		return err_add(err, "host %s", c->host);
 	for (uint16_t lane = 0; !ret && lane < plan.lanes; lane++) {
 		plan.lane = lane;
 		ret = exchange_new(&g->exchanges[lane], &plan, err);

@@ -130,7 +130,7 @@ int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, stru
 		return err_set(
 			err, -ENOMEM,
 			"a group of %u nodes with %u lanes needs %llu bytes of slots and buffers, "
-			"limits.inflight_bytes allows %llu",
+			"[limits] inflight_bytes allows %llu",
 			plan->nodes, plan->lanes,
 			(unsigned long long)exchange_memory(plan) * plan->lanes,
 			(unsigned long long)inflight_bytes);

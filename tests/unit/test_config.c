@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 
 #include "daemon/config.h"
 #include "daemon/config_table.h"
+#include "daemon/exchange.h"
 #include "daemon/sched/sched.h"
 #include "daemon/transport/transport.h"
 #include "tests/unit/fail_alloc.h"
@@ -79,7 +81,7 @@ static void every_kind_of_value(void **state)
 				   "cpus = 3,5-6\n"
 				   "[limits]\n"
 				   "arena_bytes_default = 2m\n"
-				   "inflight_bytes = 1048576\n"
+				   "inflight_bytes = 33554432\n"
 				   "[uring]\n"
 				   "zerocopy = off\n"
 				   "sqpoll = on\n"
@@ -99,7 +101,7 @@ static void every_kind_of_value(void **state)
 	assert_string_equal(c.peers, "10.0.0.0/8, fd00::/8");
 	assert_int_equal(c.spin_us, 7);
 	assert_int_equal(c.arena_bytes_default, 2 << 20);
-	assert_int_equal(c.inflight_bytes, 1 << 20);
+	assert_int_equal(c.inflight_bytes, 32 << 20);
 	assert_int_equal(c.zerocopy, CONFIG_SWITCH_OFF);
 	assert_int_equal(c.sqpoll, CONFIG_SWITCH_ON);
 	assert_int_equal(c.payload_crc, 1);
@@ -130,10 +132,10 @@ static void mistakes(void **state)
 		"f.conf:2: [network] port = 99999999999999999999999: must be 0 to 65535");
 	refused("[network]\npaths = 0\n", "f.conf:2: [network] paths = 0: must be 1 to 8");
 	refused("[limits]\ninflight_bytes = 3X\n",
-		"f.conf:2: [limits] inflight_bytes = 3X: must be 1M to 64G bytes (with K, M, G or "
+		"f.conf:2: [limits] inflight_bytes = 3X: must be 32M to 64G bytes (with K, M, G or "
 		"T)");
 	refused("[limits]\ninflight_bytes = 20000000000T\n",
-		"f.conf:2: [limits] inflight_bytes = 20000000000T: must be 1M to 64G bytes (with "
+		"f.conf:2: [limits] inflight_bytes = 20000000000T: must be 32M to 64G bytes (with "
 		"K, "
 		"M, G or T)");
 	refused("[daemon]\nsocket = carryd.sock\n",
@@ -279,6 +281,36 @@ static void print_can_be_read(void **state)
 	free(text);
 }
 
+/* The least that is allowed is enough for a group, and what is not says what would be. */
+static void memory_of_a_group(void **state)
+{
+	struct exchange_plan plan = {.nodes = 1, .lanes = 16, .local_ranks = EXCHANGE_LOCAL_MAX};
+	char text[128], sentence[256];
+	struct config c;
+	struct err err;
+	uint64_t needed;
+
+	(void)state;
+	assert_int_equal(parse(&c, "[limits]\ninflight_bytes = 32M\n[engine]\nlanes = 2\n", &err),
+			 0);
+	assert_int_equal(exchange_plan_size(&plan, 33554432, &err), -ENOMEM);
+	needed = exchange_memory(&plan) * 16;
+	(void)snprintf(text, sizeof(text),
+		       "[engine]\nlanes = 16\n[limits]\ninflight_bytes = %" PRIu64 "\n",
+		       needed - 1);
+	(void)snprintf(sentence, sizeof(sentence),
+		       "f.conf:4: [limits] inflight_bytes = %" PRIu64
+		       ": a group on one node needs %" PRIu64 " with [engine] lanes = 16",
+		       needed - 1, needed);
+	refused(text, sentence);
+	(void)snprintf(text, sizeof(text),
+		       "[engine]\nlanes = 16\n[limits]\ninflight_bytes = %" PRIu64 "\n", needed);
+	assert_int_equal(parse(&c, text, &err), 0);
+	plan.chunk_bytes_max = 0;
+	plan.local_ranks = 1;
+	assert_int_equal(exchange_plan_size(&plan, c.inflight_bytes, &err), 0);
+}
+
 static void ports_of_roots(void **state)
 {
 	static const char *const wrong[] = {"0", "0-7117",      "7117,", "7117,,1", "65536", "7-6",
@@ -374,6 +406,7 @@ int main(void)
 		cmocka_unit_test(every_row_has_help),
 		cmocka_unit_test(names_are_those_of_the_tables),
 		cmocka_unit_test(print_can_be_read),
+		cmocka_unit_test(memory_of_a_group),
 		cmocka_unit_test(ports_of_roots),
 		cmocka_unit_test(processors_of_lanes),
 		cmocka_unit_test(files),

@@ -202,6 +202,7 @@ static void what_does_not_fit_is_refused_with_the_number(void **state)
 	plan.lanes = 2;
 	plan.chunk_bytes_max = 0;
 	assert_int_equal(exchange_plan_size(&plan, 1 << 20, &err), -ENOMEM);
+	assert_non_null(strstr(err.text, ", [limits] inflight_bytes allows 1048576"));
 	(void)snprintf(number, sizeof(number), "%llu",
 		       (unsigned long long)exchange_memory(&plan) * 2);
 	assert_non_null(strstr(err.text, number));
