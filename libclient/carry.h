@@ -9,7 +9,7 @@
  *	struct carry_group *g;
  *	if (carry_open(&c, NULL) || carry_group_create(&g, c, NULL))
  *		errx(1, "%s", carry_last_error(NULL));
- *	float *x = carry_alloc(c, n * sizeof(*x));
+ *	float *x = (float *)carry_alloc(c, n * sizeof(*x));
  *	...
  *	carry_allreduce(g, x, x, n, CARRY_F32, CARRY_AVG, NULL, NULL);
  *	carry_group_destroy(g);
@@ -22,13 +22,15 @@
  *
  *	-EINVAL        an argument is wrong
  *	-ENAMETOOLONG  a name, run id or socket path is too long
- *	-ENOMEM        the arena, or this process, has not enough memory
- *	-ENOENT, -ECONNREFUSED, -EACCES   carry_open: no carryd at the socket, or no permission
- *	-EPROTO        carryd speaks another version, or said something that makes no sense
+ *	-ENOMEM        the arena, this process or a carryd has not enough memory
+ *	-ENOENT, -ECONNREFUSED, -EACCES, -EPROTOTYPE   carry_open: no carryd at the socket, no
+ *	               permission, or another program's socket
+ *	-EPROTO        a carryd speaks another version, or said something that makes no sense
  *	-ECONNRESET    the carryd of this node has ended; the handle is of no more use
  *	-ETIMEDOUT     carry_wait: not complete yet, the op goes on; carry_group_create: ranks that
  *	               did not come (the sentence names them); carry_group_destroy: ops still run
- *	-EAGAIN        as many ops are in flight as one handle may have, none of this group
+ *	-EAGAIN        as many ops are in flight as one handle may have, none of this group;
+ *	               carry_group_abort: the carryd takes nothing from its ring: is it stopped?
  *	-EBUSY         the memory, or the group, is in use by another op or thread
  *	-EOWNERDEAD    the handle was made before fork(), by the parent
  *	-ECANCELED     the op was ended by carry_group_abort(), here or on another rank
@@ -39,8 +41,16 @@
  *	-ENOTCONN      a rank destroyed the group before it called this op
  *	-EFBIG         the tensor has more than 65,536 chunks (of at most 1 MiB, counted as f32 or
  *	               wider): the sentence has the most that fits; call it for parts of it
- * Others are the daemon's or the kernel's and come with their sentence: -EHOSTUNREACH (the root
- * cannot be reached), -EEXIST (a rank is given twice), -EMFILE...
+ *	-EEXIST        a rank is given twice
+ *	-EHOSTUNREACH  the root, or a rank's host, cannot be reached, or has no address
+ *	-EPERM         the configuration of a carryd does not allow the root, or a host
+ *	-EUSERS        a limit of a carryd: connections, groups, ranks or roots that wait
+ *	-ENOSPC        as many groups as a handle may have; what the kernel has no room for
+ *	-ESHUTDOWN     a carryd is being stopped
+ *	-ESRCH         carry_open: the carryd sees this process as ended
+ *	-EMFILE, -ENFILE, -ETOOMANYREFS   no file descriptor left, here or in the carryd
+ *	-EIO           carry_group_destroy: the carryd does not answer
+ * What else the kernel may say comes with its sentence.
  *
  * Threads: any thread may use a handle, several at once, also while others wait.  Ops of one
  * group take place in the order of the calls, which must be the same on all ranks, so one group
@@ -131,8 +141,9 @@ struct carry_open_options {
  *
  * Blocks until the daemon has made the arena, at most 30 s.  A process may have several handles.
  * carry_open_with(): the same with options (NULL: all defaults).
- * Return: 0; -ENOENT, -ECONNREFUSED, -EACCES, -EPROTO, -ENOMEM, -EMFILE, -ETIMEDOUT, -EINVAL,
- * or what the daemon says.  The sentence names the socket and what to do.
+ * Return: 0; -EINVAL, -ENAMETOOLONG, -ENOENT, -ECONNREFUSED, -EACCES, -EPROTOTYPE, -ETIMEDOUT,
+ * -ECONNRESET, -EPROTO, -ENOMEM, -EMFILE, -ENFILE, -ETOOMANYREFS, -ENOSPC, -EUSERS, -ESRCH,
+ * -ESHUTDOWN.  The sentence names the socket and what to do.
  */
 int carry_open(struct carry **out, const char *socket);
 int carry_open_with(struct carry **out, const struct carry_open_options *options);
@@ -159,14 +170,15 @@ const char *carry_daemon_version(const struct carry *c);
  * Aligned to 4096 from 2049 bytes on, to 64 below.  Contents are undefined.  Not needed: tensors
  * may be anywhere, but others are copied through arena memory of their size, in and out.
  * Return: memory until carry_free() or carry_close(); NULL with a sentence that says how much was
- * wanted, is free, is free in one piece, and there is in all.
+ * wanted, is free, is free in one piece, and there is in all; or in a child of fork().
  */
 void *carry_alloc(struct carry *c, size_t bytes);
 
 /*
  * carry_free() - give memory of carry_alloc() back.  NULL does nothing.
  * Return: 0; -EINVAL if memory is nothing that carry_alloc() gave and that is still allocated;
- * -EBUSY if an op in flight uses it (also one whose carry_wait() timed out): it stays allocated.
+ * -EBUSY if an op in flight uses it (also one whose carry_wait() timed out): it stays allocated;
+ * -EOWNERDEAD.
  */
 int carry_free(struct carry *c, void *memory);
 
@@ -221,8 +233,10 @@ struct carry_group_options {
  * 5 s for the daemon's answer (and, before, as long as the system's resolver takes for the name
  * of the root).  Other threads may use c meanwhile, also to create other groups.  At most 64
  * groups a handle.
- * Return: 0; -EINVAL (the sentence names the option or variable), -ETIMEDOUT, -EHOSTUNREACH,
- * -EEXIST, -ECONNRESET..., with a sentence that names the culprit.
+ * Return: 0; -EINVAL, -ENAMETOOLONG (the sentence names the option or variable), -ETIMEDOUT,
+ * -EEXIST, -EHOSTUNREACH, -EHOSTDOWN (a rank that waited, or the root, died), -EPERM, -EUSERS,
+ * -ENOSPC, -ENOMEM, -ESHUTDOWN, -EPROTO, -ECONNRESET, -EOWNERDEAD, with a sentence that names the
+ * culprit.
  */
 int carry_group_create(struct carry_group **out, struct carry *c,
 		       const struct carry_group_options *options);
@@ -237,7 +251,8 @@ int carry_group_create(struct carry_group **out, struct carry *c,
  * for are released; whether their results arrived in memory outside the arena is undefined.
  * If a thread waits for one of the ops, its carry_wait() returns first.
  * Return: 0; -ETIMEDOUT, -EOWNERDEAD: nothing was destroyed.  With all others g is gone as well:
- * -ECONNRESET (the daemon has ended), -EIO (the daemon does not answer).
+ * -ECONNRESET, -ESHUTDOWN (the daemon has ended, or is about to), -EPROTO, -EIO (it does not
+ * answer).
  */
 int carry_group_destroy(struct carry_group *g);
 
@@ -248,7 +263,7 @@ int carry_group_destroy(struct carry_group *g);
  * then complete with -ECANCELED (those that were just done, with their result).  The group is
  * over: every later op on it fails with -ECANCELED, only carry_group_destroy() remains.  Aborting
  * twice does nothing more.
- * Return: 0, -ECONNRESET, -EOWNERDEAD.
+ * Return: 0; -EINVAL (NULL), -EOWNERDEAD, -EAGAIN (nothing was done), -ECONNRESET, -EPROTO.
  */
 int carry_group_abort(struct carry_group *g);
 
@@ -290,8 +305,10 @@ struct carry_op_result {
  * At most 64 ops of a group are in flight; beyond that, or when the arena has no room for a copy,
  * the call waits for the group's oldest.  A blocking call ends when the op does; to limit the
  * wait, give @work.  When it returns an error the contents of @out are undefined.
- * Return: 0; -EINVAL, -ENOMEM, -EAGAIN, -EBUSY (nothing was posted); -ECANCELED, -EHOSTDOWN,
- * -EBADMSG, -ETIME, -ECONNRESET (the op failed; with @work, later calls say so).
+ * Return: 0; -EINVAL, -EOWNERDEAD, -ENOMEM, -EAGAIN, -EBUSY (nothing was posted); -ECANCELED,
+ * -ECONNRESET, -EPROTO (the group was aborted, the handle ended; nothing was posted, or the op
+ * failed); -EHOSTDOWN, -ENOTCONN, -EBADMSG, -EFBIG, -EIO (the op failed).  With @work it is
+ * carry_wait() that says how the op failed.
  */
 int carry_allreduce(struct carry_group *g, const void *in, void *out, size_t count,
 		    enum carry_type type, enum carry_reduce reduce,
@@ -305,7 +322,8 @@ int carry_allreduce(struct carry_group *g, const void *in, void *out, size_t cou
  *
  * Return: -ETIMEDOUT: not complete within timeout_ns; the op goes on, its memory still belongs
  * to it, wait again.  Anything else is the op's own outcome (which is never -ETIMEDOUT): 0, or
- * why it failed; work is then invalid.  -EINVAL, -EOWNERDEAD: nothing was done.
+ * why it failed (as of carry_allreduce()); work is then invalid.  -EINVAL, -EOWNERDEAD: nothing
+ * was done.
  */
 int carry_wait(struct carry_work *work, int64_t timeout_ns, struct carry_op_result *result);
 
@@ -332,7 +350,7 @@ int carry_test(struct carry_work *work);
  * Only poll it: don't read, write or close it.  The same descriptor every time; it lives as long
  * as c.  From the first call on every completion costs the daemon a system call, so don't ask
  * for it without need.
- * Return: descriptor, or negative errno.
+ * Return: descriptor; -EINVAL, -EOWNERDEAD, -EMFILE, -ENFILE, -ENOMEM, -ENOSPC.
  */
 int carry_event_fd(struct carry *c);
 

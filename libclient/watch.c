@@ -41,7 +41,10 @@ static void copy_why(char *to, struct shm_why *why)
 	to[0] = 0;
 }
 
-/* -ETIMEDOUT is carry_wait()'s own. */
+/*
+ * A daemon ends no op with -ETIMEDOUT today; should one do so, carry_wait() must not say it: there
+ * it means that the op still runs.
+ */
 static int op_status(int status)
 {
 	return status == -ETIMEDOUT ? -ETIME : status;
