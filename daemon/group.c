@@ -100,14 +100,6 @@ int group_node_of(const struct group *g, uint64_t instance)
 	return -1;
 }
 
-struct group_local *group_local_of(struct group *g, uint32_t rank)
-{
-	for (uint32_t i = 0; i < g->local_ranks; i++)
-		if (g->local[i].rank == rank)
-			return &g->local[i];
-	return NULL;
-}
-
 bool group_ending(struct group *g, uint64_t first, uint64_t last, int error, const char *text)
 {
 	if (first >= g->ended_from)

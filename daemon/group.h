@@ -93,8 +93,6 @@ void group_free(struct group *g); /* NULL is allowed */
 
 /* Return: node of that instance, or -1. */
 int group_node_of(const struct group *g, uint64_t instance);
-/* Return: the local rank of that client and handle, or of that rank; NULL: none. */
-struct group_local *group_local_of(struct group *g, uint32_t rank);
 
 /*
  * group_ending() - would END first..last change anything?  If so it is noted.  A range

@@ -215,7 +215,6 @@ int carry_group_destroy(struct carry_group *g)
 	if (r < 0)
 		goto unlock;
 	request.handle = g->handle;
-	request.posted_through = g->seq;
 	r = ask_run(c, &ask, CTL_DESTROY, &request, sizeof(request), deadline_after(DESTROY_NS));
 	/* Nothing of it is in flight, so there is nothing left to wait for on this side. */
 	if (r == -ETIMEDOUT && !ask.done)

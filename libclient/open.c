@@ -131,7 +131,6 @@ static int settings(struct carry *c, struct ctl_attach *attach, const struct car
 	if (bytes && bytes < SHM_ARENA_BYTES_MIN)
 		bytes = SHM_ARENA_BYTES_MIN;
 	attach->arena_bytes = (bytes + SHM_ARENA_ALIGN - 1) / SHM_ARENA_ALIGN * SHM_ARENA_ALIGN;
-	attach->pid = (uint32_t)getpid();
 	snprintf(attach->name, sizeof(attach->name), "%s", program_invocation_short_name);
 
 	c->spin_ns = SPIN_NS;

@@ -54,7 +54,7 @@ static const struct body *find_body(uint16_t kind, bool request)
 
 static bool attach_ok(const struct ctl_attach *attach)
 {
-	return attach->arena_bytes <= ARENA_BYTES_MAX && !attach->reserved &&
+	return attach->arena_bytes <= ARENA_BYTES_MAX &&
 	       text_ok(attach->name, sizeof(attach->name));
 }
 

@@ -48,11 +48,9 @@ static_assert(sizeof(struct ctl_header) == 16, "no padding");
 
 struct ctl_attach {
 	uint64_t arena_bytes; /* wanted; 0: the daemon's default */
-	uint32_t pid;         /* for messages; the kernel's word counts */
-	uint32_t reserved;
 	char name[CTL_NAME_BYTES]; /* of the program, for messages */
 };
-static_assert(sizeof(struct ctl_attach) == 16 + CTL_NAME_BYTES, "no padding");
+static_assert(sizeof(struct ctl_attach) == 8 + CTL_NAME_BYTES, "no padding");
 
 /*
  * Descriptors in order: memfd, the trainer's end of its wake-up socket (AF_UNIX, SOCK_DGRAM;
@@ -90,10 +88,9 @@ static_assert(sizeof(struct ctl_created) == 24, "no padding");
 
 struct ctl_destroy {
 	uint32_t handle;
-	uint32_t reserved;
-	uint64_t posted_through; /* the last seq that the trainer posted */
+	uint32_t reserved; /* zero */
 };
-static_assert(sizeof(struct ctl_destroy) == 16, "no padding");
+static_assert(sizeof(struct ctl_destroy) == 8, "no padding");
 
 struct ctl_query {
 	char what[CTL_NAME_BYTES]; /* "status", "groups", "config"... */

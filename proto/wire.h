@@ -68,7 +68,7 @@ enum wire_kind {
 
 /* enum wire_flag, a bit set in wire_frame.flags */
 #define WIRE_FLAG_NONFINITE 0x01u /* a NaN or Inf is in the payload */
-#define WIRE_FLAG_LAST 0x02u      /* the last chunk of its op on its lane */
+#define WIRE_FLAG_LAST 0x02u      /* last chunk of its op on its lane; reserved: not read yet */
 /*
  * CONTRIBUTION: the payload was sent from a trainer's memory, which it may write into at any
  * time: a payload that does not match its CRC says nothing about the link.

@@ -253,7 +253,7 @@ enum wire_verdict sample_wire_payload_check(uint16_t kind, const void *payload, 
 
 static void put_ctl_request(enum ctl_kind kind, struct sample_payload *packet)
 {
-	const struct ctl_attach attach = {.arena_bytes = 1u << 28, .pid = 4711, .name = "train.py"};
+	const struct ctl_attach attach = {.arena_bytes = 1u << 28, .name = "train.py"};
 	const struct ctl_create create = {.name = "world",
 					  .run = "job-17",
 					  .root = "fe80::1%eth0",
@@ -261,7 +261,7 @@ static void put_ctl_request(enum ctl_kind kind, struct sample_payload *packet)
 					  .rank = 4,
 					  .ranks = SAMPLE_RANKS,
 					  .timeout_ms = 300000};
-	const struct ctl_destroy destroy = {.handle = 3, .posted_through = 12};
+	const struct ctl_destroy destroy = {.handle = 3};
 	const struct ctl_query query = {.what = "status"};
 
 	if (kind == CTL_ATTACH)

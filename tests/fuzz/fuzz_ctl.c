@@ -39,7 +39,7 @@ static void request_holds(const struct ctl_header *header)
 
 	PROPERTY(header->kind >= CTL_ATTACH && header->kind <= CTL_QUERY);
 	if (header->kind == CTL_ATTACH) {
-		PROPERTY(attach->arena_bytes <= 1ull << 46 && !attach->reserved);
+		PROPERTY(attach->arena_bytes <= 1ull << 46);
 		TEXT(attach->name);
 	} else if (header->kind == CTL_CREATE) {
 		create_holds((const struct ctl_create *)(header + 1));

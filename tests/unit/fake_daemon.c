@@ -139,6 +139,7 @@ static void create(struct fake *f, struct client *k, const struct ctl_header *to
 	body.lanes = f->lanes + (f->control.ask == FAKE_ASK_LANES);
 	k->used[body.handle] = true;
 	k->aborted[body.handle] = false;
+	k->posted[body.handle] = 0;
 	k->ranks[body.handle] = want->ranks;
 	f->seen.groups++;
 	memcpy(f->seen.name, want->name, sizeof(want->name));
@@ -159,7 +160,7 @@ static void destroy(struct fake *f, struct client *k, const struct ctl_header *t
 	k->used[want->handle] = false;
 	f->seen.groups--;
 	f->seen.destroys++;
-	f->seen.posted_through = want->posted_through;
+	f->seen.posted_through = k->posted[want->handle];
 	answer(k, to, CTL_OK, NULL, 0);
 }
 

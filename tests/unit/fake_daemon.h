@@ -71,7 +71,7 @@ struct fake_seen {
 	uint32_t aborts;
 	uint32_t holding;        /* submissions held, over all lanes     */
 	uint64_t ops;            /* submissions of lane 0                */
-	uint64_t posted_through; /* of the last destroy            */
+	uint64_t posted_through; /* ops of the last group destroyed */
 	uint64_t key;            /* of the last submission               */
 	uint16_t schedule;       /* of the last submission               */
 	char name[64];           /* of the last create                   */

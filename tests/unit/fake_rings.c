@@ -130,6 +130,7 @@ static void submission(struct fake *f, struct client *k, uint32_t lane,
 	assert(s->out_offset % shm_type_bytes(s->type) == 0);
 	f->seen.ops += lane == 0;
 	f->seen.key = s->key;
+	k->posted[s->group] = s->seq;
 	f->seen.schedule = s->schedule;
 	if (k->aborted[s->group]) {
 		complete(f, k, lane, s, -ECANCELED, ABORTED); /* posted before, on a slower lane */

@@ -23,6 +23,7 @@ struct client {
 	struct shm_port submit[SHM_LANES_MAX];
 	struct shm_port complete[SHM_LANES_MAX];
 	bool used[SHM_GROUPS_MAX];
+	uint64_t posted[SHM_GROUPS_MAX]; /* seq of the last op */
 	bool aborted[SHM_GROUPS_MAX];
 	uint32_t ranks[SHM_GROUPS_MAX];
 	struct held held[SHM_RING_ENTRIES * 2];

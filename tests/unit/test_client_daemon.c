@@ -191,7 +191,7 @@ static void requests(void **state)
 	struct ctl_create create = {
 		.name = "g", .root = "127.0.0.1", .root_port = 7117, .ranks = 1, .timeout_ms = 1};
 	struct ctl_created created = {.group = 77, .handle = 0, .nodes = 1, .lanes = 1};
-	struct ctl_destroy destroy = {.handle = 0, .posted_through = 5};
+	struct ctl_destroy destroy = {.handle = 0};
 	static struct answer answer;
 	const struct client_request *request;
 	struct client_rig r;

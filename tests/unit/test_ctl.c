@@ -164,7 +164,6 @@ static void requests(void **state)
 	TAKEN(CTL_ATTACH, ctl_attach, arena_bytes, 0);
 	TAKEN(CTL_ATTACH, ctl_attach, arena_bytes, 1ull << 46);
 	REFUSED(CTL_ATTACH, ctl_attach, arena_bytes, (1ull << 46) + 1);
-	REFUSED(CTL_ATTACH, ctl_attach, reserved, 1);
 	TEXT(CTL_ATTACH, ctl_attach, name);
 
 	NAME(CTL_CREATE, ctl_create, name);
@@ -186,7 +185,6 @@ static void requests(void **state)
 
 	REFUSED(CTL_DESTROY, ctl_destroy, handle, SHM_GROUPS_MAX);
 	REFUSED(CTL_DESTROY, ctl_destroy, reserved, 1);
-	TAKEN(CTL_DESTROY, ctl_destroy, posted_through, UINT64_MAX);
 
 	NAME(CTL_QUERY, ctl_query, what);
 }

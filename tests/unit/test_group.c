@@ -75,8 +75,6 @@ static void test_members(void **state)
 	assert_int_equal(g->local[2].rank, 6);
 	assert_int_equal(group_node_of(g, 33), 2);
 	assert_int_equal(group_node_of(g, 44), -1);
-	assert_ptr_equal(group_local_of(g, 5), &g->local[1]);
-	assert_null(group_local_of(g, 4));
 	assert_false(group_all_left(g));
 	group_free(g);
 	group_free(NULL);
