@@ -456,6 +456,17 @@ void engine_call_out(struct engine *e)
 	}
 }
 
+/* A peer none of whose paths is up is told when one is; nothing has to be looked at before. */
+static bool reachable(const struct engine *e, uint16_t number)
+{
+	const struct engine_peer *peer = &e->peers[number];
+
+	for (uint16_t p = 0; peer->used && !peer->removing && p < peer->link.paths; p++)
+		if (peer->link.path[p].up)
+			return true;
+	return false;
+}
+
 static void send_credit(struct engine *e, struct engine_group *group, uint16_t number,
 			uint16_t path)
 {
@@ -486,7 +497,7 @@ static bool pay_credits(struct engine *e, enum exchange_owing urgency, bool *lef
 			enum exchange_owing owes;
 			int path;
 
-			if (group->peers[n] == ENGINE_NOBODY)
+			if (group->peers[n] == ENGINE_NOBODY || !reachable(e, group->peers[n]))
 				continue;
 			owes = exchange_owes(group->exchange, n);
 			if (owes == EXCHANGE_OWES_NOTHING)

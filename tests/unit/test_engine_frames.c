@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "daemon/clock.h"
+#include "daemon/engine_state.h"
 #include "tests/sim/world.h"
 
 enum { COUNT = 2048, CHUNK = 1024, MANY = 16384, MANY_CHUNK = 2048, SLOTS = 2 };
@@ -324,6 +326,32 @@ static void stale_credits_count_nothing(void **state)
 	close_scene(&s);
 }
 
+/* Credits that are owed to a peer without a path wake nobody until it has one. */
+static void debts_wait_for_a_path(void **state)
+{
+	struct scene s = open_scene(2, COUNT);
+	struct engine *e = s.w->node[0].lanes[0];
+	struct link *link = &e->peers[world_peer(1)].link;
+	struct exchange *x = e->groups[0].exchange;
+
+	(void)state;
+	assert_int_equal(e->lazy_at_ns, 0);
+	link->path[0].up = link->path[1].up = false;
+	exchange_path_lost(x, 1);
+	assert_int_not_equal(exchange_owes(x, 1), EXCHANGE_OWES_NOTHING);
+	for (uint64_t i = 1; i <= 10; i++) {
+		(void)engine_round(e, e->now_ns + CLOCK_NS_PER_MS);
+		assert_int_equal(e->lazy_at_ns, 0);
+	}
+	assert_int_not_equal(exchange_owes(x, 1), EXCHANGE_OWES_NOTHING);
+	link->path[0].up = link->path[1].up = true;
+	for (uint64_t i = 1; i <= 3; i++)
+		(void)engine_round(e, e->now_ns + CLOCK_NS_PER_MS);
+	assert_int_equal(exchange_owes(x, 1), EXCHANGE_OWES_NOTHING);
+	finish_op(&s);
+	close_scene(&s);
+}
+
 static void strangers_cannot_end_a_group(void **state)
 {
 	struct scene s = open_scene(3, COUNT);
@@ -404,6 +432,7 @@ int main(void)
 		cmocka_unit_test(without_credit_the_connection_ends),
 		cmocka_unit_test(stale_frames_change_nothing),
 		cmocka_unit_test(stale_credits_count_nothing),
+		cmocka_unit_test(debts_wait_for_a_path),
 		cmocka_unit_test(strangers_cannot_end_a_group),
 		cmocka_unit_test(a_wrong_checksum_ends_the_op_or_the_connection),
 		cmocka_unit_test(frames_of_a_dead_node_are_stale),
