@@ -506,8 +506,9 @@ static void peer_tick(struct peers *p, uint16_t number, uint64_t now_ns)
 		}
 		peers_due(p, peer->used_ns + PEER_IDLE_NS);
 	}
-	if (peer->out == CONN_NONE && !p->leaving &&
-	    (peer->references || peer->first || peer->met)) {
+	/* At the end, too, what is queued still goes out. */
+	if (peer->out == CONN_NONE &&
+	    (peer->first || (!p->leaving && (peer->references || peer->met)))) {
 		if (peer->retry_at_ns <= now_ns)
 			stream_out_start(p, number, now_ns);
 		else
@@ -550,7 +551,9 @@ void peers_bye(struct peers *p, uint64_t now_ns)
 	p->leaving = true;
 	socket_unlisten(p);
 	for (uint16_t i = 0; i < p->peers_end; i++)
-		if (p->peers[i].state == PEER_STATE_KNOWN)
+		/* Who has no connection of ours sees that nobody listens here any more. */
+		if (p->peers[i].state == PEER_STATE_KNOWN &&
+		    (p->peers[i].out != CONN_NONE || p->peers[i].first))
 			peers_send(p, i, WIRE_BYE, NULL, 0, now_ns);
 }
 

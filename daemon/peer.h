@@ -163,7 +163,7 @@ void peers_forget(struct peers *p, uint16_t peer);
 /* Progress of our lanes, for the next heartbeats. */
 void peers_progress(struct peers *p, const uint64_t *rounds, uint32_t lanes);
 
-/* Tell every peer BYE, listen no more. */
+/* Tell BYE to every peer that we have a connection or frames for, listen no more. */
 void peers_bye(struct peers *p, uint64_t now_ns);
 bool peers_quiet(const struct peers *p); /* everything sent to living peers is acknowledged */
 

@@ -205,6 +205,49 @@ static void test_bye(void **state)
 	peer_rig_free(rig);
 }
 
+/* b knows a, and has never had a connection to it: there is nothing to wait for... */
+static void test_bye_without_connection(void **state)
+{
+	struct peer_rig *rig = peer_rig_new();
+	struct peer_rig_side *a = peer_rig_add(rig, 1, ""), *b = peer_rig_add(rig, 2, "");
+	uint16_t to_b = peer_rig_meet(rig, a, b), to_a;
+
+	(void)state;
+	peer_rig_send(rig, a, to_b, 1, 2);
+	peer_rig_received(rig, b, 1, 2);
+	to_a = (uint16_t)peers_find(b->peers, 1);
+	assert_int_equal(b->peers->peers[to_a].out, CONN_NONE);
+	peers_bye(b->peers, peer_rig_now_ns(rig));
+	assert_true(peers_quiet(b->peers));
+	peer_rig_close(rig, b);
+	died(rig, a, to_b, -EHOSTDOWN, "died: its kernel refuses connections");
+	peer_rig_open(rig, b, 2);
+	peer_rig_free(rig);
+}
+
+/* ...but what b had to say before it was stopped arrives. */
+static void test_last_words(void **state)
+{
+	struct peer_rig *rig = peer_rig_new();
+	struct peer_rig_side *a = peer_rig_add(rig, 1, ""), *b = peer_rig_add(rig, 2, "");
+	uint16_t to_b = peer_rig_meet(rig, a, b), to_a;
+
+	(void)state;
+	peer_rig_send(rig, a, to_b, 1, 2);
+	peer_rig_received(rig, b, 1, 2);
+	to_a = (uint16_t)peers_find(b->peers, 1);
+	peer_rig_send(rig, b, to_a, 1, 2);
+	assert_int_equal(b->peers->peers[to_a].out, CONN_NONE);
+	peers_bye(b->peers, peer_rig_now_ns(rig));
+	assert_false(peers_quiet(b->peers));
+	peer_rig_received(rig, a, 1, 2);
+	died(rig, a, to_b, -EHOSTDOWN, "was stopped");
+	for (int i = 0; i < 1000 && !peers_quiet(b->peers); i++)
+		peer_rig_turn(rig);
+	assert_true(peers_quiet(b->peers));
+	peer_rig_free(rig);
+}
+
 static void test_condemned(void **state)
 {
 	struct peer_rig_side *a, *b;
@@ -480,13 +523,22 @@ static void test_garbled_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kernel_refuses), cmocka_unit_test(test_listener_shut_down),
-		cmocka_unit_test(test_started_again),  cmocka_unit_test(test_predecessor),
-		cmocka_unit_test(test_silence),        cmocka_unit_test(test_silence_not_forgotten),
-		cmocka_unit_test(test_never_there),    cmocka_unit_test(test_bye),
-		cmocka_unit_test(test_condemned),      cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_garbage),        cmocka_unit_test(test_slow),
-		cmocka_unit_test(test_flood),          cmocka_unit_test(test_bad_frames),
+		cmocka_unit_test(test_kernel_refuses),
+		cmocka_unit_test(test_listener_shut_down),
+		cmocka_unit_test(test_started_again),
+		cmocka_unit_test(test_predecessor),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_silence_not_forgotten),
+		cmocka_unit_test(test_never_there),
+		cmocka_unit_test(test_bye),
+		cmocka_unit_test(test_bye_without_connection),
+		cmocka_unit_test(test_last_words),
+		cmocka_unit_test(test_condemned),
+		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_slow),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_bad_frames),
 		cmocka_unit_test(test_garbled_once),
 	};
 
