@@ -76,24 +76,64 @@ static json_t *local_json(const struct control_group *g)
 	return ranks;
 }
 
+static uint64_t figure(const _Atomic uint64_t *of)
+{
+	return atomic_load_explicit(of, memory_order_relaxed);
+}
+
+/* An op is done when all lanes are done with it, and failed if one failed. */
+static void add_figures(json_t *object, const struct control_group *g)
+{
+	uint64_t done = UINT64_MAX, failed = 0, posted = 0, bytes = UINT64_MAX, sent = 0;
+
+	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
+		const struct engine_group_stats *s = &g->stats[lane];
+		uint64_t lane_failed = figure(&s->ops_failed), lane_done = figure(&s->ops_done),
+			 lane_bytes = figure(&s->bytes_reduced);
+
+		done = lane_done < done ? lane_done : done;
+		failed = lane_failed > failed ? lane_failed : failed;
+		bytes = lane_bytes < bytes ? lane_bytes : bytes;
+		sent += figure(&s->payload_sent);
+	}
+	/* Read last, so that it is never behind what is over. */
+	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
+		uint64_t lane_posted = figure(&g->stats[lane].ops_posted);
+
+		posted = lane_posted > posted ? lane_posted : posted;
+	}
+	(void)json_object_set_new(object, "ops_done", json_integer((json_int_t)done));
+	(void)json_object_set_new(object, "ops_failed", json_integer((json_int_t)failed));
+	(void)json_object_set_new(
+		object, "ops_in_flight",
+		json_integer(posted > done + failed ? (json_int_t)(posted - done - failed) : 0));
+	(void)json_object_set_new(object, "bytes_reduced", json_integer((json_int_t)bytes));
+	(void)json_object_set_new(object, "payload_sent", json_integer((json_int_t)sent));
+}
+
 static json_t *group_json(const struct control *c, const struct control_group *g)
 {
 	const struct group *group = g->group;
 	const struct sched *sched = sched_by_id(group->schedule);
 	char id[24];
 
+	json_t *object;
+
 	(void)snprintf(id, sizeof(id), "%016" PRIx64, group->id);
-	return json_pack("{s:s, s:o, s:o, s:I, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, "
-			 "s:I, s:o, s:o, s:o}",
-			 "id", id, "name", report_text(group->name), "run", report_text(group->run),
-			 "uid", (json_int_t)group->uid, "epoch", (int)group->epoch, "state",
-			 state_name(g), "ranks", (int)group->ranks, "nodes", (int)group->nodes,
-			 "node", (int)group->node, "lanes", (int)group->lanes, "paths",
-			 (int)group->paths, "chunk_bytes_max", (int)group->chunk_bytes_max,
-			 "flat_bytes_max", (int)group->flat_bytes_max, "schedule",
-			 sched ? sched->name : "auto", "memory_bytes", (json_int_t)g->memory_bytes,
-			 "ended", report_text(group->ended_text), "peers", nodes_json(c, g),
-			 "local", local_json(g));
+	object = json_pack(
+		"{s:s, s:o, s:o, s:I, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, "
+		"s:I, s:o, s:o, s:o}",
+		"id", id, "name", report_text(group->name), "run", report_text(group->run), "uid",
+		(json_int_t)group->uid, "epoch", (int)group->epoch, "state", state_name(g), "ranks",
+		(int)group->ranks, "nodes", (int)group->nodes, "node", (int)group->node, "lanes",
+		(int)group->lanes, "paths", (int)group->paths, "chunk_bytes_max",
+		(int)group->chunk_bytes_max, "flat_bytes_max", (int)group->flat_bytes_max,
+		"schedule", sched ? sched->name : "auto", "memory_bytes",
+		(json_int_t)g->memory_bytes, "ended", report_text(group->ended_text), "peers",
+		nodes_json(c, g), "local", local_json(g));
+	if (object)
+		add_figures(object, g);
+	return object;
 }
 
 json_t *control_groups_json(const struct control *c)

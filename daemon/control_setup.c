@@ -225,7 +225,8 @@ static void start_lanes(struct control *c, struct control_group *g, uint64_t now
 		control_command(c, lane,
 				&(struct engine_command){.kind = ENGINE_GROUP_ADD,
 							 .exchange = g->exchanges[lane],
-							 .peers = g->peers});
+							 .peers = g->peers,
+							 .stats = &g->stats[lane]});
 	for (uint16_t n = 0; n < g->group->nodes; n++)
 		for (uint16_t lane = 0; lane < g->group->lanes; lane++)
 			for (uint16_t path = 0; path < g->group->paths; path++)

@@ -65,6 +65,7 @@ struct control_group {
 	uint16_t *peers;  /* uint16[nodes], for the lanes; held                       */
 	uint32_t removed; /* lanes that said GROUP_REMOVED                            */
 	uint64_t memory_bytes;
+	struct engine_group_stats stats[WIRE_LANES_MAX]; /* written by the lanes      */
 	struct seat seats[EXCHANGE_LOCAL_MAX];
 };
 

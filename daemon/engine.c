@@ -182,6 +182,7 @@ static void group_add(struct engine *e, const struct engine_command *c)
 	group->used = true;
 	group->exchange = c->exchange;
 	group->peers = c->peers;
+	group->stats = c->stats;
 	memset(group->node_of_peer, 0xff, sizeof(group->node_of_peer));
 	for (uint16_t n = 0; n < plan->nodes; n++)
 		if (c->peers[n] != ENGINE_NOBODY)

@@ -41,6 +41,19 @@ enum {
 	ENGINE_TEXT_BYTES = 256, /* a multiple of 8 */
 };
 
+/*
+ * What a group did on a lane.  Written by the lane, read by the main thread: relaxed, monotone.
+ * An op counts once, however many local ranks call it; it is done or failed with the first
+ * completion given to one of them.
+ */
+struct engine_group_stats {
+	_Atomic uint64_t ops_posted;    /* of which a local rank has called               */
+	_Atomic uint64_t ops_done;      /* of them                                        */
+	_Atomic uint64_t ops_failed;    /* of them                                        */
+	_Atomic uint64_t bytes_reduced; /* tensors of ops done, whole, on each lane alike */
+	_Atomic uint64_t payload_sent;  /* bytes of contributions and finals of those over */
+};
+
 enum engine_command_kind {
 	/* client, base, layout, wake_fd: begin to read the trainer's ring */
 	ENGINE_CLIENT_ADD = 1,
@@ -49,7 +62,7 @@ enum engine_command_kind {
 	 * RANK_POSTED for each of its ranks, later by CLIENT_REMOVED.
 	 */
 	ENGINE_CLIENT_REMOVE,
-	/* exchange, peers: frames of this group are taken from now on */
+	/* exchange, peers, stats: frames of this group are taken from now on */
 	ENGINE_GROUP_ADD,
 	/* exchange, local_rank, client, handle: the trainer posts to it */
 	ENGINE_RANK_ADD,
@@ -80,6 +93,7 @@ struct engine_command {
 	struct exchange *exchange;
 	const uint16_t *peers; /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
 				  * stays the main thread's, valid until GROUP_REMOVED      */
+	struct engine_group_stats *stats; /* GROUP_ADD: NULL or the main thread's, as long */
 	uint32_t local_rank;
 	uint32_t handle; /* RANK_ADD: as in the trainer's submissions              */
 	uint64_t first_seq, last_seq;
@@ -127,7 +141,7 @@ struct engine_fact {
 /* Written by the lane, read by the main thread: relaxed, monotone. */
 struct engine_stats {
 	_Atomic uint64_t rounds; /* of the loop: the heartbeat's progress counter    */
-	_Atomic uint64_t ops_done, ops_failed;
+	_Atomic uint64_t ops_done, ops_failed; /* of all groups; as in engine_group_stats     */
 	_Atomic uint64_t payload_sent, payload_received; /* bytes of contributions and finals */
 	_Atomic uint64_t wire_sent, wire_received;       /* bytes on sockets, headers included */
 	_Atomic uint64_t frames_sent, frames_received, frames_stale, frames_resent;

@@ -62,6 +62,39 @@ static void copy_once(struct shm_submission *out, const struct shm_submission *s
 	memcpy(out, words, sizeof(*out));
 }
 
+static void add(_Atomic uint64_t *figure, uint64_t more)
+{
+	atomic_fetch_add_explicit(figure, more, memory_order_relaxed);
+}
+
+/* The first local rank to call an op counts it. */
+static void tally_posted(struct engine_group *group, const struct shm_submission *s)
+{
+	if (s->seq <= group->posted)
+		return;
+	group->posted = s->seq;
+	group->tally[s->seq % EXCHANGE_OPS_MAX].bytes = s->count * shm_type_bytes(s->type);
+	if (group->stats)
+		add(&group->stats->ops_posted, 1);
+}
+
+/* So does the first to hear that it is over. */
+static void tally_over(struct engine *e, struct engine_group *group,
+		       const struct exchange_completion *c)
+{
+	struct engine_tally *tally = &group->tally[c->seq % EXCHANGE_OPS_MAX];
+
+	if (c->seq <= tally->seq)
+		return;
+	tally->seq = c->seq;
+	add(c->error ? &e->stats.ops_failed : &e->stats.ops_done, 1);
+	if (!group->stats)
+		return;
+	add(c->error ? &group->stats->ops_failed : &group->stats->ops_done, 1);
+	add(&group->stats->bytes_reduced, c->error ? 0 : tally->bytes);
+	add(&group->stats->payload_sent, c->wire_bytes);
+}
+
 static enum shm_verdict post(struct engine *e, struct engine_client *client,
 			     const struct shm_submission *s)
 {
@@ -96,7 +129,7 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 			      arena + s->in_offset, arena + s->out_offset, s->work)) {
 	case EXCHANGE_POSTED:
 	case EXCHANGE_POST_MISMATCH:
-	case EXCHANGE_POST_TOO_BIG: return SHM_OK;
+	case EXCHANGE_POST_TOO_BIG: tally_posted(seat->group, s); return SHM_OK;
 	case EXCHANGE_POST_WINDOW: break;
 	}
 	return SHM_TOO_MANY;
@@ -266,11 +299,8 @@ bool engine_give_completions(struct engine *e)
 		struct engine_group *group = &e->groups[g];
 
 		while (group->used && exchange_completion(group->exchange, &c)) {
-			_Atomic uint64_t *count =
-				c.error ? &e->stats.ops_failed : &e->stats.ops_done;
-
+			tally_over(e, group, &c);
 			give(e, group, &c);
-			atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 			any = true;
 		}
 	}

@@ -38,8 +38,14 @@ struct engine_group {
 	bool used;
 	bool removing;
 	struct exchange *exchange;
-	const uint16_t *peers; /* [nodes], the main thread's */
-	uint64_t waited_for;   /* by its op, when that was last looked at; 0: none */
+	const uint16_t *peers;            /* [nodes], the main thread's */
+	struct engine_group_stats *stats; /* the main thread's; NULL: nobody asks */
+	uint64_t posted;                  /* highest seq that a local rank called */
+	struct engine_tally {
+		uint64_t seq;      /* of the last op here that is over           */
+		uint64_t bytes;    /* of the tensor of the last op here, posted  */
+	} tally[EXCHANGE_OPS_MAX]; /* by seq % EXCHANGE_OPS_MAX */
+	uint64_t waited_for;       /* by its op, when that was last looked at; 0: none */
 	uint16_t node_of_peer[ENGINE_PEERS_MAX];
 	uint64_t aborted; /* bit per local rank: its trainer said so, once is enough */
 	uint32_t rank_client[EXCHANGE_LOCAL_MAX]; /* ENGINE_CLIENTS_MAX: nobody */

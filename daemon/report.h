@@ -2,7 +2,9 @@
  * report.h - what carryctl gets to see, as JSON with stable keys.
  *
  * "status"  version, process, lanes and their counters, trainers, memory account
- * "groups"  groups and their peers (control.c makes it)
+ * "groups"  groups and their peers (control.c makes it), and what each group did on this node:
+ *             ops_done, ops_failed, ops_in_flight (an op counts once, whatever the number of
+ *             local ranks and lanes), bytes_reduced (tensors of ops done), payload_sent (to others)
  * "config"  every key of the configuration with value, default, range and origin
  *
  * Pure but for what it reads of clients: the caller brings the numbers.

@@ -223,7 +223,8 @@ static void make_exchange(struct world *w, struct world_group *g, uint16_t i, ui
 	world_command(w, g->node_of[i], lane, 0,
 		      &(struct engine_command){.kind = ENGINE_GROUP_ADD,
 					       .exchange = g->x[i][lane],
-					       .peers = g->peers[i]});
+					       .peers = g->peers[i],
+					       .stats = &g->stats[i][lane]});
 }
 
 static void seat_ranks(struct world *w, uint32_t index, uint16_t lane)

@@ -94,6 +94,7 @@ struct world_group {
 	struct owner_table owners;
 	struct exchange *x[WORLD_NODES_MAX][WORLD_LANES_MAX]; /* [group_node] */
 	uint16_t peers[WORLD_NODES_MAX][WORLD_NODES_MAX];
+	struct engine_group_stats stats[WORLD_NODES_MAX][WORLD_LANES_MAX];
 	bool removed[WORLD_NODES_MAX][WORLD_LANES_MAX];
 	int ended[WORLD_OPS_MAX + 1]; /* decided: error of that op, 0: none          */
 	uint64_t over_from;           /* all from here were ended; UINT64_MAX: none  */

@@ -283,7 +283,9 @@ static void groups(void **state)
 	      "[{\"id\": \"0a\", \"name\": \"g\", \"run\": \"\", \"state\": \"running\", "
 	      "\"epoch\": 1,"
 	      " \"ranks\": 3, \"nodes\": 2, \"lanes\": 1, \"schedule\": \"auto\","
-	      " \"memory_bytes\": 1048576, \"ended\": \"\", \"peers\": ["
+	      " \"memory_bytes\": 1048576, \"ops_done\": 12, \"ops_failed\": 1,"
+	      " \"ops_in_flight\": 3, \"bytes_reduced\": 2048, \"payload_sent\": 3145728,"
+	      " \"ended\": \"\", \"peers\": ["
 	      "{\"node\": 0, \"ranks\": 2, \"host\": \"n0\", \"address\": \"10.0.0.1:7117\","
 	      " \"state\": \"here\"},"
 	      "{\"node\": 1, \"ranks\": 1, \"host\": \"n1\", \"address\": \"10.0.0.2:7117\","
@@ -292,12 +294,14 @@ static void groups(void **state)
 	      " \"ended\": \"rank 1 left\"}]",
 	      "group g (0a): running, epoch 1\n"
 	      "    3 ranks on 2 nodes, 1 lanes, schedule auto, memory 1.0M\n"
+	      "    12 ops done, 1 failed, 3 in flight; 2.0K reduced, 3.0M sent\n"
 	      "     node  ranks  host  address        state\n"
 	      "        0      2  n0    10.0.0.1:7117  here\n"
 	      "        1      1  n1    10.0.0.2:7117  dead\n"
 	      "\n"
 	      "group h of run 7 (0b): over, epoch 0\n"
 	      "    0 ranks on 0 nodes, 0 lanes, schedule , memory 0B\n"
+	      "    0 ops done, 0 failed, 0 in flight; 0B reduced, 0B sent\n"
 	      "    ended: rank 1 left\n");
 }
 

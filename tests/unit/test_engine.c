@@ -132,6 +132,47 @@ static void facts_ring_the_main_thread(void **state)
 	(void)close(options.main_eventfd);
 }
 
+static void assert_figures(const struct world_group *g, uint64_t posted, uint64_t done,
+			   uint64_t failed, uint64_t bytes)
+{
+	const struct engine_group_stats *s = &g->stats[0][0];
+
+	assert_int_equal(atomic_load(&s->ops_posted), posted);
+	assert_int_equal(atomic_load(&s->ops_done), done);
+	assert_int_equal(atomic_load(&s->ops_failed), failed);
+	assert_int_equal(atomic_load(&s->bytes_reduced), bytes);
+	assert_int_equal(atomic_load(&s->payload_sent), 0); /* there is one node */
+}
+
+/* Two local ranks call each op, and it counts once; what one has called is in flight. */
+static void ops_count_once(void **state)
+{
+	struct world *w = open_world(70);
+	struct world_group *g = w->group[0];
+	const struct engine_stats *lane;
+
+	(void)state;
+	g->rank[0].most = 68;
+	g->rank[1].most = 66;
+	world_start(w);
+	lane = engine_stats(w->node[0].lanes[0]);
+	world_turns(w, 3000);
+	assert_figures(g, 68, 66, 0, 66 * 40);
+	assert_int_equal(atomic_load(&lane->ops_done), 66);
+	/* Rank 1 hears of the failure of ops that it calls later; they failed before. */
+	world_abort(w, g, &g->rank[0]);
+	world_turns(w, 300);
+	assert_figures(g, 68, 66, 2, 66 * 40);
+	g->rank[1].most = 69;
+	world_turns(w, 300);
+	assert_figures(g, 69, 66, 3, 66 * 40);
+	assert_int_equal(atomic_load(&lane->ops_failed), 3);
+	g->rank[0].most = g->rank[1].most = 70;
+	world_finish(w);
+	assert_figures(g, 70, 66, 4, 66 * 40);
+	close_world(w);
+}
+
 /* A trainer that writes its ring full of aborts is heard once. */
 static void an_abort_is_told_once(void **state)
 {
@@ -339,6 +380,7 @@ int main(void)
 		cmocka_unit_test(every_allocation_may_fail),
 		cmocka_unit_test(what_cannot_be_opened_is_said),
 		cmocka_unit_test(facts_ring_the_main_thread),
+		cmocka_unit_test(ops_count_once),
 		cmocka_unit_test(an_abort_is_told_once),
 		cmocka_unit_test(an_abort_comes_before_a_leave),
 		cmocka_unit_test(an_unknown_handle_is_given_one_round),

@@ -183,7 +183,7 @@ static int show_peers(const json_t *group, FILE *to)
 static void show_group(const json_t *group, FILE *to)
 {
 	const char *run = text_of(group, "run"), *ended = text_of(group, "ended");
-	char memory[16];
+	char memory[16], bytes[16], sent[16];
 
 	(void)fprintf(to, "group %s%s%s (%s): %s, epoch %" PRId64 "\n", text_of(group, "name"),
 		      *run ? " of run " : "", run, text_of(group, "id"), text_of(group, "state"),
@@ -195,6 +195,13 @@ static void show_group(const json_t *group, FILE *to)
 		number_of(group, "ranks"), number_of(group, "nodes"), number_of(group, "lanes"),
 		text_of(group, "schedule"),
 		table_size((uint64_t)number_of(group, "memory_bytes"), memory, sizeof(memory)));
+	(void)fprintf(to,
+		      "    %" PRId64 " ops done, %" PRId64 " failed, %" PRId64
+		      " in flight; %s reduced, %s sent\n",
+		      number_of(group, "ops_done"), number_of(group, "ops_failed"),
+		      number_of(group, "ops_in_flight"),
+		      table_size((uint64_t)number_of(group, "bytes_reduced"), bytes, sizeof(bytes)),
+		      table_size((uint64_t)number_of(group, "payload_sent"), sent, sizeof(sent)));
 	if (*ended)
 		(void)fprintf(to, "    ended: %s\n", ended);
 }
