@@ -52,8 +52,11 @@ const struct config_row config_table[] = {
 	       "The TCP port of the daemons, the same on all nodes; 0 takes any free port."),
 	TEXT("network", interfaces, CONFIG_INTERFACES, "",
 	     "The network interfaces to use: eth,ib by beginning of name, =eth0 by whole name, "
-	     "^docker all but these. Empty: any but loopback and those of containers."),
-	NUMBER("network", paths, 1, 8, "2", "Connections that join a lane to each peer."),
+	     "^docker all but these. Empty: any, but loopback and those of containers only "
+	     "without others."),
+	NUMBER("network", paths, 1, 8, "2",
+	       "Connections that join a lane to each peer. A group uses as many as its node with the "
+	       "fewest has."),
 	NUMBER("network", heartbeat_ms, 50, 10000, "250", "How often peers hear from this daemon."),
 	NUMBER("network", dead_ms, 200, 60000, "4000",
 	       "A peer that was silent for so long is dead. At least four heartbeats."),
@@ -81,7 +84,7 @@ const struct config_row config_table[] = {
 	     "others."),
 	SIZE("schedule", flat_bytes_max, 0, GIB, "64K",
 	     "Up to this size, divided by the number of peers, every node sends its tensor to "
-	     "all."),
+	     "all. A group goes by the least of its nodes."),
 
 	NUMBER("limits", clients, 1, CONFIG_CLIENTS_MAX, "256", "Connections to the Unix socket."),
 	NUMBER("limits", clients_per_uid, 1, CONFIG_CLIENTS_MAX, "256", "The same, of one user."),
@@ -98,17 +101,21 @@ const struct config_row config_table[] = {
 	     "what a group needs; one that needs more than this is refused, with the number."),
 
 	CHOICE("uring", multishot, 0, "auto|on|off", "auto",
-	       "One receive request serves many packets. auto: if the kernel can."),
+	       "One receive request serves many packets. auto: off, for receiving in place is "
+	       "faster."),
 	CHOICE("uring", defer_taskrun, 0, "auto|on|off", "auto",
-	       "Completions are worked off by the lane alone. auto: if the kernel can."),
+	       "Completions are worked off by the lane alone. auto: if the kernel can, and "
+	       "without sqpoll."),
 	CHOICE("uring", zerocopy, 0, "auto|on|off", "auto",
-	       "Send without copying. auto: while it is measured not to be copied anyway."),
+	       "Send without copying; not with sqpoll. auto: if the kernel says whether it copied, "
+	       "and on a connection until it mostly has."),
 	CHOICE("uring", fixed_buffers, 0, "auto|on|off", "auto",
-	       "Register memory that is sent from. auto: together with zerocopy."),
+	       "Register memory that is sent from; only with zerocopy. auto: off, for it is not "
+	       "faster."),
 	CHOICE("uring", sqpoll, 0, "auto|on|off", "auto",
-	       "A kernel thread takes the requests; excludes defer_taskrun. auto: off."),
+	       "A kernel thread takes the requests; excludes defer_taskrun and zerocopy. auto: off."),
 	SIZE("uring", zerocopy_bytes_min, 0, GIB, "0",
-	     "The smallest payload that is sent without copying; 0: as measured."),
+	     "The smallest payload that is sent without copying; 0: 32K."),
 
 	CHOICE("wire", payload_crc, 0, "off|on", "off",
 	       "Guard payloads by a CRC-32C, as headers always are."),
