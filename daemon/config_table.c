@@ -55,8 +55,8 @@ const struct config_row config_table[] = {
 	     "^docker all but these. Empty: any, but loopback and those of containers only "
 	     "without others."),
 	NUMBER("network", paths, 1, 8, "2",
-	       "Connections that join a lane to each peer. A group uses as many as its node with the "
-	       "fewest has."),
+	       "Connections that join a lane to each peer. A group uses as many as its node with "
+	       "the fewest has."),
 	NUMBER("network", heartbeat_ms, 50, 10000, "250", "How often peers hear from this daemon."),
 	NUMBER("network", dead_ms, 200, 60000, "4000",
 	       "A peer that was silent for so long is dead. At least four heartbeats."),
@@ -113,7 +113,8 @@ const struct config_row config_table[] = {
 	       "Register memory that is sent from; only with zerocopy. auto: off, for it is not "
 	       "faster."),
 	CHOICE("uring", sqpoll, 0, "auto|on|off", "auto",
-	       "A kernel thread takes the requests; excludes defer_taskrun and zerocopy. auto: off."),
+	       "A kernel thread takes the requests; excludes defer_taskrun and zerocopy. auto: "
+	       "off."),
 	SIZE("uring", zerocopy_bytes_min, 0, GIB, "0",
 	     "The smallest payload that is sent without copying; 0: 32K."),
 
