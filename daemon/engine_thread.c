@@ -65,9 +65,20 @@ static void sem_wait_whole(sem_t *semaphore)
 		;
 }
 
+/*
+ * How long to spin next time, when spinning was in vain and then a sleep was needed.  Spinning pays
+ * where what we wait for comes soon, as it does in a row of small ops; on a slow link every
+ * packet comes later, and it would burn a processor for nothing.
+ */
+static uint64_t thread_spin_next(const struct engine_thread *t, uint64_t spin_ns, uint64_t slept_ns)
+{
+	return slept_ns < 2 * t->options.spin_ns ? t->options.spin_ns : spin_ns / 2;
+}
+
 static void thread_run(struct engine_thread *t)
 {
 	uint64_t worked_ns = clock_now_ns();
+	uint64_t spin_ns = t->options.spin_ns;
 
 	for (;;) {
 		uint64_t now_ns = clock_now_ns();
@@ -77,13 +88,14 @@ static void thread_run(struct engine_thread *t)
 			return;
 		if (worked) {
 			worked_ns = now_ns;
-		} else if (now_ns - worked_ns < t->options.spin_ns) {
+		} else if (now_ns - worked_ns < spin_ns) {
 			(void)sched_yield();
 		} else {
 			atomic_store_explicit(&t->sleeps, true, memory_order_relaxed);
 			engine_sleep(t->engine, now_ns, THREAD_SLEEP_NS);
 			atomic_store_explicit(&t->sleeps, false, memory_order_relaxed);
 			worked_ns = clock_now_ns();
+			spin_ns = thread_spin_next(t, spin_ns, worked_ns - now_ns);
 		}
 	}
 }
