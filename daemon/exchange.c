@@ -17,7 +17,7 @@
 enum {
 	SLOTS_BUDGET = 64, /* slots a class, shared among the other nodes  */
 	SLOTS_MIN = 2,
-	SLOTS_MAX = 4,
+	SLOTS_MAX = 8,
 	BUFFERS = 16,
 	CHUNK_BYTES_LEAST = 64 << 10, /* of chunk_bytes_max, so that big tensors fit */
 	CHUNK_BYTES_MOST = 1 << 20,   /* usual ones are OP_CHUNK_BYTES_USUAL           */

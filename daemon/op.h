@@ -50,7 +50,7 @@ struct op_geometry {
 enum {
 	OP_BLOCK = 1024,
 	OP_CHUNK_BYTES_MIN = 4096,
-	OP_CHUNK_BYTES_USUAL = 256 << 10,
+	OP_CHUNK_BYTES_USUAL = 32 << 10,
 	OP_CHUNK_BYTES_MAX_LEAST = 8192,
 };
 struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
