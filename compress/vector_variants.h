@@ -1,5 +1,5 @@
 /*
- * vector_variants.h - the CPU variants, for vector.c alone.
+ * vector_variants.h - the CPU variants, for vector.c and codec_variants.c alone.
  *
  * To add one: write vector_NAME.c (registers and primitives, then vector_loops.h), name it here
  * and in vec_variants and vec_supported().  tests/unit/test_vector.c loops over the table.

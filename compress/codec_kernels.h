@@ -1,0 +1,16 @@
+/*
+ * codec_kernels.h - one CPU variant of the codecs' inner loops: a struct for each family of codecs.
+ *
+ * Variants are those of vector.h, which says what this CPU supports; codec_variants.c puts them
+ * together.
+ */
+#ifndef COMPRESS_CODEC_KERNELS_H
+#define COMPRESS_CODEC_KERNELS_H
+
+#include "compress/codec.h"
+
+struct codec_kernels {
+	const struct vec *vec; /* of the same variant: conversions of f16 and bf16 */
+};
+
+#endif

@@ -1,0 +1,24 @@
+/* codec_variants.c - the CPU variants of the codecs' inner loops, put together; codec_kernels.h. */
+#include <assert.h>
+
+#include "compress/codec_kernels.h"
+#include "compress/vector_variants.h"
+
+static const struct codec_kernels kernels[] = {
+	{.vec = &vec_scalar},
+#ifdef __x86_64__
+	{.vec = &vec_avx2},
+	{.vec = &vec_avx512},
+#endif
+};
+
+const struct codec_kernels *codec_kernels_of(const struct vec *v)
+{
+	size_t i = 0;
+
+	while (kernels[i].vec != v) {
+		i++;
+		assert(i < sizeof(kernels) / sizeof(*kernels));
+	}
+	return &kernels[i];
+}
