@@ -92,7 +92,9 @@ int codec_check(const struct codec_setting *s)
 			return -EINVAL;
 		codec_option_set(&known, o, codec_option_get(s, o));
 	}
-	/* What is no option of the codec must be zero. */
+	if (codec->derive)
+		codec->derive(&known);
+	/* What is neither an option of the codec nor follows from them must be zero. */
 	if (memcmp(&known, s, sizeof(known)) != 0)
 		return -EINVAL;
 	return codec->refuse && codec->refuse(s) ? -EINVAL : 0;

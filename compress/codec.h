@@ -116,6 +116,8 @@ struct codec {
 	const char *name;
 	enum codec_id id;
 	const struct codec_option *options; /* ended by a key of NULL */
+	/* Fills in what follows from the options and is none (a mode's block).  NULL: nothing. */
+	void (*derive)(struct codec_setting *s);
 	/* Combinations of options that make no sense; NULL: all do.  Return: a sentence or NULL. */
 	const char *(*refuse)(const struct codec_setting *s);
 	const char *const *examples; /* specs that tests and benchmarks run, ended by NULL */

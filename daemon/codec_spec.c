@@ -100,6 +100,8 @@ int codec_parse(struct codec_setting *out, const char *spec, struct err *err)
 			return error;
 		at += length;
 	}
+	if (codec->derive)
+		codec->derive(out);
 	refused = codec->refuse ? codec->refuse(out) : NULL;
 	if (refused)
 		return err_set(err, -EINVAL, "codec %s: %s", codec->name, refused);
