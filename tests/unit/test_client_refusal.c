@@ -296,14 +296,15 @@ static void no_memory_to_open(void **state)
 	struct config config;
 	struct err err;
 	struct loop *loop;
-	int lane_fd = -1;
+	int lane_fds[SHM_LANES_MAX];
 	long n = 1;
 
 	(void)state;
+	memset(lane_fds, -1, sizeof(lane_fds));
 	assert_int_equal(config_parse(&config, "", 0, "", &err), 0);
 	assert_int_equal(loop_open(&loop, &err), 0);
 	options = (struct clients_options){
-		.config = &config, .loop = loop, .lane_fds = &lane_fd, .version = "1"};
+		.config = &config, .loop = loop, .lane_fds = lane_fds, .version = "1"};
 	for (fail_alloc_at(n); clients_open(&clients, &options, &err); fail_alloc_at(++n)) {
 		assert_int_equal(err.code, -ENOMEM);
 		assert_string_equal(err.text, "no memory for the table of 256 clients");

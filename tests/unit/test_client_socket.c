@@ -33,9 +33,10 @@ struct place {
 static void place_open(struct place *p, const char *name, const char *settings)
 {
 	struct clients_options options = {.config = &p->config, .version = "1"};
-	int lane_fd = -1;
+	int lane_fds[SHM_LANES_MAX];
 	char text[512];
 
+	memset(lane_fds, -1, sizeof(lane_fds));
 	memset(p, 0, sizeof(*p));
 	snprintf(p->folder, sizeof(p->folder), "%s/carry-socket.XXXXXX",
 		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
@@ -45,7 +46,7 @@ static void place_open(struct place *p, const char *name, const char *settings)
 	assert_int_equal(config_parse(&p->config, text, strlen(text), "f", &p->err), 0);
 	assert_int_equal(loop_open(&p->loop, &p->err), 0);
 	options.loop = p->loop;
-	options.lane_fds = &lane_fd;
+	options.lane_fds = lane_fds;
 	assert_int_equal(clients_open(&p->clients, &options, &p->err), 0);
 }
 
