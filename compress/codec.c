@@ -84,6 +84,9 @@ int codec_check(const struct codec_setting *s)
 {
 	const struct codec *codec = codec_by_id(s->id);
 	struct codec_setting known = {.id = s->id};
+	/* By bytes: a number is only ever what was set from the same text. */
+	const unsigned char *right = (const unsigned char *)&known;
+	const unsigned char *given = (const unsigned char *)s;
 
 	if (!codec)
 		return -EINVAL;
@@ -95,7 +98,7 @@ int codec_check(const struct codec_setting *s)
 	if (codec->derive)
 		codec->derive(&known);
 	/* What is neither an option of the codec nor follows from them must be zero. */
-	if (memcmp(&known, s, sizeof(known)) != 0)
+	if (memcmp(right, given, sizeof(known)) != 0)
 		return -EINVAL;
 	return codec->refuse && codec->refuse(s) ? -EINVAL : 0;
 }

@@ -129,13 +129,14 @@ void codec_format(const struct codec_setting *s, char spec[CODEC_SPEC_BYTES])
 	for (const struct codec_option *o = codec->options; o && o->key; o++) {
 		double value = codec_option_get(s, o);
 		const char *word = o->words;
+		unsigned int number = o->kind == CODEC_WORD ? (unsigned int)value : 0;
 
 		used = append(spec, used, "%c%s=", o == codec->options ? ':' : ',', o->key);
 		if (o->kind != CODEC_WORD) {
 			used = append(spec, used, "%.9g", value);
 			continue;
 		}
-		for (double i = 0; i < value; i++)
+		for (; number; number--)
 			word = strchr(word, '|') + 1;
 		used = append(spec, used, "%.*s", (int)strcspn(word, "|"), word);
 	}

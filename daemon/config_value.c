@@ -216,7 +216,7 @@ void config_row_range(const struct config_row *row, char *text, size_t bytes)
 		(void)snprintf(text, bytes, "processors such as 0,2-5, up to %d", CONFIG_CPU_MAX);
 		break;
 	case CONFIG_PORTS:
-		(void)snprintf(text, bytes, "ports such as 7117,7200-7299, from 1 to %d, or empty",
+		(void)snprintf(text, bytes, "ports such as 7117,7200-7299, from 1 to %u, or empty",
 			       UINT16_MAX);
 		break;
 	}
