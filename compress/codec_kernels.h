@@ -11,6 +11,7 @@
 
 struct codec_kernels {
 	const struct vec *vec; /* of the same variant: conversions of f16 and bf16 */
+	const struct mx_kernels *mx;
 };
 
 #endif

@@ -8,7 +8,9 @@
 #define CODEC_TABLE(X) \
 	X(none)        \
 	X(bf16)        \
-	X(fp16)
+	X(fp16)        \
+	X(mxfp8)       \
+	X(mxfp4)
 /* clang-format on */
 
 #define CODEC_EXTERN(name) extern const struct codec codec_##name;

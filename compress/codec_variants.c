@@ -2,13 +2,14 @@
 #include <assert.h>
 
 #include "compress/codec_kernels.h"
+#include "compress/codec_mx_kernels.h"
 #include "compress/vector_variants.h"
 
 static const struct codec_kernels kernels[] = {
-	{.vec = &vec_scalar},
+	{.vec = &vec_scalar, .mx = &mx_scalar},
 #ifdef __x86_64__
-	{.vec = &vec_avx2},
-	{.vec = &vec_avx512},
+	{.vec = &vec_avx2, .mx = &mx_avx2},
+	{.vec = &vec_avx512, .mx = &mx_avx512},
 #endif
 };
 
