@@ -10,9 +10,9 @@
  *
  * The scale is 2^(floor(log2(greatest)) - emax), emax being the exponent of the format's greatest
  * number, but at least 2^-127.  Elements are rounded to nearest even and saturate, so that vectors
- *   mxfp4      uint8[16]: e2m1, element i in the low half of byte i, 16 + i in the high
- * greatest element would not be a float32, and elements that are no numbers, are never encoded and
- * refused by decode.
+ * shrink a little: to be used with feedback.  Subnormal elements are kept.  A scale so large that
+ * the greatest element would be no float32, and elements that are no numbers, are never encoded,
+ * and refused by decode.
  *
  * No delta is promised: of a block below 2^-118 or so nothing may be left.
  */
