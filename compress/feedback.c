@@ -1,0 +1,182 @@
+/* feedback.c - the table of error feedback, its options, and calls into it; see feedback.h. */
+#include "compress/feedback.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "compress/feedback_parts.h"
+#include "compress/feedback_table.h"
+
+#define FEEDBACK_ENTRY(name) &feedback_##name,
+const struct feedback *const feedback_table[] = {FEEDBACK_TABLE(FEEDBACK_ENTRY) NULL};
+#undef FEEDBACK_ENTRY
+
+static const struct codec_setting exact = {.id = CODEC_NONE};
+
+const struct feedback *feedback_by_id(uint8_t id)
+{
+	for (const struct feedback *const *f = feedback_table; *f; f++)
+		if ((*f)->id == id)
+			return *f;
+	return NULL;
+}
+
+/* --- options ------------------------------------------------------------------------------ */
+
+double feedback_option_get(const struct feedback_setting *s, const struct feedback_option *o)
+{
+	const char *at = (const char *)s + o->offset;
+	uint32_t number;
+	float real;
+
+	if (o->kind == FEEDBACK_REAL) {
+		memcpy(&real, at, sizeof(real));
+		return (double)real;
+	}
+	memcpy(&number, at, sizeof(number));
+	return number;
+}
+
+void feedback_option_set(struct feedback_setting *s, const struct feedback_option *o, double value)
+{
+	char *at = (char *)s + o->offset;
+	uint32_t number;
+	float real;
+
+	if (o->kind == FEEDBACK_REAL) {
+		real = (float)value + 0.0f; /* there is one zero: +0 */
+		memcpy(at, &real, sizeof(real));
+		return;
+	}
+	number = (uint32_t)value;
+	memcpy(at, &number, sizeof(number));
+}
+
+/* Bounds are compared as they are stored, in float32. */
+bool feedback_option_fits(const struct feedback_option *o, double value)
+{
+	if (o->kind == FEEDBACK_REAL)
+		return (float)value >= (float)o->min && (float)value <= (float)o->max;
+	return value >= o->min && value <= o->max && value == floor(value);
+}
+
+int feedback_check(const struct feedback_setting *s)
+{
+	const struct feedback *feedback = feedback_by_id(s->id);
+	struct feedback_setting known = {.id = s->id};
+
+	if (!feedback)
+		return -EINVAL;
+	for (const struct feedback_option *o = feedback->options; o && o->key; o++) {
+		if (!feedback_option_fits(o, feedback_option_get(s, o)))
+			return -EINVAL;
+		feedback_option_set(&known, o, feedback_option_get(s, o));
+	}
+	/* What is no option of it must be zero. */
+	return memcmp(&known, s, sizeof(known)) == 0 ? 0 : -EINVAL;
+}
+
+/* --- codecs ------------------------------------------------------------------------------- */
+
+static double delta_of(const struct codec_setting *s, size_t count)
+{
+	const struct codec *codec = codec_by_id(s->id);
+
+	return codec->delta ? codec->delta(s, count) : 0;
+}
+
+/* Does it add so much noise of its own that what comes back grows?  Bias alone is no such thing. */
+static bool inflates(const struct codec_setting *s, size_t count)
+{
+	const struct codec *codec = codec_by_id(s->id);
+
+	return codec->unbiased && codec->unbiased(s) && !(delta_of(s, count) > 0);
+}
+
+const char *feedback_refuse(const struct feedback_setting *s, const struct codec_setting *up,
+			    const struct codec_setting *down, size_t count)
+{
+	const struct feedback *feedback = feedback_by_id(s->id);
+
+	if (s->id == FEEDBACK_NONE)
+		return NULL;
+	if (inflates(up, count))
+		return "needs a codec up whose error is less than what it encodes";
+	if (!feedback->lossy_down && !(delta_of(down, count) >= 1))
+		return "needs an exact codec down: none";
+	if (inflates(down, count))
+		return "needs a codec down whose error is less than what it encodes";
+	return NULL;
+}
+
+const struct codec_setting *feedback_up(const struct feedback_op *op)
+{
+	return op->dense ? &exact : op->up;
+}
+
+const struct codec_setting *feedback_down(const struct feedback_op *op)
+{
+	return op->dense ? &exact : op->down;
+}
+
+/* --- sizes -------------------------------------------------------------------------------- */
+
+size_t feedback_vector_bytes(const struct feedback_setting *s, enum feedback_vector vector,
+			     size_t count)
+{
+	if (!(feedback_by_id(s->id)->vectors & 1u << vector))
+		return 0;
+	if (s->id != FEEDBACK_LOCO)
+		return count * sizeof(float);
+	return count + (count + FEEDBACK_BLOCK - 1) / FEEDBACK_BLOCK * sizeof(float);
+}
+
+size_t feedback_work_bytes(const struct feedback_setting *s, const struct codec_setting *up,
+			   const struct codec_setting *down, size_t count)
+{
+	return feedback_codec_work(up, down, count) +
+	       (s->id == FEEDBACK_LOCO ? count * sizeof(float) : 0);
+}
+
+/* --- calls -------------------------------------------------------------------------------- */
+
+struct codec_result feedback_contribution(const struct feedback_op *op,
+					  const struct feedback_state *state,
+					  const struct feedback_input *input, void *out)
+{
+	assert(op->count >= 1 && op->count <= CODEC_COUNT_MAX);
+	return feedback_by_id(op->setting->id)->contribution(op, state, input, out);
+}
+
+int feedback_left_out(const struct feedback_op *op, const struct feedback_state *state,
+		      const struct feedback_input *input, const void *bytes, size_t length)
+{
+	return feedback_by_id(op->setting->id)->left_out(op, state, input, bytes, length);
+}
+
+int feedback_add(const struct feedback_op *op, struct random_key key, float weight,
+		 const void *bytes, size_t length, float *sum)
+{
+	const struct codec_origin from = {op->first, key, op->shared_key, op->work};
+
+	if (!feedback_by_id(op->setting->id)->weighted)
+		weight = 1;
+	return codec_decode_add(feedback_up(op), op->kernels, &from, bytes, length, weight, sum,
+				op->count);
+}
+
+struct codec_result feedback_final(const struct feedback_op *op, const struct feedback_state *state,
+				   float *sum, struct random_key key, float threshold, void *out)
+{
+	return feedback_by_id(op->setting->id)->final(op, state, sum, key, threshold, out);
+}
+
+int feedback_result(const struct feedback_op *op, const struct feedback_state *state,
+		    struct random_key key, const void *bytes, size_t length, float *result,
+		    bool *nonfinite)
+{
+	return feedback_by_id(op->setting->id)
+		->result(op, state, key, bytes, length, result, nonfinite);
+}

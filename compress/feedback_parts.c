@@ -1,0 +1,202 @@
+/* feedback_parts.c - see feedback_parts.h. */
+#include "compress/feedback_parts.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "compress/codec_kernels.h"
+
+/* --- loops -------------------------------------------------------------------------------- */
+
+enum { WIDE = 16 }; /* elements: a fixed trip count is what -O2 makes vectors of */
+
+void feedback_scaled(float *out, float scale, const float *x, size_t count)
+{
+	size_t i = 0;
+
+	if (!x) {
+		memset(out, 0, count * sizeof(*out));
+		return;
+	}
+	for (; count - i >= WIDE; i += WIDE) {
+		float scaled[WIDE];
+
+		for (size_t j = 0; j < WIDE; j++)
+			scaled[j] = scale * x[i + j];
+		memcpy(out + i, scaled, sizeof(scaled));
+	}
+	for (; i < count; i++)
+		out[i] = scale * x[i];
+}
+
+void feedback_sum_of(float *out, const float *in, float scale, const float *x, size_t count)
+{
+	size_t i = 0;
+
+	if (!x) {
+		memmove(out, in, count * sizeof(*out));
+		return;
+	}
+	for (; count - i >= WIDE; i += WIDE) {
+		float sum[WIDE];
+
+		for (size_t j = 0; j < WIDE; j++)
+			sum[j] = in[i + j] + scale * x[i + j];
+		memcpy(out + i, sum, sizeof(sum));
+	}
+	for (; i < count; i++)
+		out[i] = in[i] + scale * x[i];
+}
+
+bool feedback_nonfinite(const float *x, size_t count)
+{
+	int32_t greatest[WIDE] = {0};
+	int32_t most = 0;
+
+	for (size_t i = 0; i < count; i += WIDE) {
+		int32_t bits[WIDE] = {0};
+
+		memcpy(bits, x + i, (count - i < WIDE ? count - i : WIDE) * sizeof(*bits));
+		for (size_t j = 0; j < WIDE; j++) {
+			int32_t magnitude = bits[j] & 0x7fffffff;
+
+			greatest[j] = magnitude > greatest[j] ? magnitude : greatest[j];
+		}
+	}
+	for (size_t j = 0; j < WIDE; j++)
+		most = greatest[j] > most ? greatest[j] : most;
+	return most >= 0x7f800000;
+}
+
+/* --- parts -------------------------------------------------------------------------------- */
+
+const float *feedback_relative(const struct feedback_op *op, const struct feedback_state *state,
+			       enum feedback_vector vector)
+{
+	return op->dense ? NULL : state->now[vector];
+}
+
+static struct codec_origin origin(const struct feedback_op *op, struct random_key key)
+{
+	return (struct codec_origin){
+		.first = op->first,
+		.rank_key = key,
+		.shared_key = op->shared_key,
+		.work = op->work,
+	};
+}
+
+void feedback_add_own(const struct feedback_op *op, const struct feedback_input *input,
+		      const void *bytes, size_t length, float weight, float *out)
+{
+	struct codec_origin from = origin(op, input->key);
+	int error = codec_decode_add(feedback_up(op), op->kernels, &from, bytes, length, weight,
+				     out, op->count);
+
+	assert(!error);
+}
+
+struct codec_result feedback_encode_up(const struct feedback_op *op,
+				       const struct feedback_input *input, const float *in,
+				       const float *residual, float residual_scale,
+				       float *residual_out, void *out)
+{
+	const struct codec_input encoded = {
+		.in = in,
+		.residual = residual,
+		.residual_scale = residual_scale,
+		.residual_out = residual_out,
+		.count = op->count,
+		.first = op->first,
+		.rank_key = input->key,
+		.shared_key = op->shared_key,
+		.threshold = input->threshold,
+		.away = op->away,
+		.work = op->work,
+	};
+
+	return codec_encode(feedback_up(op), op->kernels, &encoded, out);
+}
+
+struct codec_result feedback_encode_down(const struct feedback_op *op, const float *in,
+					 const float *residual, float residual_scale,
+					 float *residual_out, struct random_key key,
+					 float threshold, void *out)
+{
+	const struct codec_input encoded = {
+		.in = in,
+		.residual = residual,
+		.residual_scale = residual_scale,
+		.residual_out = residual_out,
+		.count = op->count,
+		.first = op->first,
+		.rank_key = key,
+		.shared_key = op->shared_key,
+		.threshold = threshold,
+		.away = op->away,
+		.work = op->work,
+	};
+
+	return codec_encode(feedback_down(op), op->kernels, &encoded, out);
+}
+
+size_t feedback_codec_work(const struct codec_setting *up, const struct codec_setting *down,
+			   size_t count)
+{
+	size_t a = codec_work_bytes(up, count), b = codec_work_bytes(down, count);
+
+	return ((a > b ? a : b) + 63) / 64 * 64;
+}
+
+void feedback_divide(const struct feedback_op *op, float *x)
+{
+	if (op->divisor > 1)
+		op->kernels->vec->divide[VEC_F32](x, op->divisor, op->count);
+}
+
+struct codec_result feedback_final_sum(const struct feedback_op *op,
+				       const struct feedback_state *state, float *sum,
+				       struct random_key key, float threshold, void *out)
+{
+	(void)state;
+	return feedback_encode_down(op, sum, NULL, 0, NULL, key, threshold, out);
+}
+
+struct codec_result feedback_final_divided(const struct feedback_op *op,
+					   const struct feedback_state *state, float *sum,
+					   struct random_key key, float threshold, void *out)
+{
+	feedback_divide(op, sum);
+	return feedback_final_sum(op, state, sum, key, threshold, out);
+}
+
+int feedback_result_plain(const struct feedback_op *op, const struct feedback_state *state,
+			  struct random_key key, const void *bytes, size_t length, float *result,
+			  bool *nonfinite)
+{
+	struct codec_origin from = origin(op, key);
+
+	(void)state;
+	*nonfinite = false;
+	return codec_decode(feedback_down(op), op->kernels, &from, bytes, length, result,
+			    op->count);
+}
+
+int feedback_result_sum(const struct feedback_op *op, const struct feedback_state *state,
+			struct random_key key, const void *bytes, size_t length, float *result,
+			bool *nonfinite)
+{
+	struct codec_origin from = origin(op, key);
+	float *sum = state->next[FEEDBACK_SUM];
+	int error;
+
+	feedback_scaled(sum, op->scale, feedback_relative(op, state, FEEDBACK_SUM), op->count);
+	error = codec_decode_add(feedback_down(op), op->kernels, &from, bytes, length, 1, sum,
+				 op->count);
+	if (error)
+		return error;
+	*nonfinite = feedback_nonfinite(sum, op->count);
+	memcpy(result, sum, op->count * sizeof(*result));
+	feedback_divide(op, result);
+	return 0;
+}
