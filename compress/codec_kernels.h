@@ -8,10 +8,12 @@
 #define COMPRESS_CODEC_KERNELS_H
 
 #include "compress/codec.h"
+#include "compress/codec_sparse_kernels.h"
 
 struct codec_kernels {
 	const struct vec *vec; /* of the same variant: conversions of f16 and bf16 */
 	const struct mx_kernels *mx;
+	const struct sparse_kernels *sparse; /* topk, randk */
 };
 
 #endif

@@ -9,6 +9,8 @@
 	X(none)        \
 	X(bf16)        \
 	X(fp16)        \
+	X(topk)        \
+	X(randk)       \
 	X(mxfp8)       \
 	X(mxfp4)
 /* clang-format on */

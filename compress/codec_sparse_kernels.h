@@ -1,0 +1,46 @@
+/*
+ * codec_sparse_kernels.h - inner loops of the codecs that keep a few elements (topk, randk).
+ *
+ * They work on tiles in the cache, in groups of 64 elements, so that a 64-bit mask says which
+ * elements of a group are kept.  A magnitude is a float's bits without the sign: magnitudes
+ * of numbers are in order as integers.
+ */
+#ifndef COMPRESS_CODEC_SPARSE_KERNELS_H
+#define COMPRESS_CODEC_SPARSE_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	SPARSE_GROUP = 64,  /* elements of a mask                */
+	SPARSE_TILE = 1024, /* elements of a tile: 4 KiB of stack */
+	SPARSE_MASKS = SPARSE_TILE / SPARSE_GROUP,
+};
+
+struct sparse_kernels {
+	/*
+	 * source() - p = in + scale * residual (NULL: in), zeros after it up to a whole group
+	 * Return: the greatest magnitude.
+	 */
+	uint32_t (*source)(const float *in, const float *residual, float scale, float *p,
+			   size_t count);
+
+	/* mask() - which of p[64 * groups] have at least that magnitude. */
+	void (*mask)(const float *p, size_t groups, uint32_t least, uint64_t *masks);
+
+	/* count() - how many of p[64 * groups] have at least that magnitude. */
+	size_t (*count)(const float *p, size_t groups, uint32_t least);
+
+	/* put() - copy p; away: around the caches, to be followed by fence() before encode ends. */
+	void (*put)(float *out, const float *p, size_t count, bool away);
+	void (*fence)(void);
+};
+
+extern const struct sparse_kernels sparse_scalar;
+#ifdef __x86_64__
+extern const struct sparse_kernels sparse_avx2;
+extern const struct sparse_kernels sparse_avx512;
+#endif
+
+#endif

@@ -1,0 +1,93 @@
+/*
+ * codec_sparse_loops.h - the loops of codec_sparse_kernels.h for one CPU variant.  Each
+ * codec_sparse_VARIANT.c includes it once; before it, it defines
+ *
+ *   VARIANT                                    its name; the table will be sparse_VARIANT
+ *   uint64_t mask_of(const float *p, uint32_t least)   the mask of one group
+ *   void stream_line(float *out, const float *p)       16 elements, out aligned to 64
+ *   void stream_end(void)                              orders what was streamed
+ *
+ * The trip counts of the innermost loops are constant, so that compilers make them wide.
+ */
+#define INLINE static inline __attribute__((always_inline))
+
+enum { LINE = 16 }; /* elements of a cache line */
+
+INLINE uint32_t magnitude_of(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits & 0x7fffffffu;
+}
+
+/* One group of p; the greatest magnitudes are kept lane by lane. */
+INLINE void source_group(const float *restrict in, const float *restrict residual, float scale,
+			 float *restrict p, uint32_t *restrict greatest)
+{
+	for (size_t i = 0; i < SPARSE_GROUP; i++)
+		p[i] = residual ? in[i] + scale * residual[i] : in[i];
+	for (size_t line = 0; line < SPARSE_GROUP; line += LINE)
+		for (size_t i = 0; i < LINE; i++) {
+			uint32_t magnitude = magnitude_of(p[line + i]);
+
+			greatest[i] = magnitude > greatest[i] ? magnitude : greatest[i];
+		}
+}
+
+static uint32_t source(const float *in, const float *residual, float scale, float *p, size_t count)
+{
+	float rest_in[SPARSE_GROUP] = {0}, rest_residual[SPARSE_GROUP] = {0};
+	uint32_t greatest[LINE] = {0}, most = 0;
+	size_t at = 0, left = count % SPARSE_GROUP;
+
+	if (residual)
+		for (; at + SPARSE_GROUP <= count; at += SPARSE_GROUP)
+			source_group(in + at, residual + at, scale, p + at, greatest);
+	else
+		for (; at + SPARSE_GROUP <= count; at += SPARSE_GROUP)
+			source_group(in + at, NULL, 0, p + at, greatest);
+	if (left) {
+		memcpy(rest_in, in + at, left * sizeof(*in));
+		if (residual)
+			memcpy(rest_residual, residual + at, left * sizeof(*in));
+		source_group(rest_in, residual ? rest_residual : NULL, scale, p + at, greatest);
+	}
+	for (size_t i = 0; i < LINE; i++)
+		most = greatest[i] > most ? greatest[i] : most;
+	return most;
+}
+
+static void mask(const float *p, size_t groups, uint32_t least, uint64_t *masks)
+{
+	for (size_t g = 0; g < groups; g++)
+		masks[g] = mask_of(p + g * SPARSE_GROUP, least);
+}
+
+static size_t count_of(const float *p, size_t groups, uint32_t least)
+{
+	size_t n = 0;
+
+	for (size_t g = 0; g < groups; g++)
+		n += (size_t)__builtin_popcountll(mask_of(p + g * SPARSE_GROUP, least));
+	return n;
+}
+
+static void put(float *out, const float *p, size_t count, bool away)
+{
+	if (away && ((uintptr_t)out & 63) == 0)
+		for (; count >= LINE; count -= LINE, out += LINE, p += LINE)
+			stream_line(out, p);
+	memcpy(out, p, count * sizeof(*p));
+}
+
+#define JOIN(a, b) a##b
+#define STRUCT_OF(variant) JOIN(sparse_, variant)
+
+const struct sparse_kernels STRUCT_OF(VARIANT) = {
+	.source = source,
+	.mask = mask,
+	.count = count_of,
+	.put = put,
+	.fence = stream_end,
+};

@@ -1,0 +1,30 @@
+/* codec_sparse_scalar.c - the loops of sparse codecs in plain C, for any CPU. */
+#include "compress/codec_sparse_kernels.h"
+
+#include <string.h>
+
+#define VARIANT scalar
+
+static inline uint64_t mask_of(const float *p, uint32_t least)
+{
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < SPARSE_GROUP; i++) {
+		uint32_t magnitude;
+
+		memcpy(&magnitude, &p[i], sizeof(magnitude));
+		bits |= (uint64_t)((magnitude & 0x7fffffffu) >= least) << i;
+	}
+	return bits;
+}
+
+static inline void stream_line(float *out, const float *p)
+{
+	memcpy(out, p, 64);
+}
+
+static void stream_end(void)
+{
+}
+
+#include "compress/codec_sparse_loops.h"

@@ -1,0 +1,64 @@
+/* codec_topk.h - what the files of topk share; the codec itself is in codec_topk.c. */
+#ifndef COMPRESS_CODEC_TOPK_H
+#define COMPRESS_CODEC_TOPK_H
+
+#include <string.h>
+
+#include "compress/codec_kernels.h"
+#include "compress/codec_topk_index.h"
+#include "compress/codec_topk_select.h"
+
+/* Numbers of the options' words. */
+enum { TOPK_EXACT, TOPK_BY_BLOCK, TOPK_THRESHOLD };
+enum { TOPK_CHUNK, TOPK_TENSOR };
+enum { TOPK_F32, TOPK_BF16 };
+enum { TOPK_AUTO }; /* and enum topk_coding from TOPK_BITMAP on */
+
+enum { TOPK_HEADER_BYTES = 4 };
+
+/* topk_keep() - how many elements of `count`: 1 to count. */
+size_t topk_keep(float density, size_t count);
+size_t topk_value_bytes(const struct codec_setting *s);
+
+static inline size_t topk_tile(const struct codec_input *input, size_t first)
+{
+	size_t left = input->count - first;
+
+	return left < SPARSE_TILE ? left : SPARSE_TILE;
+}
+
+/* Finite to bf16, to nearest even; what is too large becomes the greatest number. */
+static inline uint16_t topk_narrow(float value)
+{
+	uint32_t bits, top;
+
+	memcpy(&bits, &value, sizeof(bits));
+	top = ((bits & 0x7fffffffu) + 0x7fff + (bits >> 16 & 1)) >> 16;
+	return (uint16_t)((bits >> 16 & 0x8000) | (top < 0x7f80 ? top : 0x7f7f));
+}
+
+static inline float topk_widen(uint16_t narrow)
+{
+	uint32_t bits = (uint32_t)narrow << 16;
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+/* topk_sent() - what decoding makes of a value. */
+static inline float topk_sent(const struct codec_setting *s, float value)
+{
+	return s->values == TOPK_BF16 ? topk_widen(topk_narrow(value)) : value;
+}
+
+/* mode=block; see codec_topk.c for the bytes. */
+size_t topk_block_kept(const struct codec_setting *s, size_t count);
+size_t topk_block_bytes(const struct codec_setting *s, size_t count);
+struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
+				      const struct codec_input *input, unsigned char *out);
+/* topk_block_read() - hostile bytes to topk_block_kept() indices.  Return: 0 or -EBADMSG. */
+int topk_block_read(const struct codec_setting *s, const unsigned char *bytes, size_t length,
+		    uint32_t *index, size_t count);
+
+#endif

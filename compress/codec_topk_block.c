@@ -1,0 +1,137 @@
+/* codec_topk_block.c - topk:mode=block: a fixed number of each 1024 elements; codec_topk.c. */
+#include <errno.h>
+
+#include "compress/codec_topk.h"
+
+static size_t last_of(size_t count)
+{
+	return count % TOPK_BLOCK;
+}
+
+size_t topk_block_kept(const struct codec_setting *s, size_t count)
+{
+	size_t kept = count / TOPK_BLOCK * topk_keep(s->density, TOPK_BLOCK);
+
+	return last_of(count) ? kept + topk_keep(s->density, last_of(count)) : kept;
+}
+
+static size_t places_bytes(const struct codec_setting *s, size_t count)
+{
+	return (topk_block_kept(s, count) * TOPK_PLACE_BITS + 7) / 8;
+}
+
+/* The setting alone decides, so that the bytes of a block don't depend on the chunk. */
+static bool as_bitmap(const struct codec_setting *s)
+{
+	if (s->indices == TOPK_AUTO)
+		return topk_keep(s->density, TOPK_BLOCK) * TOPK_PLACE_BITS > TOPK_BLOCK;
+	return s->indices == TOPK_BITMAP;
+}
+
+size_t topk_block_bytes(const struct codec_setting *s, size_t count)
+{
+	return topk_block_kept(s, count) * topk_value_bytes(s) +
+	       (as_bitmap(s) ? (count + 7) / 8 : places_bytes(s, count));
+}
+
+static void value_write(const struct codec_setting *s, float value, unsigned char *out)
+{
+	uint16_t narrow = topk_narrow(value);
+
+	if (s->values == TOPK_BF16)
+		memcpy(out, &narrow, sizeof(narrow));
+	else
+		memcpy(out, &value, sizeof(value));
+}
+
+/* One block p[count]; its values go to out, its indices to places or the bitmap. */
+static void block_write(const struct codec_setting *s, const struct topk_list *l, float *p,
+			unsigned char *out, struct topk_bits *places, unsigned char *bitmap)
+{
+	size_t value = topk_value_bytes(s);
+
+	for (size_t i = 0; i < l->n; i++) {
+		uint32_t place = l->index[i];
+
+		value_write(s, l->value[i], out + i * value);
+		p[place] = l->value[i] - topk_sent(s, l->value[i]);
+		if (bitmap)
+			bitmap[place / 8] |= (unsigned char)(1u << place % 8);
+		else
+			topk_bits_put(places, place, TOPK_PLACE_BITS);
+	}
+}
+
+struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
+				      const struct codec_input *input, unsigned char *out)
+{
+	size_t count = input->count, value = topk_value_bytes(s);
+	unsigned char *indices = out + topk_block_kept(s, count) * value;
+	struct topk_bits places = {.out = indices};
+	struct codec_result result = {.bytes = topk_block_bytes(s, count)};
+	_Alignas(64) float p[SPARSE_TILE];
+
+	if (as_bitmap(s))
+		memset(indices, 0, (count + 7) / 8);
+	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
+		size_t tile = topk_tile(input, first);
+		uint32_t greatest = l->kernels->source(
+			input->in + first, input->residual ? input->residual + first : NULL,
+			input->residual_scale, p, tile);
+
+		if (greatest >= 0x7f800000u)
+			return (struct codec_result){.nonfinite = true};
+		topk_block(l, p, tile, topk_keep(s->density, tile), greatest);
+		block_write(s, l, p, out, &places, as_bitmap(s) ? indices + first / 8 : NULL);
+		out += l->n * value;
+		if (input->residual_out)
+			l->kernels->put(input->residual_out + first, p, tile, input->away);
+	}
+	topk_bits_end(&places);
+	l->kernels->fence();
+	return result;
+}
+
+/* Each block has as many as it must. */
+static int shares_check(const struct codec_setting *s, const uint32_t *index, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
+		size_t tile = count - first < TOPK_BLOCK ? count - first : TOPK_BLOCK;
+		size_t last = n + topk_keep(s->density, tile) - 1;
+
+		if (index[n] < first || index[last] >= first + tile)
+			return -EBADMSG;
+		n = last + 1;
+	}
+	return 0;
+}
+
+int topk_block_read(const struct codec_setting *s, const unsigned char *bytes, size_t length,
+		    uint32_t *index, size_t count)
+{
+	size_t kept = topk_block_kept(s, count), n = 0;
+
+	if (as_bitmap(s))
+		return topk_index_read(TOPK_BITMAP, bytes, length, index, kept, count)
+			       ? -EBADMSG
+			       : shares_check(s, index, count);
+	if (!topk_bits_spare(bytes, length, kept * TOPK_PLACE_BITS))
+		return -EBADMSG;
+	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
+		size_t tile = count - first < TOPK_BLOCK ? count - first : TOPK_BLOCK;
+		size_t next = first;
+
+		for (size_t keep = topk_keep(s->density, tile); keep; keep--, n++) {
+			size_t i = first + topk_bits_get(bytes, length, n * TOPK_PLACE_BITS,
+							 TOPK_PLACE_BITS);
+
+			if (i < next || i >= first + tile)
+				return -EBADMSG;
+			index[n] = (uint32_t)i;
+			next = i + 1;
+		}
+	}
+	return 0;
+}

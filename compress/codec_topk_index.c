@@ -1,0 +1,271 @@
+/* codec_topk_index.c - see codec_topk_index.h. */
+#include "compress/codec_topk_index.h"
+
+#include <errno.h>
+#include <string.h>
+
+static size_t bytes_of(size_t bits)
+{
+	return (bits + 7) / 8;
+}
+
+static size_t blocks_of(size_t count)
+{
+	return (count + TOPK_BLOCK - 1) / TOPK_BLOCK;
+}
+
+/* --- bits --------------------------------------------------------------------------------- */
+
+void topk_bits_put(struct topk_bits *bits, uint32_t value, unsigned int width)
+{
+	uint32_t low;
+
+	bits->word |= (uint64_t)value << bits->held;
+	bits->held += width;
+	if (bits->held < 32)
+		return;
+	low = (uint32_t)bits->word;
+	memcpy(bits->out, &low, sizeof(low));
+	bits->out += sizeof(low);
+	bits->word >>= 32;
+	bits->held -= 32;
+}
+
+void topk_bits_end(struct topk_bits *bits)
+{
+	memcpy(bits->out, &bits->word, bytes_of(bits->held));
+	bits->out += bytes_of(bits->held);
+	bits->held = 0;
+}
+
+/* Eight bytes from `at` on, zeros beyond the end. */
+static uint64_t word_at(const unsigned char *bytes, size_t length, size_t at)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, bytes + at, length - at < sizeof(word) ? length - at : sizeof(word));
+	return word;
+}
+
+uint32_t topk_bits_get(const unsigned char *bytes, size_t length, size_t at, unsigned int width)
+{
+	uint64_t word = word_at(bytes, length, at / 8) >> at % 8;
+
+	return (uint32_t)(word & (((uint64_t)1 << width) - 1));
+}
+
+bool topk_bits_spare(const unsigned char *bytes, size_t length, size_t used)
+{
+	if (used % 8 && bytes[used / 8] >> used % 8)
+		return false;
+	for (size_t i = bytes_of(used); i < length; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+/* --- sizes -------------------------------------------------------------------------------- */
+
+static size_t gap_bits(unsigned int low, size_t kept, size_t count)
+{
+	return kept * (low + 1) + ((count - kept) >> low);
+}
+
+static unsigned int gap_low(size_t kept, size_t count)
+{
+	unsigned int low = 0;
+
+	while (gap_bits(low + 1, kept, count) < gap_bits(low, kept, count))
+		low++;
+	return low;
+}
+
+size_t topk_index_most(enum topk_coding coding, size_t kept, size_t count)
+{
+	unsigned int low;
+
+	switch (coding) {
+	case TOPK_BITMAP: return bytes_of(count);
+	case TOPK_GAPS:
+		low = gap_low(kept, count);
+		return kept ? bytes_of(kept * low) + bytes_of(kept + ((count - kept) >> low)) : 0;
+	case TOPK_LOCAL:
+		return blocks_of(count) * sizeof(uint16_t) + bytes_of(kept * TOPK_PLACE_BITS);
+	case TOPK_ALL:
+	case TOPK_CODINGS: break;
+	}
+	return 0;
+}
+
+size_t topk_index_bytes(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count)
+{
+	unsigned int low = gap_low(kept, count);
+	size_t unary = kept;
+	uint32_t next = 0;
+
+	if (coding != TOPK_GAPS || !kept)
+		return topk_index_most(coding, kept, count);
+	for (size_t i = 0; i < kept; i++) {
+		unary += (index[i] - next) >> low;
+		next = index[i] + 1;
+	}
+	return bytes_of(kept * low) + bytes_of(unary);
+}
+
+/* --- writing ------------------------------------------------------------------------------ */
+
+static void bitmap_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+{
+	memset(out, 0, bytes_of(count));
+	for (size_t i = 0; i < kept; i++)
+		out[index[i] / 8] |= (unsigned char)(1u << index[i] % 8);
+}
+
+static void gaps_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+{
+	unsigned int low = gap_low(kept, count);
+	struct topk_bits bits = {.out = out};
+	uint32_t next = 0;
+	size_t at = 0;
+
+	for (size_t i = 0; low && i < kept; i++) {
+		topk_bits_put(&bits, (index[i] - next) & ((1u << low) - 1), low);
+		next = index[i] + 1;
+	}
+	topk_bits_end(&bits);
+	memset(bits.out, 0, topk_index_bytes(TOPK_GAPS, index, kept, count) - bytes_of(kept * low));
+	next = 0;
+	for (size_t i = 0; i < kept; i++) {
+		at += (index[i] - next) >> low;
+		bits.out[at / 8] |= (unsigned char)(1u << at % 8);
+		at++;
+		next = index[i] + 1;
+	}
+}
+
+static void local_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+{
+	size_t places = blocks_of(count) * sizeof(uint16_t), i = 0;
+	struct topk_bits bits = {.out = out + places};
+
+	for (size_t block = 0; block < blocks_of(count); block++) {
+		uint16_t here = 0;
+
+		for (; i < kept && index[i] / TOPK_BLOCK == block; i++, here++)
+			topk_bits_put(&bits, index[i] % TOPK_BLOCK, TOPK_PLACE_BITS);
+		memcpy(out + block * sizeof(here), &here, sizeof(here));
+	}
+	topk_bits_end(&bits);
+}
+
+void topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
+		      unsigned char *out)
+{
+	switch (coding) {
+	case TOPK_BITMAP: bitmap_write(index, kept, count, out); return;
+	case TOPK_GAPS: gaps_write(index, kept, count, out); return;
+	case TOPK_LOCAL: local_write(index, kept, count, out); return;
+	case TOPK_ALL:
+	case TOPK_CODINGS: return;
+	}
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+static int bitmap_read(const unsigned char *bytes, size_t length, uint32_t *index, size_t kept,
+		       size_t count)
+{
+	size_t n = 0;
+
+	if (length != bytes_of(count) || !topk_bits_spare(bytes, length, count))
+		return -EBADMSG;
+	for (size_t at = 0; at < length; at += sizeof(uint64_t)) {
+		uint64_t word = word_at(bytes, length, at);
+
+		if ((size_t)__builtin_popcountll(word) > kept - n)
+			return -EBADMSG;
+		for (; word; word &= word - 1)
+			index[n++] = (uint32_t)(8 * at) + (uint32_t)__builtin_ctzll(word);
+	}
+	return n == kept ? 0 : -EBADMSG;
+}
+
+static int gaps_read(const unsigned char *bytes, size_t length, uint32_t *index, size_t kept,
+		     size_t count)
+{
+	unsigned int low = gap_low(kept, count);
+	size_t lows = bytes_of(kept * low), next = 0, zeros = 0, n = 0, last = 0;
+
+	if (!kept)
+		return length ? -EBADMSG : 0;
+	if (length < lows || !topk_bits_spare(bytes, lows, kept * low))
+		return -EBADMSG;
+	for (size_t at = 0; at < length - lows; at += sizeof(uint64_t)) {
+		uint64_t word = word_at(bytes + lows, length - lows, at);
+
+		if ((size_t)__builtin_popcountll(word) > kept - n)
+			return -EBADMSG;
+		for (; word; word &= word - 1, n++) {
+			/* Before the n-th one there are n ones and all zeros so far. */
+			size_t gap;
+
+			last = 8 * at + (size_t)__builtin_ctzll(word);
+			gap = (last - n - zeros) << low;
+			zeros = last - n;
+			if (low)
+				gap |= topk_bits_get(bytes, lows, n * low, low);
+			next += gap;
+			if (next >= count)
+				return -EBADMSG;
+			index[n] = (uint32_t)next++;
+		}
+	}
+	return n == kept && last / 8 + 1 == length - lows ? 0 : -EBADMSG;
+}
+
+static int local_read(const unsigned char *bytes, size_t length, uint32_t *index, size_t kept,
+		      size_t count)
+{
+	size_t head = blocks_of(count) * sizeof(uint16_t), n = 0;
+
+	if (length != topk_index_most(TOPK_LOCAL, kept, count) ||
+	    !topk_bits_spare(bytes + head, length - head, kept * TOPK_PLACE_BITS))
+		return -EBADMSG;
+	for (size_t block = 0; block < blocks_of(count); block++) {
+		size_t next = block * TOPK_BLOCK;
+		uint16_t here;
+
+		memcpy(&here, bytes + block * sizeof(here), sizeof(here));
+		if (here > kept - n)
+			return -EBADMSG;
+		for (; here; here--, n++) {
+			size_t place = topk_bits_get(bytes + head, length - head,
+						     n * TOPK_PLACE_BITS, TOPK_PLACE_BITS);
+			size_t i = block * TOPK_BLOCK + place;
+
+			if (i < next || i >= count)
+				return -EBADMSG;
+			index[n] = (uint32_t)i;
+			next = i + 1;
+		}
+	}
+	return n == kept ? 0 : -EBADMSG;
+}
+
+int topk_index_read(enum topk_coding coding, const unsigned char *bytes, size_t length,
+		    uint32_t *index, size_t kept, size_t count)
+{
+	switch (coding) {
+	case TOPK_ALL:
+		if (length || kept != count)
+			return -EBADMSG;
+		for (size_t i = 0; i < count; i++)
+			index[i] = (uint32_t)i;
+		return 0;
+	case TOPK_BITMAP: return bitmap_read(bytes, length, index, kept, count);
+	case TOPK_GAPS: return gaps_read(bytes, length, index, kept, count);
+	case TOPK_LOCAL: return local_read(bytes, length, index, kept, count);
+	case TOPK_CODINGS: break;
+	}
+	return -EBADMSG;
+}

@@ -1,0 +1,198 @@
+/* codec_topk_select.c - see codec_topk_select.h. */
+#include "compress/codec_topk_select.h"
+
+#include <assert.h>
+#include <string.h>
+
+static size_t whole_groups(size_t count)
+{
+	return (count + SPARSE_GROUP - 1) / SPARSE_GROUP;
+}
+
+size_t topk_list_bytes(size_t count)
+{
+	size_t room = whole_groups(count) * SPARSE_GROUP;
+
+	return 2 * room * sizeof(float) + room * sizeof(uint32_t) +
+	       TOPK_BINS * TOPK_TABLES * sizeof(uint32_t);
+}
+
+struct topk_list topk_list(const struct sparse_kernels *kernels, void *work, size_t count)
+{
+	size_t room = whole_groups(count) * SPARSE_GROUP;
+	struct topk_list l = {.kernels = kernels, .p = work};
+
+	l.value = l.p + room;
+	l.index = (uint32_t *)(void *)(l.value + room);
+	l.histogram = l.index + room;
+	return l;
+}
+
+static uint32_t magnitude_of(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits & 0x7fffffffu;
+}
+
+static void collect_tile(struct topk_list *l, const float *p, size_t count, size_t first,
+			 uint32_t least)
+{
+	uint64_t masks[SPARSE_MASKS];
+	size_t groups = whole_groups(count), n = l->n;
+
+	l->kernels->mask(p, groups, least, masks);
+	if (count % SPARSE_GROUP) /* the zeros after p are none of it */
+		masks[groups - 1] &= ((uint64_t)1 << count % SPARSE_GROUP) - 1;
+	for (size_t g = 0; g < groups; g++)
+		for (uint64_t mask = masks[g]; mask; mask &= mask - 1) {
+			size_t i = g * SPARSE_GROUP + (size_t)__builtin_ctzll(mask);
+
+			l->index[n] = (uint32_t)(first + i);
+			l->value[n++] = p[i];
+		}
+	l->n = n;
+}
+
+void topk_collect(struct topk_list *l, const float *p, size_t count, size_t first, uint32_t least)
+{
+	for (size_t at = 0; at < count; at += SPARSE_TILE)
+		collect_tile(l, p + at, count - at < SPARSE_TILE ? count - at : SPARSE_TILE,
+			     first + at, least);
+}
+
+/*
+ * The greatest magnitude that at least `keep` of p have; it is known down to bit `bits`, and
+ * `keep` of them have those.  Zeros after p don't count: what is asked for is never zero.
+ */
+static uint32_t descend(const struct sparse_kernels *k, const float *p, size_t groups, size_t keep,
+			uint32_t known, unsigned int bits, unsigned int stop)
+{
+	while (bits-- > stop) {
+		uint32_t more = known | (uint32_t)1 << bits;
+
+		known = k->count(p, groups, more) >= keep ? more : known;
+	}
+	return known;
+}
+
+/* Of the candidates the `keep` greatest.  Return: the least magnitude. */
+static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t known, unsigned int bits)
+{
+	size_t groups = whole_groups(l->n), n = 0, ties;
+	uint32_t least;
+
+	assert(l->n >= keep);
+	memset(l->value + l->n, 0, (groups * SPARSE_GROUP - l->n) * sizeof(*l->value));
+	least = descend(l->kernels, l->value, groups, keep, known, bits, 0);
+	ties = keep - l->kernels->count(l->value, groups, least + 1);
+	for (size_t i = 0; i < l->n; i++) {
+		uint32_t magnitude = magnitude_of(l->value[i]);
+		bool tie = magnitude == least && ties > 0;
+
+		ties -= tie;
+		l->index[n] = l->index[i];
+		l->value[n] = l->value[i];
+		n += magnitude > least || tie;
+	}
+	l->n = n;
+	return least;
+}
+
+/* Nothing but zeros: any would do, so the first ones. */
+static void take_first(struct topk_list *l, const float *p, size_t keep)
+{
+	for (size_t i = 0; i < keep; i++)
+		l->index[i] = (uint32_t)i;
+	memcpy(l->value, p, keep * sizeof(*p));
+	l->n = keep;
+}
+
+static unsigned int width_of(uint32_t greatest)
+{
+	return 32 - (unsigned int)__builtin_clz(greatest);
+}
+
+/* The bottom of the bin that has the keep-th greatest. */
+static uint32_t histogram_cut(struct topk_list *l, size_t count, size_t keep)
+{
+	uint32_t *bins = l->histogram;
+	uint32_t bin = l->greatest >> TOPK_BIN_SHIFT;
+	size_t above = 0, i;
+
+	memset(bins, 0, TOPK_BINS * TOPK_TABLES * sizeof(*bins));
+	for (i = 0; i + TOPK_TABLES <= count; i += TOPK_TABLES)
+		for (size_t table = 0; table < TOPK_TABLES; table++) {
+			uint32_t magnitude = magnitude_of(l->p[i + table]);
+
+			bins[table * TOPK_BINS + (magnitude >> TOPK_BIN_SHIFT)]++;
+		}
+	for (; i < count; i++)
+		bins[magnitude_of(l->p[i]) >> TOPK_BIN_SHIFT]++;
+	for (;; bin--) {
+		for (size_t table = 0; table < TOPK_TABLES; table++)
+			above += bins[table * TOPK_BINS + bin];
+		if (above >= keep)
+			return bin << TOPK_BIN_SHIFT;
+	}
+}
+
+uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t hint)
+{
+	enum { HINT_MARGIN = 1 << 20 }; /* an eighth of an octave: twice as many, or so */
+	uint32_t cut;
+
+	l->n = 0;
+	if (!l->greatest) {
+		take_first(l, l->p, keep);
+		return 0;
+	}
+	if (hint > HINT_MARGIN) {
+		topk_collect(l, l->p, count, 0, hint - HINT_MARGIN);
+		if (l->n >= keep && l->n / 4 <= keep)
+			return narrow(l, keep, 0, width_of(l->greatest));
+		l->n = 0;
+	}
+	cut = histogram_cut(l, count, keep);
+	topk_collect(l, l->p, count, 0, cut);
+	return narrow(l, keep, cut, TOPK_BIN_SHIFT);
+}
+
+/* Blocks that follow each other are alike: a little below their least magnitude are enough. */
+static uint32_t block_guess(const struct topk_list *l, size_t keep)
+{
+	uint32_t margin = (uint32_t)1 << (keep < 8 ? 21 : 20);
+
+	return l->guess > margin ? l->guess - margin : 0;
+}
+
+void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, uint32_t greatest)
+{
+	enum { MANY = 4 * SPARSE_GROUP };
+	size_t groups = whole_groups(count);
+	uint32_t guess = block_guess(l, keep), least;
+	unsigned int width;
+
+	l->n = 0;
+	if (!greatest) {
+		take_first(l, p, keep);
+		l->guess = 0;
+		return;
+	}
+	width = width_of(greatest);
+	if (guess)
+		topk_collect(l, p, count, 0, guess);
+	if (l->n >= keep && l->n <= keep + MANY) {
+		least = narrow(l, keep, 0, width);
+	} else {
+		uint32_t cut = 0;
+
+		if (width > TOPK_BIN_SHIFT)
+			cut = descend(l->kernels, p, groups, keep, 0, width, TOPK_BIN_SHIFT);
+		l->n = 0;
+		topk_collect(l, p, count, 0, cut);
+		least = narrow(l, keep, cut, width < TOPK_BIN_SHIFT ? width : TOPK_BIN_SHIFT);
+	}
+	l->guess = l->guess ? l->guess - l->guess / 4 + least / 4 : least;
+}

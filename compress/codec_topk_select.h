@@ -1,0 +1,54 @@
+/*
+ * codec_topk_select.h - which elements have the greatest magnitudes.
+ *
+ * Ties go to the lowest index, so what is selected depends on the values alone; guesses (the last
+ * threshold, the block before) change how fast it is found, never what.
+ *
+ * A selection by number takes two steps: candidates, all elements above some magnitude, one
+ * pass over a tile or chunk; then the magnitude of the last one that is kept, bit by bit over the
+ * few candidates.  Without a guess a histogram of the top 11 bits says where to cut.
+ */
+#ifndef COMPRESS_CODEC_TOPK_SELECT_H
+#define COMPRESS_CODEC_TOPK_SELECT_H
+
+#include "compress/codec.h"
+#include "compress/codec_sparse_kernels.h"
+
+/* What is selected, in work: index ascending, values as they are in p. */
+struct topk_list {
+	const struct sparse_kernels *kernels;
+	float *p;            /* room for a chunk, in whole groups */
+	uint32_t *index;     /* as many                           */
+	float *value;        /* as many                           */
+	uint32_t *histogram; /* TOPK_BINS * TOPK_TABLES           */
+	size_t n;
+	uint32_t greatest; /* magnitude in the chunk            */
+	uint32_t guess;    /* block: a mean of the last blocks' least magnitudes; 0: none */
+};
+
+enum {
+	TOPK_BINS = 2048,
+	TOPK_TABLES = 4, /* so that equal neighbours don't wait for each other */
+	TOPK_BIN_SHIFT = 20,
+};
+
+size_t topk_list_bytes(size_t count);
+struct topk_list topk_list(const struct sparse_kernels *kernels, void *work, size_t count);
+
+/* topk_collect() - appends what of p[count] has at least that magnitude; p[0] has index first. */
+void topk_collect(struct topk_list *l, const float *p, size_t count, size_t first, uint32_t least);
+
+/*
+ * topk_exact() - the list becomes the `keep` greatest of l->p[count]
+ * @hint: about the least magnitude, 0: none is known
+ * Return: the least magnitude in the list.
+ */
+uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t hint);
+
+/*
+ * topk_block() - the list becomes the `keep` greatest of a block p[count], indices within it
+ * @greatest: magnitude in it
+ */
+void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, uint32_t greatest);
+
+#endif
