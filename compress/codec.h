@@ -57,6 +57,9 @@ enum {
 	CODEC_COUNT_MAX = 1 << 18, /* elements of a chunk                                    */
 };
 
+/* A float with such magnitude bits (all but the sign) or greater is no finite number. */
+#define CODEC_NONFINITE_BITS 0x7f800000u
+
 enum codec_rounding { CODEC_NEAREST = 0, CODEC_STOCHASTIC };
 
 /*

@@ -12,6 +12,7 @@
 
 struct codec_kernels {
 	const struct vec *vec; /* of the same variant: conversions of f16 and bf16 */
+	const struct plain_kernels *plain;
 	const struct mx_kernels *mx;
 	const struct sparse_kernels *sparse; /* topk, randk */
 };

@@ -8,11 +8,13 @@
 #include <string.h>
 
 #include "compress/codec_kernels.h"
-#include "compress/codec_source.h"
+#include "compress/codec_plain_kernels.h"
 #include "compress/codec_table.h"
 
 #define BF16_MAX 0x1.fep127f
 #define FP16_MAX 65504.0f
+
+enum { NARROW_TILE = 1024 }; /* elements: 4 KiB of stack, twice */
 
 static enum vec_type narrow_type(const struct codec_setting *s)
 {
@@ -25,40 +27,34 @@ static size_t narrow_bound(const struct codec_setting *s, size_t count)
 	return count * sizeof(uint16_t);
 }
 
-static void narrow_clamp(float *p, size_t count, float most)
-{
-	for (size_t i = 0; i < count; i++) {
-		p[i] = p[i] > most ? most : p[i];
-		p[i] = p[i] < -most ? -most : p[i];
-	}
-}
-
 static struct codec_result narrow_encode(const struct codec_setting *s,
 					 const struct codec_kernels *k,
 					 const struct codec_input *input, void *out)
 {
 	enum vec_type type = narrow_type(s);
 	float most = type == VEC_BF16 ? BF16_MAX : FP16_MAX;
-	float p[CODEC_SOURCE_TILE], clamped[CODEC_SOURCE_TILE], decoded[CODEC_SOURCE_TILE];
+	float p[NARROW_TILE], decoded[NARROW_TILE];
 	uint32_t greatest = 0;
 
-	for (size_t first = 0; first < input->count; first += CODEC_SOURCE_TILE) {
-		size_t count = codec_source_tile(input, first);
-		uint32_t tile = codec_source(input, first, count, p);
+	for (size_t first = 0; first < input->count; first += NARROW_TILE) {
+		size_t left = input->count - first, count = left < NARROW_TILE ? left : NARROW_TILE;
+		const float *residual = input->residual ? input->residual + first : NULL;
 		char *bytes = (char *)out + first * sizeof(uint16_t);
+		uint32_t tile = k->plain->source(input->in + first, residual, input->residual_scale,
+						 count, p);
 
 		greatest = tile > greatest ? tile : greatest;
-		memcpy(clamped, p, count * sizeof(*p));
-		narrow_clamp(clamped, count, most);
-		k->vec->narrow[type](bytes, clamped, count);
+		k->plain->clamp(p, most, count, decoded);
+		k->vec->narrow[type](bytes, decoded, count);
 		if (!input->residual_out)
 			continue;
 		k->vec->widen[type](decoded, bytes, count);
-		for (size_t i = 0; i < count; i++)
-			input->residual_out[first + i] = p[i] - decoded[i];
+		k->plain->left(p, decoded, count, input->residual_out + first);
 	}
-	return (struct codec_result){.bytes = narrow_bound(s, input->count),
-				     .nonfinite = codec_source_nonfinite(greatest)};
+	return (struct codec_result){
+		.bytes = narrow_bound(s, input->count),
+		.nonfinite = greatest >= CODEC_NONFINITE_BITS,
+	};
 }
 
 static int narrow_decode(const struct codec_setting *s, const struct codec_kernels *k,
@@ -76,18 +72,17 @@ static int narrow_decode_add(const struct codec_setting *s, const struct codec_k
 			     const struct codec_origin *origin, const void *bytes, size_t length,
 			     float weight, float *sum, size_t count)
 {
-	float decoded[CODEC_SOURCE_TILE];
+	float decoded[NARROW_TILE];
 
 	(void)origin;
 	if (length != narrow_bound(s, count))
 		return -EBADMSG;
-	for (size_t first = 0; first < count; first += CODEC_SOURCE_TILE) {
-		size_t tile = count - first < CODEC_SOURCE_TILE ? count - first : CODEC_SOURCE_TILE;
+	for (size_t first = 0; first < count; first += NARROW_TILE) {
+		size_t tile = count - first < NARROW_TILE ? count - first : NARROW_TILE;
 
 		k->vec->widen[narrow_type(s)](decoded,
 					      (const char *)bytes + first * sizeof(uint16_t), tile);
-		for (size_t i = 0; i < tile; i++)
-			sum[first + i] += weight * decoded[i];
+		k->plain->add(decoded, weight, tile, sum + first);
 	}
 	return 0;
 }

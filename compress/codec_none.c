@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "compress/codec_kernels.h"
-#include "compress/codec_source.h"
+#include "compress/codec_plain_kernels.h"
 #include "compress/codec_table.h"
+
+enum { NONE_TILE = 1024 }; /* elements: 4 KiB of stack */
 
 static size_t none_bound(const struct codec_setting *s, size_t count)
 {
@@ -19,22 +21,25 @@ static size_t none_bound(const struct codec_setting *s, size_t count)
 static struct codec_result none_encode(const struct codec_setting *s, const struct codec_kernels *k,
 				       const struct codec_input *input, void *out)
 {
-	size_t bytes = input->count * sizeof(float);
-	float p[CODEC_SOURCE_TILE];
+	float p[NONE_TILE];
 	uint32_t greatest = 0;
 
 	(void)s;
-	(void)k;
-	for (size_t first = 0; first < input->count; first += CODEC_SOURCE_TILE) {
-		size_t count = codec_source_tile(input, first);
-		uint32_t tile = codec_source(input, first, count, p);
+	for (size_t first = 0; first < input->count; first += NONE_TILE) {
+		size_t left = input->count - first, count = left < NONE_TILE ? left : NONE_TILE;
+		const float *residual = input->residual ? input->residual + first : NULL;
+		uint32_t tile = k->plain->source(input->in + first, residual, input->residual_scale,
+						 count, p);
 
 		greatest = tile > greatest ? tile : greatest;
 		memcpy((char *)out + first * sizeof(float), p, count * sizeof(float));
+		if (input->residual_out)
+			memset(input->residual_out + first, 0, count * sizeof(float));
 	}
-	if (input->residual_out)
-		memset(input->residual_out, 0, bytes);
-	return (struct codec_result){.bytes = bytes, .nonfinite = codec_source_nonfinite(greatest)};
+	return (struct codec_result){
+		.bytes = input->count * sizeof(float),
+		.nonfinite = greatest >= CODEC_NONFINITE_BITS,
+	};
 }
 
 static int none_decode(const struct codec_setting *s, const struct codec_kernels *k,
@@ -54,16 +59,18 @@ static int none_decode_add(const struct codec_setting *s, const struct codec_ker
 			   const struct codec_origin *origin, const void *bytes, size_t length,
 			   float weight, float *sum, size_t count)
 {
+	float values[NONE_TILE];
+
 	(void)s;
-	(void)k;
 	(void)origin;
 	if (length != count * sizeof(float))
 		return -EBADMSG;
-	for (size_t i = 0; i < count; i++) {
-		float value;
+	/* The bytes may be anywhere. */
+	for (size_t first = 0; first < count; first += NONE_TILE) {
+		size_t left = count - first, tile = left < NONE_TILE ? left : NONE_TILE;
 
-		memcpy(&value, (const char *)bytes + i * sizeof(value), sizeof(value));
-		sum[i] += weight * value;
+		memcpy(values, (const char *)bytes + first * sizeof(float), tile * sizeof(float));
+		k->plain->add(values, weight, tile, sum + first);
 	}
 	return 0;
 }
