@@ -15,6 +15,7 @@ struct codec_kernels {
 	const struct plain_kernels *plain;
 	const struct mx_kernels *mx;
 	const struct sparse_kernels *sparse; /* topk, randk */
+	const struct sign_kernels *sign;
 };
 
 #endif

@@ -9,6 +9,7 @@
 	X(none)        \
 	X(bf16)        \
 	X(fp16)        \
+	X(sign)        \
 	X(topk)        \
 	X(randk)       \
 	X(mxfp8)       \

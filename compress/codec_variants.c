@@ -4,13 +4,26 @@
 #include "compress/codec_kernels.h"
 #include "compress/codec_mx_kernels.h"
 #include "compress/codec_plain_kernels.h"
+#include "compress/codec_sign_kernels.h"
 #include "compress/vector_variants.h"
 
 static const struct codec_kernels kernels[] = {
-	{.vec = &vec_scalar, .plain = &plain_scalar, .mx = &mx_scalar, .sparse = &sparse_scalar},
+	{.vec = &vec_scalar,
+	 .plain = &plain_scalar,
+	 .mx = &mx_scalar,
+	 .sparse = &sparse_scalar,
+	 .sign = &sign_scalar},
 #ifdef __x86_64__
-	{.vec = &vec_avx2, .plain = &plain_avx2, .mx = &mx_avx2, .sparse = &sparse_avx2},
-	{.vec = &vec_avx512, .plain = &plain_avx512, .mx = &mx_avx512, .sparse = &sparse_avx512},
+	{.vec = &vec_avx2,
+	 .plain = &plain_avx2,
+	 .mx = &mx_avx2,
+	 .sparse = &sparse_avx2,
+	 .sign = &sign_avx2},
+	{.vec = &vec_avx512,
+	 .plain = &plain_avx512,
+	 .mx = &mx_avx512,
+	 .sparse = &sparse_avx512,
+	 .sign = &sign_avx512},
 #endif
 };
 
