@@ -88,8 +88,8 @@ sys_main_c := $(call with,^int main\b,$(filter-out $(preload_c),$(wildcard tests
 fuzz_c := $(wildcard tests/fuzz/fuzz_*.c)
 corpus_c := $(wildcard tests/fuzz/make_corpus.c)
 test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(peer_c) $(preload_c) \
-	$(sys_main_c),$(wildcard tests/common/*.c tests/unit/*.c tests/sim/*.c tests/bench/*.c \
-	tests/sys/*.c))
+	$(sys_main_c),$(wildcard tests/common/*.c tests/experiments/*.c tests/unit/*.c \
+	tests/sim/*.c tests/bench/*.c tests/sys/*.c))
 
 all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(tool_main_c) $(tool_c) $(test_c) \
 	$(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
