@@ -102,6 +102,9 @@ const char *feedback_refuse(const struct feedback_setting *s, const struct codec
 
 	if (s->id == FEEDBACK_NONE)
 		return NULL;
+	/* Found by trial with top-k of 1 to 30 %: twice is stable, three to five times is not. */
+	if (s->id == FEEDBACK_ECONTROL && up->density > 0 && s->eta > 2.0001f * up->density)
+		return "needs an eta of at most twice the share of elements that the codec keeps";
 	if (inflates(up, count))
 		return "needs a codec up whose error is less than what it encodes";
 	if (!feedback->lossy_down && !(delta_of(down, count) >= 1))

@@ -536,8 +536,15 @@ static void bad_specs(void **state)
 static void codecs_that_do_not_fit(void **state)
 {
 	const struct codec_setting none = {.id = CODEC_NONE}, bf16 = {.id = CODEC_BF16};
+	const struct codec_setting topk = {.id = CODEC_TOPK, .density = 0.01f};
+	struct feedback_setting gentle = {.id = FEEDBACK_ECONTROL, .eta = 0.1f};
 
 	(void)state;
+	assert_string_equal(
+		feedback_refuse(&gentle, &topk, &none, 1024),
+		"needs an eta of at most twice the share of elements that the codec keeps");
+	gentle.eta = 0.02f;
+	assert_null(feedback_refuse(&gentle, &topk, &none, 1024));
 	for (const struct feedback *const *f = feedback_table; *f; f++) {
 		const struct feedback_setting s = {.id = (uint8_t)(*f)->id};
 		const char *words = feedback_refuse(&s, &bf16, &bf16, 1024);
