@@ -9,6 +9,9 @@
 	X(none)        \
 	X(bf16)        \
 	X(fp16)        \
+	X(int8)        \
+	X(int4)        \
+	X(int2)        \
 	X(sign)        \
 	X(topk)        \
 	X(randk)       \

@@ -1,0 +1,31 @@
+/*
+ * codec_int_avx2.c - the loops of int8, int4 and int2 in 256-bit registers: AVX2.
+ *
+ * Only code after the pragma is compiled for these CPUs.
+ */
+#include "compress/codec_int_kernels.h"
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+#include <string.h>
+
+#define VARIANT avx2
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx2,f16c")
+#endif
+
+#include "compress/lanes_avx2.h"
+
+#include "compress/codec_int_loops.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+
+#else
+typedef int codec_int_avx2_is_for_x86; /* ISO C forbids an empty file */
+#endif

@@ -1,0 +1,329 @@
+/*
+ * codec_int_loops.h - the loops of int8, int4 and int2 for one CPU variant.  Each
+ * codec_int_VARIANT.c includes it once, after sixteen lanes (lanes_VARIANT.h) and VARIANT, the
+ * name of its table: int_VARIANT.
+ *
+ * A block is read once, into p on the stack (in the first cache), for its greatest magnitude; from
+ * there it is coded, and what the code loses is written as the residual.
+ *
+ * Adding 1.5 * 2^23 rounds to the nearest integer, to even on a tie, and leaves the integer in the
+ * low bits.  The random numbers of stochastic rounding are odd multiples of 2^-25 within
+ * (-1/2, 1/2): rounding the sum to nearest is then floor(v + u) with u uniform in [0, 1).
+ */
+#define INTEGER 0x1.8p23f
+
+enum { LANE_COUNT = 16 };
+
+enum residual_store { RESIDUAL_NONE, RESIDUAL_KEEP, RESIDUAL_AWAY };
+
+/* What turns p into codes; constant over a block. */
+struct coder {
+	float s, inverse;      /* code = round(p * inverse + offset) */
+	struct random_key key; /* of the element's high half         */
+	uint32_t element;      /* index in the tensor of p[0]        */
+};
+
+LANE float code_least(enum int_kind kind)
+{
+	return kind == INT_8 ? -127.0f : kind == INT_4 ? -7.0f : 0.0f;
+}
+
+LANE float code_most(enum int_kind kind)
+{
+	return kind == INT_8 ? 127.0f : kind == INT_4 ? 7.0f : 3.0f;
+}
+
+LANE f32x16 dither(struct random_key key, uint32_t element)
+{
+	u32x16 x = u_add(u_set(element), u_lanes());
+
+	x = u_xor(u_mul(x, u_set(0x9e3779b1u)), u_set(key.low)); /* random_u32() */
+	x = u_mul(u_xor(x, u_right(x, 16)), u_set(0x21f0aaadu));
+	x = u_add(x, u_set(key.high));
+	x = u_mul(u_xor(x, u_right(x, 15)), u_set(0x735a2d97u));
+	x = u_xor(x, u_right(x, 15));
+	return f_sub(f_mul(f_from(u_right(x, 8)), f_set(0x1p-24f)), f_set(0.5f - 0x1p-25f));
+}
+
+/* Codes of x in the low bits; *decoded is what they decode to. */
+LANE u32x16 code(enum int_kind kind, bool stochastic, struct coder c, size_t at, f32x16 x,
+		 f32x16 *decoded)
+{
+	f32x16 v = f_mul(x, f_set(c.inverse)), level;
+
+	if (kind == INT_2)
+		v = f_add(v, f_set(1.5f));
+	if (stochastic)
+		v = f_add(v, dither(c.key, c.element + (uint32_t)at));
+	v = f_max(f_min(v, f_set(code_most(kind))), f_set(code_least(kind)));
+	v = f_add(v, f_set(INTEGER));
+	level = f_sub(v, f_set(INTEGER));
+	if (kind == INT_2)
+		level = f_sub(f_add(level, level), f_set(3));
+	*decoded = f_mul(level, f_set(c.s));
+	return u_of(v);
+}
+
+LANE void narrow(enum int_kind kind, unsigned char *to, u32x16 codes)
+{
+	if (kind == INT_8)
+		narrow8(to, codes);
+	else if (kind == INT_4)
+		narrow4(to, codes);
+	else
+		narrow2(to, codes);
+}
+
+LANE f32x16 widen(enum int_kind kind, const unsigned char *from)
+{
+	return f_from(kind == INT_8 ? widen8(from) : kind == INT_4 ? widen4(from) : widen2(from));
+}
+
+/* --- encoding ----------------------------------------------------------------------------- */
+
+/* p, zeros after it to a multiple of 16.  Return: the greatest bits of |p|. */
+LANE uint32_t source(const float *in, const float *residual, float scale, size_t count, float *p)
+{
+	size_t whole = count / LANE_COUNT * LANE_COUNT, rest = (count - whole) * sizeof(*in);
+	u32x16 greatest = u_set(0), magnitude = u_set(0x7fffffff);
+	float x[LANE_COUNT] = {0}, y[LANE_COUNT] = {0};
+	f32x16 sum;
+
+	for (size_t at = 0; at < whole; at += LANE_COUNT) {
+		sum = f_load(in + at);
+		if (residual)
+			sum = f_add(sum, f_mul(f_set(scale), f_load(residual + at)));
+		f_store(p + at, sum);
+		greatest = u_max(greatest, u_and(u_of(sum), magnitude));
+	}
+	if (!rest)
+		return u_most(greatest);
+	memcpy(x, in + whole, rest);
+	sum = f_load(x);
+	if (residual) {
+		memcpy(y, residual + whole, rest);
+		sum = f_add(sum, f_mul(f_set(scale), f_load(y)));
+	}
+	f_store(p + whole, sum);
+	return u_most(u_max(greatest, u_and(u_of(sum), magnitude)));
+}
+
+LANE void code_block(enum int_kind kind, bool stochastic, enum residual_store store, struct coder c,
+		     const float *p, size_t count, unsigned char *out, float *residual)
+{
+	size_t whole = count / LANE_COUNT * LANE_COUNT, bits = (count - whole) * int_bits(kind);
+	unsigned char bytes[LANE_COUNT];
+	float left[LANE_COUNT];
+	f32x16 x, decoded;
+	u32x16 codes;
+
+	for (size_t at = 0; at < whole; at += LANE_COUNT) {
+		x = f_load(p + at);
+		codes = code(kind, stochastic, c, at, x, &decoded);
+		narrow(kind, out + int_code_bytes(kind, at), codes);
+		if (store == RESIDUAL_AWAY)
+			f_stream(residual + at, f_sub(x, decoded));
+		else if (store == RESIDUAL_KEEP)
+			f_store(residual + at, f_sub(x, decoded));
+	}
+	if (!bits)
+		return;
+	x = f_load(p + whole);
+	codes = code(kind, stochastic, c, whole, x, &decoded);
+	narrow(kind, bytes, codes);
+	if (bits % 8)
+		bytes[bits / 8] &= (unsigned char)((1 << bits % 8) - 1);
+	memcpy(out + int_code_bytes(kind, whole), bytes, (bits + 7) / 8);
+	f_store(left, f_sub(x, decoded));
+	if (store != RESIDUAL_NONE)
+		memcpy(residual + whole, left, (count - whole) * sizeof(*left));
+}
+
+/*
+ * int2's scale for rounding to nearest: elements above 1.2 times the mean magnitude get 3s, the
+ * others s, with the s of the least squared error; what is nearest to these levels then errs even
+ * less.  Magnitudes are brought near 1 first, so that no sum overflows.
+ */
+LANE float fit_scale(const float *p, size_t count, uint32_t greatest)
+{
+	uint32_t exponent = greatest >> 23, inverse = exponent < 253 ? 253 - exponent : 1;
+	f32x16 unit = f_set(int_bits_float(inverse << 23)), one = f_set(1), least;
+	f32x16 all = f_set(0), high = f_set(0), highs = f_set(0);
+	float sum, fit;
+
+	if (exponent == 0)
+		return 0;
+	for (size_t at = 0; at < count; at += LANE_COUNT)
+		all = f_add(all, f_of(u_and(u_of(f_mul(f_load(p + at), unit)), u_set(0x7fffffff))));
+	sum = f_sum(all);
+	least = f_set(1.2f * (sum / (float)count));
+	for (size_t at = 0; at < count; at += LANE_COUNT) {
+		f32x16 x = f_of(u_and(u_of(f_mul(f_load(p + at), unit)), u_set(0x7fffffff)));
+
+		high = f_add(high, f_above(x, least, x));
+		highs = f_add(highs, f_above(x, least, one));
+	}
+	fit = (sum + 2 * f_sum(high)) / ((float)count + 8 * f_sum(highs));
+	fit *= int_bits_float((254 - inverse) << 23);
+	return fit < 0x1p-126f ? 0 : fit;
+}
+
+LANE float block_scale(enum int_kind kind, bool stochastic, const struct codec_setting *s,
+		       const float *p, size_t count, uint32_t greatest)
+{
+	enum int_scale format = (enum int_scale)s->scale;
+	float most = int_scale_max(kind, format), scale;
+
+	if (kind == INT_2 && !stochastic)
+		return int_scale_round(format, fit_scale(p, count, greatest), most, true);
+	scale = int_bits_float(greatest) / (kind == INT_2 ? 3.0f : code_most(kind));
+	return int_scale_round(format, scale, most, false);
+}
+
+/* Some blocks that fit in p, step by step, so that none waits for the maximum of one block. */
+LANE uint32_t encode_some(enum int_kind kind, bool stochastic, enum residual_store store,
+			  const struct codec_setting *s, const struct codec_input *input,
+			  size_t first, size_t count, unsigned char **out)
+{
+	float p[INT_BLOCK_MAX] __attribute__((aligned(64)));
+	uint32_t greatest[INT_BLOCK_MAX / INT_BLOCK_MIN], most = 0;
+	struct coder c[INT_BLOCK_MAX / INT_BLOCK_MIN];
+	const float *in = input->in + first, *residual = input->residual;
+	size_t block = s->block, at, n;
+
+	for (at = n = 0; at < count; at += block, n++) {
+		size_t length = count - at < block ? count - at : block;
+
+		if (residual)
+			greatest[n] = source(in + at, residual + first + at, input->residual_scale,
+					     length, p + at);
+		else
+			greatest[n] = source(in + at, NULL, 0, length, p + at);
+		most = greatest[n] > most ? greatest[n] : most;
+	}
+	if (most >= 0x7f800000)
+		return most;
+	for (at = n = 0; at < count; at += block, n++) {
+		c[n].s = block_scale(kind, stochastic, s, p + at,
+				     count - at < block ? count - at : block, greatest[n]);
+		c[n].inverse = c[n].s > 0 ? (kind == INT_2 ? 0.5f : 1.0f) / c[n].s : 0;
+		c[n].key = random_key_at(input->rank_key, input->first + first + at);
+		c[n].element = (uint32_t)(input->first + first + at);
+	}
+	for (at = n = 0; at < count; at += block, n++) {
+		size_t length = count - at < block ? count - at : block;
+		float *left = store == RESIDUAL_NONE ? NULL : input->residual_out + first + at;
+
+		*out = int_scale_put((enum int_scale)s->scale, c[n].s, *out);
+		/* A block of zeros has always the same bytes. */
+		if (stochastic && c[n].s > 0)
+			code_block(kind, true, store, c[n], p + at, length, *out, left);
+		else
+			code_block(kind, false, store, c[n], p + at, length, *out, left);
+		*out += int_code_bytes(kind, length);
+	}
+	return most;
+}
+
+LANE uint32_t encode_all(enum int_kind kind, bool stochastic, enum residual_store store,
+			 const struct codec_setting *s, const struct codec_input *input,
+			 unsigned char *out)
+{
+	uint32_t most = 0;
+
+	for (size_t at = 0; at < input->count && most < 0x7f800000; at += INT_BLOCK_MAX) {
+		size_t count = input->count - at;
+
+		count = count < INT_BLOCK_MAX ? count : INT_BLOCK_MAX;
+		most = encode_some(kind, stochastic, store, s, input, at, count, &out);
+	}
+	if (store == RESIDUAL_AWAY)
+		stream_end();
+	return most;
+}
+
+#define ENCODE(name, kind, stochastic)                                                       \
+	static uint32_t name(const struct codec_setting *s, const struct codec_input *input, \
+			     unsigned char *out)                                             \
+	{                                                                                    \
+		if (!input->residual_out)                                                    \
+			return encode_all(kind, stochastic, RESIDUAL_NONE, s, input, out);   \
+		if (input->away && (uintptr_t)input->residual_out % 64 == 0)                 \
+			return encode_all(kind, stochastic, RESIDUAL_AWAY, s, input, out);   \
+		return encode_all(kind, stochastic, RESIDUAL_KEEP, s, input, out);           \
+	}
+
+ENCODE(encode_8, INT_8, false)
+ENCODE(encode_4, INT_4, false)
+ENCODE(encode_2, INT_2, false)
+ENCODE(encode_8_stochastic, INT_8, true)
+ENCODE(encode_4_stochastic, INT_4, true)
+ENCODE(encode_2_stochastic, INT_2, true)
+
+/* --- decoding ----------------------------------------------------------------------------- */
+
+LANE f32x16 decoded_into(bool add, f32x16 decoded, float weight, const float *out)
+{
+	return add ? f_add(f_load(out), f_mul(f_set(weight), decoded)) : decoded;
+}
+
+LANE void decode_block(enum int_kind kind, bool add, float s, float weight,
+		       const unsigned char *bytes, float *out, size_t count)
+{
+	size_t whole = count / LANE_COUNT * LANE_COUNT;
+	unsigned char codes[LANE_COUNT] = {0};
+	float rest[LANE_COUNT] = {0};
+	f32x16 x;
+
+	for (size_t at = 0; at < whole; at += LANE_COUNT) {
+		x = f_mul(widen(kind, bytes + int_code_bytes(kind, at)), f_set(s));
+		f_store(out + at, decoded_into(add, x, weight, out + at));
+	}
+	if (whole == count)
+		return;
+	memcpy(codes, bytes + int_code_bytes(kind, whole), int_code_bytes(kind, count - whole));
+	memcpy(rest, out + whole, (count - whole) * sizeof(*rest));
+	x = f_mul(widen(kind, codes), f_set(s));
+	f_store(rest, decoded_into(add, x, weight, rest));
+	memcpy(out + whole, rest, (count - whole) * sizeof(*rest));
+}
+
+LANE void decode_all(enum int_kind kind, bool add, const struct codec_setting *s,
+		     const unsigned char *bytes, float weight, float *out, size_t total)
+{
+	for (size_t at = 0; at < total; at += s->block) {
+		size_t count = total - at < s->block ? total - at : s->block;
+		float scale = int_scale_get((enum int_scale)s->scale, bytes);
+
+		bytes += int_scale_bytes((enum int_scale)s->scale);
+		decode_block(kind, add, scale, weight, bytes, out + at, count);
+		bytes += int_code_bytes(kind, count);
+	}
+}
+
+#define DECODE(name, kind)                                                                      \
+	static void name(const struct codec_setting *s, const unsigned char *bytes, float *out, \
+			 size_t count)                                                          \
+	{                                                                                       \
+		decode_all(kind, false, s, bytes, 0, out, count);                               \
+	}                                                                                       \
+	static void name##_add(const struct codec_setting *s, const unsigned char *bytes,       \
+			       float weight, float *sum, size_t count)                          \
+	{                                                                                       \
+		decode_all(kind, true, s, bytes, weight, sum, count);                           \
+	}
+
+DECODE(decode_8, INT_8)
+DECODE(decode_4, INT_4)
+DECODE(decode_2, INT_2)
+
+#define JOIN(a, b) a##b
+#define STRUCT_OF(variant) JOIN(int_, variant)
+
+const struct int_kernels STRUCT_OF(VARIANT) = {
+	.encode = {{encode_8, encode_8_stochastic},
+		   {encode_4, encode_4_stochastic},
+		   {encode_2, encode_2_stochastic}},
+	.decode = {decode_8, decode_4, decode_2},
+	.decode_add = {decode_8_add, decode_4_add, decode_2_add},
+};
