@@ -16,6 +16,7 @@ struct codec_kernels {
 	const struct plain_kernels *plain;
 	const struct int_kernels *integer;
 	const struct mx_kernels *mx;
+	const struct eden_kernels *eden;
 	const struct sparse_kernels *sparse; /* topk, randk */
 	const struct sign_kernels *sign;
 };

@@ -16,7 +16,8 @@
 	X(topk)        \
 	X(randk)       \
 	X(mxfp8)       \
-	X(mxfp4)
+	X(mxfp4)       \
+	X(eden)
 /* clang-format on */
 
 #define CODEC_EXTERN(name) extern const struct codec codec_##name;

@@ -1,6 +1,7 @@
 /* codec_variants.c - the CPU variants of the codecs' inner loops, put together; codec_kernels.h. */
 #include <assert.h>
 
+#include "compress/codec_eden_kernels.h"
 #include "compress/codec_kernels.h"
 #include "compress/codec_mx_kernels.h"
 #include "compress/codec_plain_kernels.h"
@@ -12,6 +13,7 @@ static const struct codec_kernels kernels[] = {
 	 .plain = &plain_scalar,
 	 .integer = &int_scalar,
 	 .mx = &mx_scalar,
+	 .eden = &eden_scalar,
 	 .sparse = &sparse_scalar,
 	 .sign = &sign_scalar},
 #ifdef __x86_64__
@@ -19,12 +21,14 @@ static const struct codec_kernels kernels[] = {
 	 .plain = &plain_avx2,
 	 .integer = &int_avx2,
 	 .mx = &mx_avx2,
+	 .eden = &eden_avx2,
 	 .sparse = &sparse_avx2,
 	 .sign = &sign_avx2},
 	{.vec = &vec_avx512,
 	 .plain = &plain_avx512,
 	 .integer = &int_avx512,
 	 .mx = &mx_avx512,
+	 .eden = &eden_avx512,
 	 .sparse = &sparse_avx512,
 	 .sign = &sign_avx512},
 #endif

@@ -11,7 +11,9 @@
  *   lanes    swap_1 .. swap_8 (v): lane i gets lane i ^ 1 .. i ^ 8; only those below LANES
  *   bits     gather_top(v): bit i is the top bit of lane i
  *            spread(word): lane i is bit i of the word, 0 or 1
- *   PICK(less, a, b): lane by lane less ? a : b, of u32v
+ *   tables   look_up(table, i): table[i] in each lane, i below 8; the table has 16 places
+ *   PICK(less, a, b): lane by lane less ? a : b, of u32v;  ONE_WHERE(less): 1 or 0
+ *   UNROLL: before a loop over a few registers, which are to stay registers
  */
 #ifndef COMPRESS_LANES_H
 #define COMPRESS_LANES_H
@@ -37,12 +39,21 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 
 #if LANES == 1
+#define UNROLL
+#elif defined __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+#if LANES == 1
 
 typedef float f32v;
 typedef uint32_t u32v;
 typedef int32_t i32v;
 
 #define PICK(less, a, b) ((less) ? (a) : (b))
+#define ONE_WHERE(less) ((u32v)(less))
 
 INLINE u32v bits_of(f32v v)
 {
@@ -95,6 +106,11 @@ INLINE uint32_t greatest_lane(i32v v)
 	return (uint32_t)v;
 }
 
+INLINE f32v look_up(const float *table, u32v i)
+{
+	return table[i];
+}
+
 #else
 
 typedef float f32v __attribute__((vector_size(4 * LANES)));
@@ -103,6 +119,7 @@ typedef int32_t i32v __attribute__((vector_size(4 * LANES)));
 typedef uint8_t u8v __attribute__((vector_size(LANES)));
 
 #define PICK(less, a, b) (((a) & (u32v)(less)) | ((b) & ~(u32v)(less)))
+#define ONE_WHERE(less) (-(u32v)(less))
 
 INLINE u32v bits_of(f32v v)
 {
@@ -166,6 +183,11 @@ INLINE uint32_t gather_top(u32v v)
 	return (uint32_t)_mm256_movemask_ps((__m256)v);
 }
 
+INLINE f32v look_up(const float *table, u32v i)
+{
+	return (f32v)_mm256_permutevar8x32_ps((__m256)load_f32v(table), (__m256i)i);
+}
+
 INLINE u32v lane_numbers(void)
 {
 	return (u32v){0, 1, 2, 3, 4, 5, 6, 7};
@@ -197,6 +219,11 @@ INLINE void store_bytes(uint8_t *to, u32v v)
 INLINE uint32_t gather_top(u32v v)
 {
 	return _mm512_movepi32_mask((__m512i)v);
+}
+
+INLINE f32v look_up(const float *table, u32v i)
+{
+	return (f32v)_mm512_permutexvar_ps((__m512i)i, (__m512)load_f32v(table));
 }
 
 INLINE u32v lane_numbers(void)

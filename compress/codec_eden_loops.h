@@ -1,0 +1,314 @@
+/*
+ * codec_eden_loops.h - the loops of eden, between lanes.h and lanes_end.h.
+ *
+ * The transform takes the strides of its butterflies in ascending order, so that each variant adds
+ * the same numbers, however many stages it does between a load and a store: all those within a
+ * register, and with 16 lanes four of 16 registers each pass.
+ */
+
+enum {
+	EDEN_SUMS = 16, /* partial sums: of elements i, i + 16, .. */
+	EDEN_HALVES = EDEN_WORD / EDEN_SUMS,
+	EDEN_ROW = EDEN_SUMS / LANES, /* registers of a half word */
+	EDEN_RADIX = LANES == 16 ? 16 : 8
+};
+
+/* --- transform ---------------------------------------------------------------------------- */
+
+INLINE void eden_pair(f32v *a, f32v *b)
+{
+	f32v first = *a;
+
+	*a = first + *b;
+	*b = first - *b;
+}
+
+INLINE void eden_four(f32v *v)
+{
+	eden_pair(v, v + 1);
+	eden_pair(v + 2, v + 3);
+	eden_pair(v, v + 2);
+	eden_pair(v + 1, v + 3);
+}
+
+INLINE void eden_eight(f32v *v)
+{
+	eden_four(v);
+	eden_four(v + 4);
+	eden_pair(v, v + 4);
+	eden_pair(v + 1, v + 5);
+	eden_pair(v + 2, v + 6);
+	eden_pair(v + 3, v + 7);
+}
+
+INLINE void eden_sixteen(f32v *v)
+{
+	eden_eight(v);
+	eden_eight(v + 8);
+	eden_pair(v, v + 8);
+	eden_pair(v + 1, v + 9);
+	eden_pair(v + 2, v + 10);
+	eden_pair(v + 3, v + 11);
+	eden_pair(v + 4, v + 12);
+	eden_pair(v + 5, v + 13);
+	eden_pair(v + 6, v + 14);
+	eden_pair(v + 7, v + 15);
+}
+
+#if LANES > 1
+/* One stage within a register: a + b in the lane of a, and in the lane of b -b + a. */
+INLINE f32v eden_lanes(f32v v, f32v swapped, uint32_t stride)
+{
+	u32v sign = (lane_numbers() & stride) * (0x80000000u / stride);
+
+	return floats_of(bits_of(v) ^ sign) + swapped;
+}
+#endif
+
+/* All stages of strides below LANES. */
+INLINE f32v eden_within(f32v v)
+{
+#if LANES > 1
+	v = eden_lanes(v, swap_1(v), 1);
+	v = eden_lanes(v, swap_2(v), 2);
+	v = eden_lanes(v, swap_4(v), 4);
+#endif
+#if LANES == 16
+	v = eden_lanes(v, swap_8(v), 8);
+#endif
+	return v;
+}
+
+INLINE void eden_pass(float *x, size_t n, size_t stride, int radix, bool within)
+{
+	for (size_t base = 0; base < n; base += stride * (size_t)radix) {
+		for (size_t j = base; j < base + stride; j += LANES) {
+			f32v v[16];
+
+			UNROLL for (int i = 0; i < radix; i++)
+			{
+				v[i] = load_f32v(x + j + (size_t)i * stride);
+				if (within)
+					v[i] = eden_within(v[i]);
+			}
+			if (radix == 16)
+				eden_sixteen(v);
+			else if (radix == 8)
+				eden_eight(v);
+			else if (radix == 4)
+				eden_four(v);
+			else
+				eden_pair(v, v + 1);
+			UNROLL for (int i = 0; i < radix; i++)
+				store_f32v(x + j + (size_t)i * stride, v[i]);
+		}
+	}
+}
+
+static void eden_transform(float *x, size_t n)
+{
+	size_t stride = LANES * EDEN_RADIX;
+
+	if (n < stride) { /* 64 or 128 elements in registers of 16 */
+		if (n == 4 * LANES)
+			eden_pass(x, n, LANES, 4, true);
+		else
+			eden_pass(x, n, LANES, 8, true);
+		return;
+	}
+	eden_pass(x, n, LANES, EDEN_RADIX, true);
+	for (; n / stride >= EDEN_RADIX; stride *= EDEN_RADIX)
+		eden_pass(x, n, stride, EDEN_RADIX, false);
+	if (n / stride == 8)
+		eden_pass(x, n, stride, 8, false);
+	else if (n / stride == 4)
+		eden_pass(x, n, stride, 4, false);
+	else if (n / stride == 2)
+		eden_pass(x, n, stride, 2, false);
+}
+
+/* --- sums --------------------------------------------------------------------------------- */
+
+/* EDEN_SUMS partial sums in a fixed tree. */
+INLINE float eden_sum(const f32v *row)
+{
+	float sum[EDEN_SUMS];
+
+	for (int i = 0; i < EDEN_ROW; i++)
+		store_f32v(sum + i * LANES, row[i]);
+	for (int half = EDEN_SUMS / 2; half; half /= 2)
+		for (int i = 0; i < half; i++)
+			sum[i] += sum[i + half];
+	return sum[0];
+}
+
+static uint32_t eden_source(const float *in, const float *residual, float scale, size_t n, float *p)
+{
+	i32v most = (i32v){0};
+
+	for (size_t i = 0; i < n; i += LANES) {
+		f32v v = load_f32v(in + i);
+		i32v magnitude;
+
+		if (residual)
+			v = v + scale * load_f32v(residual + i);
+		store_f32v(p + i, v);
+		magnitude = (i32v)(bits_of(v) & 0x7fffffff);
+		most = (i32v)PICK(magnitude > most, (u32v)magnitude, (u32v)most);
+	}
+	return greatest_lane(most);
+}
+
+/* The signs of register g of a word, as sign bits. */
+INLINE u32v eden_signs(uint32_t word, int g)
+{
+	return spread(word >> (g * LANES)) << 31;
+}
+
+static float eden_turn(const float *p, float factor, struct random_key key, uint32_t word, size_t n,
+		       float *x)
+{
+	f32v squares[EDEN_ROW] = {(f32v){0}};
+
+	for (size_t i = 0; i < n; i += EDEN_WORD) {
+		uint32_t signs = random_u32(key, word++);
+
+		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
+		{
+			f32v v = load_f32v(p + i + g * LANES) * factor;
+
+			squares[g % EDEN_ROW] += v * v;
+			store_f32v(x + i + g * LANES, floats_of(bits_of(v) ^ eden_signs(signs, g)));
+		}
+	}
+	return eden_sum(squares);
+}
+
+/* --- codes -------------------------------------------------------------------------------- */
+
+INLINE struct eden_sums eden_quantise(float *x, float inverse, const struct eden_table *table,
+				      size_t n, uint8_t *codes, uint32_t bits)
+{
+	f32v products[EDEN_ROW] = {(f32v){0}}, squares[EDEN_ROW] = {(f32v){0}};
+
+	for (size_t j = 0; j < n; j += EDEN_WORD) {
+		uint32_t words[EDEN_BITS_MAX] = {0};
+
+		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
+		{
+			f32v v = load_f32v(x + j + g * LANES) * inverse, c;
+			u32v sign = bits_of(v) & 0x80000000, code = (u32v){0};
+			f32v magnitude = floats_of(bits_of(v) ^ sign);
+
+			UNROLL for (uint32_t i = 0; i + 1 < 1u << (bits - 1); i++) code +=
+				ONE_WHERE(magnitude > table->threshold[i]);
+			c = look_up(table->centroid, code);
+			products[g % EDEN_ROW] += magnitude * c;
+			squares[g % EDEN_ROW] += c * c;
+			store_f32v(x + j + g * LANES, floats_of(bits_of(c) | sign));
+			UNROLL for (uint32_t i = 0; i + 1 < bits; i++) words[i] |=
+				gather_top(code << (31 - i)) << (g * LANES);
+			words[bits - 1] |= gather_top(sign) << (g * LANES);
+		}
+		memcpy(codes, words, bits * sizeof(*words));
+		codes += bits * sizeof(*words);
+	}
+	return (struct eden_sums){eden_sum(products), eden_sum(squares)};
+}
+
+INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, size_t n, float *x,
+			uint32_t bits)
+{
+	for (size_t j = 0; j < n; j += EDEN_WORD) {
+		uint32_t words[EDEN_BITS_MAX];
+
+		memcpy(words, codes, bits * sizeof(*words));
+		codes += bits * sizeof(*words);
+		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
+		{
+			u32v code = (u32v){0};
+
+			UNROLL for (uint32_t i = 0; i + 1 < bits; i++) code |=
+				spread(words[i] >> (g * LANES)) << i;
+			store_f32v(x + j + g * LANES,
+				   floats_of(bits_of(look_up(table->centroid, code)) |
+					     eden_signs(words[bits - 1], g)));
+		}
+	}
+}
+
+/* --- results ------------------------------------------------------------------------------ */
+
+enum eden_result { EDEN_VALUE, EDEN_LEFT, EDEN_ADD };
+
+/* v = x * scale, with its sign; other: p or the sum. */
+INLINE void eden_finish(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
+			enum eden_result result, const float *other, float weight, float *out)
+{
+	for (size_t j = 0; j < n; j += EDEN_WORD) {
+		uint32_t signs = random_u32(key, word++);
+
+		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
+		{
+			size_t at = j + (size_t)g * LANES;
+			u32v bits = bits_of(load_f32v(x + at) * scale);
+			u32v sign = (bits & 0x80000000) ^ eden_signs(signs, g);
+			u32v most = (u32v){0} + 0x7f7fffff;
+			f32v v;
+
+			bits &= 0x7fffffff;
+			v = floats_of(sign | PICK((i32v)bits > (i32v)most, most, bits));
+			if (result == EDEN_LEFT)
+				v = load_f32v(other + at) - v;
+			else if (result == EDEN_ADD)
+				v = load_f32v(other + at) + weight * v;
+			store_f32v(out + at, v);
+		}
+	}
+}
+
+static void eden_value(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
+		       float *out)
+{
+	eden_finish(x, scale, key, word, n, EDEN_VALUE, NULL, 0, out);
+}
+
+static void eden_left(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
+		      const float *p, float *out)
+{
+	eden_finish(x, scale, key, word, n, EDEN_LEFT, p, 0, out);
+}
+
+static void eden_add(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
+		     float weight, float *sum)
+{
+	eden_finish(x, scale, key, word, n, EDEN_ADD, sum, weight, sum);
+}
+
+#define EDEN_CODES(bits)                                                                           \
+	static struct eden_sums eden_quantise_##bits(                                              \
+		float *x, float inverse, const struct eden_table *table, size_t n, uint8_t *codes) \
+	{                                                                                          \
+		return eden_quantise(x, inverse, table, n, codes, bits);                           \
+	}                                                                                          \
+	static void eden_expand_##bits(const uint8_t *codes, const struct eden_table *table,       \
+				       size_t n, float *x)                                         \
+	{                                                                                          \
+		eden_expand(codes, table, n, x, bits);                                             \
+	}
+
+EDEN_CODES(1)
+EDEN_CODES(2)
+EDEN_CODES(3)
+EDEN_CODES(4)
+
+const struct eden_kernels EDEN_VARIANT = {
+	.source = eden_source,
+	.turn = eden_turn,
+	.transform = eden_transform,
+	.quantise = {NULL, eden_quantise_1, eden_quantise_2, eden_quantise_3, eden_quantise_4},
+	.expand = {NULL, eden_expand_1, eden_expand_2, eden_expand_3, eden_expand_4},
+	.value = eden_value,
+	.left = eden_left,
+	.add = eden_add,
+};
