@@ -32,6 +32,14 @@ struct sparse_kernels {
 	/* count() - how many of p[64 * groups] have at least that magnitude. */
 	size_t (*count)(const float *p, size_t groups, uint32_t least);
 
+	/*
+	 * descend() - the greatest magnitude that at least `keep` of p[64 * groups] reach, bit by
+	 * bit: `known` has those from `bits` on, those below `stop` are left zero.  Zeros after p
+	 * don't count: what is asked for is never zero.
+	 */
+	uint32_t (*descend)(const float *p, size_t groups, size_t keep, uint32_t known,
+			    unsigned int bits, unsigned int stop);
+
 	/* put() - copy p; away: around the caches, to be followed by fence() before encode ends. */
 	void (*put)(float *out, const float *p, size_t count, bool away);
 	void (*fence)(void);

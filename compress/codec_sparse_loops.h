@@ -13,6 +13,17 @@
 
 enum { LINE = 16 }; /* elements of a cache line */
 
+/*
+ * What follows a tile is fetched while the tile is worked on: memory would be idle then.  Beyond
+ * the end of a vector it is in vain, but does no harm.
+ */
+INLINE void ahead(const float *at)
+{
+	uintptr_t next = (uintptr_t)at + SPARSE_TILE * sizeof(*at);
+
+	__builtin_prefetch((const void *)next, 0, 2);
+}
+
 INLINE uint32_t magnitude_of(float value)
 {
 	uint32_t bits;
@@ -25,6 +36,11 @@ INLINE uint32_t magnitude_of(float value)
 INLINE void source_group(const float *restrict in, const float *restrict residual, float scale,
 			 float *restrict p, uint32_t *restrict greatest)
 {
+	for (size_t i = 0; i < SPARSE_GROUP; i += LINE) {
+		ahead(in + i);
+		if (residual)
+			ahead(residual + i);
+	}
 	for (size_t i = 0; i < SPARSE_GROUP; i++)
 		p[i] = residual ? in[i] + scale * residual[i] : in[i];
 	for (size_t line = 0; line < SPARSE_GROUP; line += LINE)
@@ -73,6 +89,17 @@ static size_t count_of(const float *p, size_t groups, uint32_t least)
 	return n;
 }
 
+static uint32_t descend(const float *p, size_t groups, size_t keep, uint32_t known,
+			unsigned int bits, unsigned int stop)
+{
+	while (bits-- > stop) {
+		uint32_t more = known | (uint32_t)1 << bits;
+
+		known = count_of(p, groups, more) >= keep ? more : known;
+	}
+	return known;
+}
+
 static void put(float *out, const float *p, size_t count, bool away)
 {
 	if (away && ((uintptr_t)out & 63) == 0)
@@ -88,6 +115,7 @@ const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.source = source,
 	.mask = mask,
 	.count = count_of,
+	.descend = descend,
 	.put = put,
 	.fence = stream_end,
 };

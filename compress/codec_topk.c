@@ -115,16 +115,17 @@ static enum topk_coding coding_of(const struct codec_setting *s, const struct to
 				  size_t count)
 {
 	enum topk_coding best = TOPK_BITMAP;
+	size_t least = topk_index_most(TOPK_BITMAP, l->n, count);
 
 	if (l->n == count)
 		return TOPK_ALL;
 	if (s->indices != TOPK_AUTO)
 		return (enum topk_coding)s->indices;
-	for (unsigned int coding = TOPK_GAPS; coding < TOPK_CODINGS; coding++)
-		if (topk_index_bytes((enum topk_coding)coding, l->index, l->n, count) <
-		    topk_index_bytes(best, l->index, l->n, count))
-			best = (enum topk_coding)coding;
-	return best;
+	if (topk_index_most(TOPK_LOCAL, l->n, count) < least) {
+		best = TOPK_LOCAL;
+		least = topk_index_most(TOPK_LOCAL, l->n, count);
+	}
+	return topk_index_bytes(TOPK_GAPS, l->index, l->n, count) < least ? TOPK_GAPS : best;
 }
 
 static size_t message_write(const struct codec_setting *s, const struct topk_list *l, size_t count,
@@ -136,8 +137,7 @@ static size_t message_write(const struct codec_setting *s, const struct topk_lis
 
 	memcpy(out, &header, sizeof(header));
 	at = values_write(s, l, out + TOPK_HEADER_BYTES);
-	topk_index_write(coding, l->index, l->n, count, at);
-	at += topk_index_bytes(coding, l->index, l->n, count);
+	at += topk_index_write(coding, l->index, l->n, count, at);
 	return (size_t)(at - out);
 }
 

@@ -121,26 +121,26 @@ static void bitmap_write(const uint32_t *index, size_t kept, size_t count, unsig
 		out[index[i] / 8] |= (unsigned char)(1u << index[i] % 8);
 }
 
-static void gaps_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+/* The unary part comes after all low bits, but both are written in one pass over the indices. */
+static size_t gaps_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
 {
 	unsigned int low = gap_low(kept, count);
-	struct topk_bits bits = {.out = out};
+	struct topk_bits lows = {.out = out}, unary = {.out = out + bytes_of(kept * low)};
 	uint32_t next = 0;
-	size_t at = 0;
 
-	for (size_t i = 0; low && i < kept; i++) {
-		topk_bits_put(&bits, (index[i] - next) & ((1u << low) - 1), low);
-		next = index[i] + 1;
-	}
-	topk_bits_end(&bits);
-	memset(bits.out, 0, topk_index_bytes(TOPK_GAPS, index, kept, count) - bytes_of(kept * low));
-	next = 0;
 	for (size_t i = 0; i < kept; i++) {
-		at += (index[i] - next) >> low;
-		bits.out[at / 8] |= (unsigned char)(1u << at % 8);
-		at++;
+		uint32_t gap = index[i] - next, zeros = gap >> low;
+
+		if (low)
+			topk_bits_put(&lows, gap & ((1u << low) - 1), low);
+		for (; zeros >= 31; zeros -= 31)
+			topk_bits_put(&unary, 0, 31);
+		topk_bits_put(&unary, 1u << zeros, zeros + 1);
 		next = index[i] + 1;
 	}
+	topk_bits_end(&unary);
+	topk_bits_end(&lows);
+	return (size_t)(unary.out - out);
 }
 
 static void local_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
@@ -158,16 +158,17 @@ static void local_write(const uint32_t *index, size_t kept, size_t count, unsign
 	topk_bits_end(&bits);
 }
 
-void topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
-		      unsigned char *out)
+size_t topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
+			unsigned char *out)
 {
 	switch (coding) {
-	case TOPK_BITMAP: bitmap_write(index, kept, count, out); return;
-	case TOPK_GAPS: gaps_write(index, kept, count, out); return;
-	case TOPK_LOCAL: local_write(index, kept, count, out); return;
+	case TOPK_BITMAP: bitmap_write(index, kept, count, out); break;
+	case TOPK_GAPS: return gaps_write(index, kept, count, out);
+	case TOPK_LOCAL: local_write(index, kept, count, out); break;
 	case TOPK_ALL:
-	case TOPK_CODINGS: return;
+	case TOPK_CODINGS: break;
 	}
+	return topk_index_most(coding, kept, count);
 }
 
 /* --- reading ------------------------------------------------------------------------------ */

@@ -32,8 +32,9 @@ size_t topk_index_most(enum topk_coding coding, size_t kept, size_t count);
 /* topk_index_bytes() - bytes that these take. */
 size_t topk_index_bytes(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count);
 
-void topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
-		      unsigned char *out);
+/* Return: the bytes written. */
+size_t topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
+			unsigned char *out);
 
 /*
  * topk_index_read() - hostile bytes to indices, ascending and below count

@@ -62,21 +62,6 @@ void topk_collect(struct topk_list *l, const float *p, size_t count, size_t firs
 			     first + at, least);
 }
 
-/*
- * The greatest magnitude that at least `keep` of p have; it is known down to bit `bits`, and
- * `keep` of them have those.  Zeros after p don't count: what is asked for is never zero.
- */
-static uint32_t descend(const struct sparse_kernels *k, const float *p, size_t groups, size_t keep,
-			uint32_t known, unsigned int bits, unsigned int stop)
-{
-	while (bits-- > stop) {
-		uint32_t more = known | (uint32_t)1 << bits;
-
-		known = k->count(p, groups, more) >= keep ? more : known;
-	}
-	return known;
-}
-
 /* Of the candidates the `keep` greatest.  Return: the least magnitude. */
 static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t known, unsigned int bits)
 {
@@ -85,7 +70,7 @@ static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t known, unsigne
 
 	assert(l->n >= keep);
 	memset(l->value + l->n, 0, (groups * SPARSE_GROUP - l->n) * sizeof(*l->value));
-	least = descend(l->kernels, l->value, groups, keep, known, bits, 0);
+	least = l->kernels->descend(l->value, groups, keep, known, bits, 0);
 	ties = keep - l->kernels->count(l->value, groups, least + 1);
 	for (size_t i = 0; i < l->n; i++) {
 		uint32_t magnitude = magnitude_of(l->value[i]);
@@ -112,6 +97,14 @@ static void take_first(struct topk_list *l, const float *p, size_t keep)
 static unsigned int width_of(uint32_t greatest)
 {
 	return 32 - (unsigned int)__builtin_clz(greatest);
+}
+
+/* As narrow(), of candidates from `cut` on: the bits that cut and the greatest share are known. */
+static uint32_t narrow_from(struct topk_list *l, size_t keep, uint32_t cut, uint32_t greatest)
+{
+	unsigned int bits = cut == greatest ? 0 : width_of(cut ^ greatest);
+
+	return narrow(l, keep, (uint32_t)((uint64_t)greatest >> bits << bits), bits);
 }
 
 /* The bottom of the bin that has the keep-th greatest. */
@@ -151,7 +144,7 @@ uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t hin
 	if (hint > HINT_MARGIN) {
 		topk_collect(l, l->p, count, 0, hint - HINT_MARGIN);
 		if (l->n >= keep && l->n / 4 <= keep)
-			return narrow(l, keep, 0, width_of(l->greatest));
+			return narrow_from(l, keep, hint - HINT_MARGIN, l->greatest);
 		l->n = 0;
 	}
 	cut = histogram_cut(l, count, keep);
@@ -184,12 +177,12 @@ void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, 
 	if (guess)
 		topk_collect(l, p, count, 0, guess);
 	if (l->n >= keep && l->n <= keep + MANY) {
-		least = narrow(l, keep, 0, width);
+		least = narrow_from(l, keep, guess, greatest);
 	} else {
 		uint32_t cut = 0;
 
 		if (width > TOPK_BIN_SHIFT)
-			cut = descend(l->kernels, p, groups, keep, 0, width, TOPK_BIN_SHIFT);
+			cut = l->kernels->descend(p, groups, keep, 0, width, TOPK_BIN_SHIFT);
 		l->n = 0;
 		topk_collect(l, p, count, 0, cut);
 		least = narrow(l, keep, cut, width < TOPK_BIN_SHIFT ? width : TOPK_BIN_SHIFT);

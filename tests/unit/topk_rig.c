@@ -1,0 +1,111 @@
+/* topk_rig.c - see topk_rig.h. */
+#include "tests/unit/topk_rig.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/codec_spec.h"
+
+uint64_t topk_draw(uint64_t *state) /* splitmix64 */
+{
+	uint64_t x = *state += 0x9e3779b97f4a7c15;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
+static double uniform(uint64_t *state)
+{
+	return ((double)(topk_draw(state) >> 11) + 0.5) * 0x1p-53;
+}
+
+float topk_gauss(uint64_t *state)
+{
+	double radius = sqrt(-2 * log(uniform(state)));
+
+	return (float)(radius * cos(2 * M_PI * uniform(state)));
+}
+
+float topk_laplace(uint64_t *state)
+{
+	double u = uniform(state) - 0.5;
+
+	return (float)(copysign(log(1 - 2 * fabs(u)), u));
+}
+
+float topk_coarse(uint64_t *state)
+{
+	return roundf(2 * topk_gauss(state)) / 2;
+}
+
+float topk_nothing(uint64_t *state)
+{
+	(void)state;
+	return 0;
+}
+
+int topk_decode(struct topk_message *m, const void *bytes, size_t length)
+{
+	struct codec_origin origin = {.work = m->work};
+
+	return codec_decode(&m->setting, m->kernels, &origin, bytes, length, m->decoded, m->count);
+}
+
+void topk_encode_on(struct topk_message *m, const struct vec *v, const char *spec, const float *in,
+		    size_t count, float threshold)
+{
+	struct err err;
+	struct codec_input input = {.in = in, .count = count, .threshold = threshold};
+
+	*m = (struct topk_message){.count = count, .kernels = codec_kernels_of(v)};
+	assert_int_equal(codec_parse(&m->setting, spec, &err), 0);
+	m->work = aligned_alloc(64, codec_work_bytes(&m->setting, count) / 64 * 64 + 64);
+	m->bytes = malloc(codec_bound(&m->setting, count));
+	m->residual = malloc(count * sizeof(float));
+	m->decoded = malloc(count * sizeof(float));
+	input.work = m->work;
+	input.residual_out = m->residual;
+	m->result = codec_encode(&m->setting, m->kernels, &input, m->bytes);
+	assert_false(m->result.nonfinite);
+	assert_in_range(m->result.bytes, 1, codec_bound(&m->setting, count));
+	assert_int_equal(topk_decode(m, m->bytes, m->result.bytes), 0);
+	for (size_t i = 0; i < count; i++)
+		assert_true(m->residual[i] == in[i] - m->decoded[i]);
+}
+
+void topk_encode(struct topk_message *m, const char *spec, const float *in, size_t count,
+		 float threshold)
+{
+	topk_encode_on(m, vec_best(), spec, in, count, threshold);
+}
+
+void topk_drop(struct topk_message *m)
+{
+	free(m->bytes);
+	free(m->residual);
+	free(m->decoded);
+	free(m->work);
+}
+
+size_t topk_kept(const struct topk_message *m)
+{
+	uint32_t header;
+
+	memcpy(&header, m->bytes, sizeof(header));
+	return header >> 8;
+}
+
+float *topk_vector(float (*of)(uint64_t *), size_t count, uint64_t seed)
+{
+	float *v = malloc(count * sizeof(*v));
+
+	for (size_t i = 0; i < count; i++)
+		v[i] = of(&seed);
+	return v;
+}
