@@ -487,7 +487,9 @@ static void contracts(void **state)
  */
 static void unbiased(void **state)
 {
-	enum { DRAWS = 10000, COUNT = 4096 };
+	enum { COUNT = 4096 };
+	const char *slower = getenv("CARRY_SLOWER"); /* a sanitizer looks on */
+	const uint64_t draws = slower && atoi(slower) > 1 ? 1000 : 10000;
 	double *sum = malloc(COUNT * sizeof(*sum)), *squares = malloc(COUNT * sizeof(*sum));
 
 	(void)state;
@@ -503,7 +505,7 @@ static void unbiased(void **state)
 			assert_int_equal(codec_parse(&s, spec, &err), 0);
 			memset(sum, 0, COUNT * sizeof(*sum));
 			memset(squares, 0, COUNT * sizeof(*sum));
-			for (uint64_t step = 0; c->unbiased && c->unbiased(&s) && step < DRAWS;
+			for (uint64_t step = 0; c->unbiased && c->unbiased(&s) && step < draws;
 			     step++) {
 				struct encoded e;
 
@@ -518,7 +520,7 @@ static void unbiased(void **state)
 				drop(&e);
 			}
 			for (size_t i = 0; i < COUNT; i++) {
-				/* The mean's variance is squares / DRAWS^2. */
+				/* The mean's variance is squares / draws^2. */
 				double variance = squares[i] + 25 * greatest * greatest;
 				double z = greatest > 0 ? sum[i] / sqrt(variance) : 0;
 
