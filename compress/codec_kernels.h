@@ -19,6 +19,7 @@ struct codec_kernels {
 	const struct eden_kernels *eden;
 	const struct sparse_kernels *sparse; /* topk, randk */
 	const struct sign_kernels *sign;
+	const struct dither_kernels *dither;
 };
 
 #endif

@@ -15,6 +15,9 @@
 	X(sign)        \
 	X(topk)        \
 	X(randk)       \
+	X(qsgd)        \
+	X(natural)     \
+	X(terngrad)    \
 	X(mxfp8)       \
 	X(mxfp4)       \
 	X(eden)

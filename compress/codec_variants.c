@@ -3,6 +3,7 @@
 
 #include "compress/codec_eden_kernels.h"
 #include "compress/codec_kernels.h"
+#include "compress/codec_dither_kernels.h"
 #include "compress/codec_mx_kernels.h"
 #include "compress/codec_plain_kernels.h"
 #include "compress/codec_sign_kernels.h"
@@ -15,7 +16,8 @@ static const struct codec_kernels kernels[] = {
 	 .mx = &mx_scalar,
 	 .eden = &eden_scalar,
 	 .sparse = &sparse_scalar,
-	 .sign = &sign_scalar},
+	 .sign = &sign_scalar,
+	 .dither = &dither_scalar},
 #ifdef __x86_64__
 	{.vec = &vec_avx2,
 	 .plain = &plain_avx2,
@@ -23,14 +25,16 @@ static const struct codec_kernels kernels[] = {
 	 .mx = &mx_avx2,
 	 .eden = &eden_avx2,
 	 .sparse = &sparse_avx2,
-	 .sign = &sign_avx2},
+	 .sign = &sign_avx2,
+	 .dither = &dither_avx2},
 	{.vec = &vec_avx512,
 	 .plain = &plain_avx512,
 	 .integer = &int_avx512,
 	 .mx = &mx_avx512,
 	 .eden = &eden_avx512,
 	 .sparse = &sparse_avx512,
-	 .sign = &sign_avx512},
+	 .sign = &sign_avx512,
+	 .dither = &dither_avx512},
 #endif
 };
 

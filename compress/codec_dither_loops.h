@@ -1,0 +1,205 @@
+/*
+ * codec_dither_loops.h - the loops of dither_kernels for one CPU variant, in plain C that compilers
+ * make wide: included once by each codec_dither_VARIANT.c, which defines VARIANT before it.
+ *
+ * Every operation is one of IEEE 754 on one element, or of integers; so the width changes no bit.
+ */
+#define INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 16 };
+
+INLINE uint32_t bits_of(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
+INLINE float float_of(uint32_t bits)
+{
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+INLINE float magnitude(float value)
+{
+	return float_of(bits_of(value) & 0x7fffffffu);
+}
+
+/* random_unit() by a signed conversion, which all CPUs have. */
+INLINE float unit(struct random_key key, uint32_t element)
+{
+	return (float)(int32_t)(random_u32(key, element) >> 8) * 0x1p-24f;
+}
+
+static double sum_of_squares(const float *restrict p, size_t count)
+{
+	double sum[LANES] = {0};
+	size_t whole = count - count % LANES;
+
+	for (size_t i = 0; i < whole; i += LANES)
+		for (size_t j = 0; j < LANES; j++)
+			sum[j] += (double)p[i + j] * (double)p[i + j];
+	for (size_t j = 0; j < count % LANES; j++)
+		sum[j] += (double)p[whole + j] * (double)p[whole + j];
+	for (size_t width = LANES / 2; width; width /= 2)
+		for (size_t j = 0; j < width; j++)
+			sum[j] += sum[j + width];
+	return sum[0];
+}
+
+static struct dither_measure dither_source(float *restrict p, const float *restrict in,
+					   const float *restrict residual, float residual_scale,
+					   size_t count, bool squares)
+{
+	uint32_t greatest = 0;
+
+	for (size_t i = 0; residual && i < count; i++)
+		p[i] = in[i] + residual_scale * residual[i];
+	if (!residual)
+		memcpy(p, in, count * sizeof(*p));
+	for (size_t i = 0; i < count; i++) {
+		uint32_t bits = bits_of(p[i]) & 0x7fffffffu;
+
+		greatest = bits > greatest ? bits : greatest;
+	}
+	return (struct dither_measure){greatest, squares ? sum_of_squares(p, count) : 0};
+}
+
+static void dither_subtract(float *out, const float *p, const float *restrict decoded, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		out[i] = p[i] - decoded[i];
+}
+
+static void dither_add(float *restrict sum, const float *restrict decoded, float weight,
+		       size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		sum[i] += weight * decoded[i];
+}
+
+/* --- natural ------------------------------------------------------------------------------ */
+
+/* A carry out of the mantissa is the next power of two. */
+static void natural_encode(unsigned char *restrict codes, const float *restrict p, float scale,
+			   struct random_key key, uint32_t element, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t bits = bits_of(p[i] * scale);
+		uint32_t draw = random_u32(key, element + (uint32_t)i) >> 9;
+		uint32_t rounded = ((bits & 0x7fffffffu) + draw) >> 23;
+
+		codes[i] = (unsigned char)(rounded | (bits >> 24 & 0x80));
+	}
+}
+
+static void natural_decode(float *restrict out, const unsigned char *restrict codes, float scale,
+			   size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t code = codes[i], exponent = code & 0x7f;
+		float value = float_of(exponent ? (exponent + 1) << 23 : 0) * scale;
+		float finite = value < 0x1.fffffep127f ? value : 0x1.fffffep127f;
+
+		out[i] = float_of(bits_of(finite) | (code & 0x80) << 24);
+	}
+}
+
+/* --- qsgd --------------------------------------------------------------------------------- */
+
+static void qsgd_encode(unsigned char *restrict codes, const float *restrict p,
+			struct dither_step step, struct random_key key, uint32_t element,
+			size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		float units = magnitude(p[i]) * step.shift * step.inverse;
+		int32_t level = (int32_t)units;
+		float rest = units - (float)level; /* exact */
+		int32_t most = (int32_t)step.levels;
+
+		level += unit(key, element + (uint32_t)i) < rest;
+		level = level > most ? most : level;
+		codes[i] = (unsigned char)((uint32_t)level |
+					   (bits_of(p[i]) >> 31) * (step.levels + 1));
+	}
+}
+
+static void qsgd_decode(float *restrict out, const unsigned char *restrict codes, float step,
+			uint32_t levels, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t code = codes[i];
+		float value = (float)(int32_t)(code & levels) * step;
+		float finite = value < 0x1.fffffep127f ? value : 0x1.fffffep127f;
+
+		out[i] = float_of(bits_of(finite) | (code > levels ? 0x80000000u : 0));
+	}
+}
+
+/* --- terngrad ----------------------------------------------------------------------------- */
+
+static void tern_encode(unsigned char *restrict bytes, const float *restrict p, float scale,
+			float shift, struct random_key key, uint32_t element, size_t count)
+{
+	unsigned char digits[DITHER_TERNARY + 5];
+	size_t length = (count + 4) / 5;
+	float most = scale * shift;
+
+	for (size_t i = 0; i < count; i++) {
+		float value = magnitude(p[i]) * shift;
+		float clipped = value < most ? value : most;
+		float drawn = unit(key, element + (uint32_t)i) * most;
+		uint32_t digit = 1 + (bits_of(p[i]) >> 31);
+
+		digits[i] = (unsigned char)(drawn < clipped ? digit : 0);
+	}
+	memset(digits + count, 0, 5 * length - count);
+	for (size_t i = 0; i < length; i++) {
+		const unsigned char *d = digits + i;
+
+		bytes[i] = (unsigned char)(d[0] + 3 * d[length] + 9 * d[2 * length] +
+					   27 * d[3 * length] + 81 * d[4 * length]);
+	}
+}
+
+static void tern_decode(float *restrict out, const unsigned char *restrict bytes, float scale,
+			size_t count)
+{
+	unsigned char digits[DITHER_TERNARY + 5];
+	size_t length = (count + 4) / 5;
+
+	for (size_t i = 0; i < length; i++) {
+		uint16_t number = bytes[i];
+
+		for (size_t plane = 0; plane < 5; plane++) {
+			uint16_t third = (uint16_t)(number * 171 >> 9); /* number / 3 */
+
+			digits[plane * length + i] = (unsigned char)(number - 3 * third);
+			number = third;
+		}
+	}
+	for (size_t i = 0; i < count; i++) {
+		uint32_t digit = digits[i], bits = digit ? bits_of(scale) : 0;
+
+		out[i] = float_of(bits | (digit == 2 ? 0x80000000u : 0));
+	}
+}
+
+#define PASTE(a, b) a##b
+#define NAMED(a, b) PASTE(a, b)
+
+const struct dither_kernels NAMED(dither_, VARIANT) = {
+	.source = dither_source,
+	.subtract = dither_subtract,
+	.add = dither_add,
+	.natural_encode = natural_encode,
+	.natural_decode = natural_decode,
+	.qsgd_encode = qsgd_encode,
+	.qsgd_decode = qsgd_decode,
+	.tern_encode = tern_encode,
+	.tern_decode = tern_decode,
+};

@@ -1,0 +1,153 @@
+/*
+ * codec_terngrad.c - TernGrad: -1, 0 or 1 times a block's scale, at random (Wen et al., TernGrad).
+ *
+ * On the wire, block after block: float32 scale, little-endian, finite and not negative; then
+ * groups of 640 elements (the block's last has the rest, n), each (n + 4) / 5 bytes.  Byte i holds
+ * elements i, i + m, .. i + 4 m, m being the group's bytes, as digits to base 3, the first the
+ * lowest: 0 is 0, 1 is +scale, 2 is -scale.  Digits of elements beyond n are 0.
+ *
+ * |p| is clipped to clip * sqrt(mean p^2) of its block (0: not at all; the mean of gradients is
+ * taken to be 0, so that a block of equal numbers is not clipped away) and the scale is the
+ * greatest that is left.  p becomes its sign times the scale with probability |p| / scale.  Without
+ * clipping that is unbiased, with it less is lost.  No contraction is promised.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "compress/codec_dither.h"
+#include "compress/codec_table.h"
+
+static size_t terngrad_bytes(const struct codec_setting *s, size_t count)
+{
+	(void)s;
+	return (count + 4) / 5;
+}
+
+static bool terngrad_squares(const struct codec_setting *s)
+{
+	return s->clip > 0;
+}
+
+static void terngrad_header(const struct codec_setting *s, struct dither_measure measure,
+			    size_t count, unsigned char *header)
+{
+	double sigma = sqrt(measure.squares / (double)count), most = (double)s->clip * sigma;
+	float scale;
+
+	memcpy(&scale, &measure.greatest, sizeof(scale));
+	if (s->clip > 0 && most < (double)scale)
+		scale = (float)most;
+	memcpy(header, &scale, sizeof(scale));
+}
+
+static void terngrad_encode_tile(const struct codec_setting *s, const struct dither_kernels *k,
+				 const unsigned char *header, const float *p, struct random_key key,
+				 uint32_t element, size_t count, unsigned char *bytes)
+{
+	float scale = dither_scale(header);
+
+	(void)s;
+	k->tern_encode(bytes, p, scale, dither_shift(scale), key, element, count);
+}
+
+static void terngrad_decode_tile(const struct codec_setting *s, const struct dither_kernels *k,
+				 const unsigned char *header, const unsigned char *bytes,
+				 float *out, size_t count)
+{
+	(void)s;
+	k->tern_decode(out, bytes, dither_scale(header), count);
+}
+
+static bool terngrad_good_tile(const struct codec_setting *s, const unsigned char *bytes,
+			       size_t count)
+{
+	size_t length = (count + 4) / 5;
+
+	(void)s;
+	for (size_t i = 0; i < length; i++) {
+		unsigned int end = 1;
+
+		for (size_t element = i; element < count; element += length)
+			end *= 3;
+		if (bytes[i] >= end)
+			return false;
+	}
+	return true;
+}
+
+static const struct dither_format terngrad_format = {
+	.header_bytes = sizeof(float),
+	.tile = DITHER_TERNARY,
+	.bytes = terngrad_bytes,
+	.squares = terngrad_squares,
+	.header_of = terngrad_header,
+	.encode = terngrad_encode_tile,
+	.decode = terngrad_decode_tile,
+	.good_header = dither_good_scale,
+	.good_tile = terngrad_good_tile,
+};
+
+static size_t terngrad_bound(const struct codec_setting *s, size_t count)
+{
+	return dither_bound(&terngrad_format, s, count);
+}
+
+static struct codec_result terngrad_encode(const struct codec_setting *s,
+					   const struct codec_kernels *k,
+					   const struct codec_input *input, void *out)
+{
+	return dither_encode(&terngrad_format, s, k, input, out);
+}
+
+static int terngrad_decode(const struct codec_setting *s, const struct codec_kernels *k,
+			   const struct codec_origin *origin, const void *bytes, size_t length,
+			   float *out, size_t count)
+{
+	(void)origin;
+	return dither_decode(&terngrad_format, s, k, bytes, length, out, count);
+}
+
+static int terngrad_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
+			       const struct codec_origin *origin, const void *bytes, size_t length,
+			       float weight, float *sum, size_t count)
+{
+	(void)origin;
+	return dither_decode_add(&terngrad_format, s, k, bytes, length, weight, sum, count);
+}
+
+static bool terngrad_unbiased(const struct codec_setting *s)
+{
+	return !(s->clip > 0);
+}
+
+static const struct codec_option terngrad_options[] = {
+	{.key = "clip",
+	 .kind = CODEC_REAL,
+	 .offset = offsetof(struct codec_setting, clip),
+	 .min = 0,
+	 .max = 1000,
+	 .value = 2.5},
+	{.key = "block",
+	 .kind = CODEC_POWER_OF_2,
+	 .offset = offsetof(struct codec_setting, block),
+	 .min = 64,
+	 .max = CODEC_BLOCK_MAX,
+	 .value = 1024},
+	{.key = NULL},
+};
+
+static const char *const terngrad_examples[] = {"terngrad", "terngrad:clip=0", "terngrad:block=64",
+						"terngrad:block=65536", NULL};
+
+const struct codec codec_terngrad = {
+	.name = "terngrad",
+	.id = CODEC_TERNGRAD,
+	.options = terngrad_options,
+	.examples = terngrad_examples,
+	.bound = terngrad_bound,
+	.work = dither_work,
+	.encode = terngrad_encode,
+	.decode = terngrad_decode,
+	.decode_add = terngrad_decode_add,
+	.unbiased = terngrad_unbiased,
+};
