@@ -1,9 +1,8 @@
 /*
- * make_corpus.c - writes the seeds of the fuzzers of proto/: every kind of message once,
- * valid, and the notable ways in which one is not.
+ * make_corpus.c - writes the seeds of the fuzzers of proto/ and compress/: every kind of message
+ * once, valid, and the notable ways in which one is not.
  *
- *   make && cc -D_GNU_SOURCE -I. -o build/make_corpus tests/fuzz/make_corpus.c \
- *      tests/common/samples.c build/obj/proto.a && build/make_corpus tests/fuzz/corpus
+ *   make corpus
  *
  * Needed again only when a layout changes.  Seeds that a fuzzer found are kept beside them.
  */
@@ -13,6 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "compress/codec.h"
+#include "daemon/codec_spec.h"
 #include "proto/ctl.h"
 #include "proto/shm.h"
 #include "proto/wire.h"
@@ -210,6 +211,39 @@ static void make_ctl(const char *root)
 	save(root, "ctl", "header-cut", &seed);
 }
 
+/* Every codec's examples: a number of elements that no block divides, encoded. */
+static void make_codec(const char *root)
+{
+	enum { COUNT = 203 };
+	float in[COUNT];
+
+	for (int i = 0; i < COUNT; i++)
+		in[i] = (float)(i * 37 % 101 - 50) / (float)(1 + i % 7);
+	for (const struct codec *const *c = codec_table; *c; c++) {
+		for (size_t i = 0; (*c)->examples[i]; i++) {
+			const unsigned char header[] = {(unsigned char)(*c)->id, (unsigned char)i,
+							COUNT - 1, 0};
+			struct codec_input input = {.in = in, .count = COUNT};
+			struct codec_setting s;
+			struct seed seed = {0};
+			struct err err;
+			char name[32];
+
+			if (codec_parse(&s, (*c)->examples[i], &err) ||
+			    codec_bound(&s, COUNT) > sizeof(seed.data) - sizeof(header))
+				abort();
+			input.work = aligned_alloc(64, codec_work_bytes(&s, COUNT) / 64 * 64 + 64);
+			add(&seed, header, sizeof(header));
+			seed.bytes += codec_encode(&s, codec_kernels_of(vec_variants[0]), &input,
+						   seed.data + seed.bytes)
+					      .bytes;
+			free(input.work);
+			(void)snprintf(name, sizeof(name), "%s-%zu", (*c)->name, i);
+			save(root, "codec", name, &seed);
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -220,5 +254,6 @@ int main(int argc, char **argv)
 	make_messages(argv[1]);
 	make_shm(argv[1]);
 	make_ctl(argv[1]);
+	make_codec(argv[1]);
 	return 0;
 }
