@@ -21,6 +21,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 #if LANES > 1
 #include <immintrin.h>
 #endif
@@ -35,8 +37,6 @@
 #elif LANES == 16
 #pragma GCC target("avx2,avx512f,avx512bw,avx512dq,avx512vl")
 #endif
-
-#define INLINE static inline __attribute__((always_inline, unused))
 
 #if LANES == 1
 #define UNROLL

@@ -5,7 +5,9 @@
 #ifndef COMPRESS_LANES_BYTES_H
 #define COMPRESS_LANES_BYTES_H
 
-#define LANE static inline __attribute__((always_inline, unused))
+#include "compress/inline.h"
+
+#define LANE INLINE
 
 LANE void bytes_narrow4(unsigned char *to, __m128i bytes)
 {

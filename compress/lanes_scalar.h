@@ -24,7 +24,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LANE static inline __attribute__((always_inline, unused))
+/* Not inline.h's: here a lane is a loop, and all copies of it keep compilers busy for minutes. */
+#define LANE static inline __attribute__((unused))
 #define LANES for (int i = 0; i < 16; i++)
 
 typedef struct {
