@@ -198,7 +198,8 @@ int feedback_add(const struct feedback_op *op, struct random_key key, float weig
 
 /*
  * feedback_final() - make the final of the sum, which is overwritten; out has codec_bound() of
- * feedback_down().  key: the final's own draws, not those of the owner's contribution.
+ * feedback_down().  key: the final's own draws; those of no contribution, and best without the
+ * owner in it, so that who owns a chunk makes no difference.
  * Writes next[] of the owner's vectors; ef21-bc reads now[FEEDBACK_SUM].
  */
 struct codec_result feedback_final(const struct feedback_op *op, const struct feedback_state *state,

@@ -129,10 +129,15 @@ static struct feedback_state state_of(const struct cluster *c, uint32_t node, si
 	return state;
 }
 
-/* Draws of a node's contribution, and of the final that it makes. */
-static struct random_key key_of(const struct cluster *c, uint32_t node, bool final)
+/* Draws of a node's contribution; and of a final, whoever makes it. */
+static struct random_key key_of(const struct cluster *c, uint32_t node)
 {
-	return random_key(c->seed, c->step, 1, node | (final ? 1u << 31 : 0));
+	return random_key(c->seed, c->step, 1, node);
+}
+
+static struct random_key final_key(const struct cluster *c)
+{
+	return random_key(c->seed, c->step, 1, RANDOM_SHARED - 1);
 }
 
 static bool contribute(struct cluster *c, const struct feedback_op *op, uint32_t node,
@@ -144,7 +149,7 @@ static bool contribute(struct cluster *c, const struct feedback_op *op, uint32_t
 		.in = in + op->first,
 		.weight = of->weight,
 		.last_weight = of->last_weight,
-		.key = key_of(c, node, false),
+		.key = key_of(c, node),
 	};
 	struct codec_result r = feedback_contribution(op, &state, &input, of->contribution);
 
@@ -169,7 +174,7 @@ static bool reduce(struct cluster *c, const struct feedback_op *op, const float 
 	for (uint32_t n = 0; n < c->nodes; n++)
 		if (!contribute(c, op, n, in[n]))
 			return false;
-	final = feedback_final(op, &state, c->sum, key_of(c, owner, true), 0, c->final);
+	final = feedback_final(op, &state, c->sum, final_key(c), 0, c->final);
 	if (final.nonfinite)
 		return false;
 	for (uint32_t n = 0; n < c->nodes; n++) {
@@ -177,8 +182,8 @@ static bool reduce(struct cluster *c, const struct feedback_op *op, const float 
 		int error;
 
 		state = state_of(c, n, op->first);
-		error = feedback_result(op, &state, key_of(c, owner, true), c->final, final.bytes,
-					result, &nonfinite);
+		error = feedback_result(op, &state, final_key(c), c->final, final.bytes, result,
+					&nonfinite);
 		assert(!error);
 		assert(memcmp(result, c->node[0].result + op->first, op->count * sizeof(*result)) ==
 		       0);
