@@ -143,13 +143,20 @@ static inline float int_scale_get(enum int_scale format, const unsigned char *by
 	return half ? int_bits_float(((uint32_t)half << 13) + 0x38000000u) : 0;
 }
 
-/* int_scale_fits() - does a scale from the wire keep to the range?  NaN doesn't. */
+/* int_scale_fits() - is a scale from the wire one that int_scale_put() makes, for this kind? */
 static inline bool int_scale_fits(enum int_scale format, enum int_kind kind,
 				  const unsigned char *bytes)
 {
 	float s = int_scale_get(format, bytes);
+	uint32_t bits = int_float_bits(s);
+	unsigned char again[4];
 
-	return int_float_bits(s) == 0 || (s >= 0x1p-126f && s <= int_scale_max(kind, format));
+	if (!bits)
+		return true;
+	if (!(s >= 0x1p-126f && s <= int_scale_max(kind, format)))
+		return false;
+	int_scale_put(format, s, again);
+	return memcmp(again, bytes, int_scale_bytes(format)) == 0;
 }
 
 #endif

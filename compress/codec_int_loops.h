@@ -3,16 +3,21 @@
  * codec_int_VARIANT.c includes it once, after sixteen lanes (lanes_VARIANT.h) and VARIANT, the
  * name of its table: int_VARIANT.
  *
- * A block is read once, into p on the stack (in the first cache), for its greatest magnitude; from
- * there it is coded, and what the code loses is written as the residual.
+ * Some blocks at a time are read once, into p on the stack (in the first cache), for their greatest
+ * magnitudes; from there they are coded, and what the codes lose is written as the residual.  While
+ * one batch is coded, the next one is fetched: else memory would wait for the arithmetic.
  *
  * Adding 1.5 * 2^23 rounds to the nearest integer, to even on a tie, and leaves the integer in the
- * low bits.  The random numbers of stochastic rounding are odd multiples of 2^-25 within
- * (-1/2, 1/2): rounding the sum to nearest is then floor(v + u) with u uniform in [0, 1).
+ * low bits.  The random numbers u of stochastic rounding are within (-1/2, 1/2), of 16 bits for
+ * int8 and of 20 for the others, so that an integer + u is exact and rounds to the integer: what
+ * lies on a level is sent as it is.
  */
 #define INTEGER 0x1.8p23f
 
-enum { LANE_COUNT = 16 };
+enum {
+	LANE_COUNT = 16,
+	BATCH = 1024, /* elements, or one block: p, input and residuals fit in the first cache */
+};
 
 enum residual_store { RESIDUAL_NONE, RESIDUAL_KEEP, RESIDUAL_AWAY };
 
@@ -21,6 +26,12 @@ struct coder {
 	float s, inverse;      /* code = round(p * inverse + offset) */
 	struct random_key key; /* of the element's high half         */
 	uint32_t element;      /* index in the tensor of p[0]        */
+	bool clamp;            /* s is at its limit                  */
+};
+
+/* Where the batch after this one is, to be fetched; the same again if there is none. */
+struct ahead {
+	const float *in, *residual;
 };
 
 LANE float code_least(enum int_kind kind)
@@ -33,8 +44,10 @@ LANE float code_most(enum int_kind kind)
 	return kind == INT_8 ? 127.0f : kind == INT_4 ? 7.0f : 3.0f;
 }
 
-LANE f32x16 dither(struct random_key key, uint32_t element)
+LANE f32x16 dither(enum int_kind kind, struct random_key key, uint32_t element)
 {
+	int bits = kind == INT_8 ? 16 : 20;
+	float unit = kind == INT_8 ? 0x1p-16f : 0x1p-20f;
 	u32x16 x = u_add(u_set(element), u_lanes());
 
 	x = u_xor(u_mul(x, u_set(0x9e3779b1u)), u_set(key.low)); /* random_u32() */
@@ -42,20 +55,21 @@ LANE f32x16 dither(struct random_key key, uint32_t element)
 	x = u_add(x, u_set(key.high));
 	x = u_mul(u_xor(x, u_right(x, 15)), u_set(0x735a2d97u));
 	x = u_xor(x, u_right(x, 15));
-	return f_sub(f_mul(f_from(u_right(x, 8)), f_set(0x1p-24f)), f_set(0.5f - 0x1p-25f));
+	return f_sub(f_mul(f_from(u_right(x, 32 - bits)), f_set(unit)), f_set(0.5f - unit / 2));
 }
 
 /* Codes of x in the low bits; *decoded is what they decode to. */
-LANE u32x16 code(enum int_kind kind, bool stochastic, struct coder c, size_t at, f32x16 x,
-		 f32x16 *decoded)
+LANE u32x16 code(enum int_kind kind, bool stochastic, bool clamp, struct coder c, size_t at,
+		 f32x16 x, f32x16 *decoded)
 {
 	f32x16 v = f_mul(x, f_set(c.inverse)), level;
 
 	if (kind == INT_2)
 		v = f_add(v, f_set(1.5f));
 	if (stochastic)
-		v = f_add(v, dither(c.key, c.element + (uint32_t)at));
-	v = f_max(f_min(v, f_set(code_most(kind))), f_set(code_least(kind)));
+		v = f_add(v, dither(kind, c.key, c.element + (uint32_t)at));
+	if (clamp)
+		v = f_max(f_min(v, f_set(code_most(kind))), f_set(code_least(kind)));
 	v = f_add(v, f_set(INTEGER));
 	level = f_sub(v, f_set(INTEGER));
 	if (kind == INT_2)
@@ -81,8 +95,12 @@ LANE f32x16 widen(enum int_kind kind, const unsigned char *from)
 
 /* --- encoding ----------------------------------------------------------------------------- */
 
-/* p, zeros after it to a multiple of 16.  Return: the greatest bits of |p|. */
-LANE uint32_t source(const float *in, const float *residual, float scale, size_t count, float *p)
+/*
+ * p, zeros after it to a multiple of 16.  `left` will be written soon, or is NULL.
+ * Return: the greatest bits of |p|.
+ */
+LANE uint32_t source(const float *in, const float *residual, float scale, const float *left,
+		     size_t count, float *p)
 {
 	size_t whole = count / LANE_COUNT * LANE_COUNT, rest = (count - whole) * sizeof(*in);
 	u32x16 greatest = u_set(0), magnitude = u_set(0x7fffffff);
@@ -93,6 +111,8 @@ LANE uint32_t source(const float *in, const float *residual, float scale, size_t
 		sum = f_load(in + at);
 		if (residual)
 			sum = f_add(sum, f_mul(f_set(scale), f_load(residual + at)));
+		if (left)
+			__builtin_prefetch(left + at, 1);
 		f_store(p + at, sum);
 		greatest = u_max(greatest, u_and(u_of(sum), magnitude));
 	}
@@ -108,8 +128,9 @@ LANE uint32_t source(const float *in, const float *residual, float scale, size_t
 	return u_most(u_max(greatest, u_and(u_of(sum), magnitude)));
 }
 
-LANE void code_block(enum int_kind kind, bool stochastic, enum residual_store store, struct coder c,
-		     const float *p, size_t count, unsigned char *out, float *residual)
+LANE void code_block(enum int_kind kind, bool stochastic, bool clamp, enum residual_store store,
+		     struct coder c, const float *p, size_t count, struct ahead ahead,
+		     unsigned char *out, float *residual)
 {
 	size_t whole = count / LANE_COUNT * LANE_COUNT, bits = (count - whole) * int_bits(kind);
 	unsigned char bytes[LANE_COUNT];
@@ -118,8 +139,11 @@ LANE void code_block(enum int_kind kind, bool stochastic, enum residual_store st
 	u32x16 codes;
 
 	for (size_t at = 0; at < whole; at += LANE_COUNT) {
+		__builtin_prefetch(ahead.in + at);
+		if (ahead.residual)
+			__builtin_prefetch(ahead.residual + at);
 		x = f_load(p + at);
-		codes = code(kind, stochastic, c, at, x, &decoded);
+		codes = code(kind, stochastic, clamp, c, at, x, &decoded);
 		narrow(kind, out + int_code_bytes(kind, at), codes);
 		if (store == RESIDUAL_AWAY)
 			f_stream(residual + at, f_sub(x, decoded));
@@ -129,7 +153,7 @@ LANE void code_block(enum int_kind kind, bool stochastic, enum residual_store st
 	if (!bits)
 		return;
 	x = f_load(p + whole);
-	codes = code(kind, stochastic, c, whole, x, &decoded);
+	codes = code(kind, stochastic, clamp, c, whole, x, &decoded);
 	narrow(kind, bytes, codes);
 	if (bits % 8)
 		bytes[bits / 8] &= (unsigned char)((1 << bits % 8) - 1);
@@ -168,10 +192,9 @@ LANE float fit_scale(const float *p, size_t count, uint32_t greatest)
 	return fit < 0x1p-126f ? 0 : fit;
 }
 
-LANE float block_scale(enum int_kind kind, bool stochastic, const struct codec_setting *s,
-		       const float *p, size_t count, uint32_t greatest)
+LANE float block_scale(enum int_kind kind, bool stochastic, enum int_scale format, const float *p,
+		       size_t count, uint32_t greatest)
 {
-	enum int_scale format = (enum int_scale)s->scale;
 	float most = int_scale_max(kind, format), scale;
 
 	if (kind == INT_2 && !stochastic)
@@ -180,46 +203,63 @@ LANE float block_scale(enum int_kind kind, bool stochastic, const struct codec_s
 	return int_scale_round(format, scale, most, false);
 }
 
-/* Some blocks that fit in p, step by step, so that none waits for the maximum of one block. */
-LANE uint32_t encode_some(enum int_kind kind, bool stochastic, enum residual_store store,
-			  const struct codec_setting *s, const struct codec_input *input,
-			  size_t first, size_t count, unsigned char **out)
+LANE void code_any(enum int_kind kind, bool stochastic, enum residual_store store, struct coder c,
+		   const float *p, size_t count, struct ahead ahead, unsigned char *out,
+		   float *left)
+{
+	if (stochastic && c.s > 0) /* a block of zeros has always the same bytes */
+		code_block(kind, true, true, store, c, p, count, ahead, out, left);
+	else if (kind == INT_2 || c.clamp)
+		code_block(kind, false, true, store, c, p, count, ahead, out, left);
+	else
+		code_block(kind, false, false, store, c, p, count, ahead, out, left);
+}
+
+/* Blocks that fit in p, step by step, so that none waits for the maximum of one block. */
+LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_store store,
+			   const struct codec_setting *s, const struct codec_input *input,
+			   size_t first, size_t batch, unsigned char **out)
 {
 	float p[INT_BLOCK_MAX] __attribute__((aligned(64)));
-	uint32_t greatest[INT_BLOCK_MAX / INT_BLOCK_MIN], most = 0;
-	struct coder c[INT_BLOCK_MAX / INT_BLOCK_MIN];
-	const float *in = input->in + first, *residual = input->residual;
-	size_t block = s->block, at, n;
+	uint32_t greatest[BATCH / INT_BLOCK_MIN], most = 0;
+	float scale[BATCH / INT_BLOCK_MIN], inverse[BATCH / INT_BLOCK_MIN];
+	enum int_scale format = (enum int_scale)s->scale;
+	size_t left = input->count - first, count = left < batch ? left : batch;
+	size_t ahead = first + (left >= 2 * batch ? batch : 0), block = s->block;
 
-	for (at = n = 0; at < count; at += block, n++) {
-		size_t length = count - at < block ? count - at : block;
+	for (size_t at = 0, n = 0; at < count; at += block, n++) {
+		size_t length = count - at < block ? count - at : block, i = first + at;
+		float *soon = store == RESIDUAL_KEEP ? input->residual_out + i : NULL;
 
-		if (residual)
-			greatest[n] = source(in + at, residual + first + at, input->residual_scale,
-					     length, p + at);
+		if (input->residual)
+			greatest[n] = source(input->in + i, input->residual + i,
+					     input->residual_scale, soon, length, p + at);
 		else
-			greatest[n] = source(in + at, NULL, 0, length, p + at);
+			greatest[n] = source(input->in + i, NULL, 0, soon, length, p + at);
 		most = greatest[n] > most ? greatest[n] : most;
 	}
 	if (most >= 0x7f800000)
 		return most;
-	for (at = n = 0; at < count; at += block, n++) {
-		c[n].s = block_scale(kind, stochastic, s, p + at,
-				     count - at < block ? count - at : block, greatest[n]);
-		c[n].inverse = c[n].s > 0 ? (kind == INT_2 ? 0.5f : 1.0f) / c[n].s : 0;
-		c[n].key = random_key_at(input->rank_key, input->first + first + at);
-		c[n].element = (uint32_t)(input->first + first + at);
+	for (size_t at = 0, n = 0; at < count; at += block, n++) {
+		scale[n] = block_scale(kind, stochastic, format, p + at,
+				       count - at < block ? count - at : block, greatest[n]);
+		inverse[n] = scale[n] > 0 ? (kind == INT_2 ? 0.5f : 1.0f) / scale[n] : 0;
 	}
-	for (at = n = 0; at < count; at += block, n++) {
+	for (size_t at = 0, n = 0; at < count; at += block, n++) {
 		size_t length = count - at < block ? count - at : block;
-		float *left = store == RESIDUAL_NONE ? NULL : input->residual_out + first + at;
+		struct ahead next = {input->in + ahead + at,
+				     input->residual ? input->residual + ahead + at : NULL};
+		struct coder c = {
+			.s = scale[n],
+			.inverse = inverse[n],
+			.key = random_key_at(input->rank_key, input->first + first + at),
+			.element = (uint32_t)(input->first + first + at),
+			.clamp = scale[n] >= int_scale_max(kind, format),
+		};
 
-		*out = int_scale_put((enum int_scale)s->scale, c[n].s, *out);
-		/* A block of zeros has always the same bytes. */
-		if (stochastic && c[n].s > 0)
-			code_block(kind, true, store, c[n], p + at, length, *out, left);
-		else
-			code_block(kind, false, store, c[n], p + at, length, *out, left);
+		*out = int_scale_put(format, scale[n], *out);
+		code_any(kind, stochastic, store, c, p + at, length, next, *out,
+			 store == RESIDUAL_NONE ? NULL : input->residual_out + first + at);
 		*out += int_code_bytes(kind, length);
 	}
 	return most;
@@ -229,14 +269,11 @@ LANE uint32_t encode_all(enum int_kind kind, bool stochastic, enum residual_stor
 			 const struct codec_setting *s, const struct codec_input *input,
 			 unsigned char *out)
 {
+	size_t batch = s->block > BATCH ? s->block : BATCH;
 	uint32_t most = 0;
 
-	for (size_t at = 0; at < input->count && most < 0x7f800000; at += INT_BLOCK_MAX) {
-		size_t count = input->count - at;
-
-		count = count < INT_BLOCK_MAX ? count : INT_BLOCK_MAX;
-		most = encode_some(kind, stochastic, store, s, input, at, count, &out);
-	}
+	for (size_t at = 0; at < input->count && most < 0x7f800000; at += batch)
+		most = encode_batch(kind, stochastic, store, s, input, at, batch, &out);
 	if (store == RESIDUAL_AWAY)
 		stream_end();
 	return most;

@@ -9,6 +9,7 @@
 
 typedef __m512 f32x16;
 typedef __m512i u32x16;
+typedef uint32_t u32v __attribute__((vector_size(64)));
 
 #define LANES_2(V, name, op)     \
 	LANE V name(V x, V y)    \
@@ -75,7 +76,7 @@ LANE float f_sum(f32x16 x)
 
 LANE u32x16 u_right(u32x16 x, int bits)
 {
-	return _mm512_srli_epi32(x, (unsigned int)bits);
+	return (u32x16)((u32v)x >> bits); /* without optimisation, the intrinsic is a macro */
 }
 
 LANE uint32_t u_most(u32x16 x)
