@@ -1,0 +1,398 @@
+/*
+ * test_feedback_run.c - error feedback over many ops on several nodes (tests/experiments/cluster):
+ * nothing is lost, the aggregate is the sum of the estimates, an aborted op leaves no trace, and
+ * neither chunks nor nodes make a difference.
+ */
+#include "tests/experiments/cluster.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/codec_spec.h"
+#include "daemon/feedback_spec.h"
+
+enum { NODES = 4, COUNT = 1100, CHUNK = 512 };
+
+/* The first example of each codec makes the long run. */
+static size_t steps(const char *spec)
+{
+	return strchr(spec, ':') ? 60 : 1000;
+}
+
+static uint64_t draw(uint64_t *state) /* splitmix64 */
+{
+	uint64_t x = *state += 0x9e3779b97f4a7c15;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
+/* About a normal distribution: the sum of four uniform ones. */
+static float gauss(uint64_t *state)
+{
+	uint64_t x = draw(state);
+	int32_t sum = (int32_t)((x & 0xffff) + (x >> 16 & 0xffff) + (x >> 32 & 0xffff) + (x >> 48));
+
+	return (float)(sum - 0x1fffe) * 0x1.bbp-16f;
+}
+
+/* --- a run -------------------------------------------------------------------------------- */
+
+struct run {
+	struct cluster c;
+	float in[NODES][COUNT], result[COUNT];
+	const float *each[NODES];
+	double put[COUNT], got[COUNT]; /* sums over all ops, in the last op's unit */
+	double size[COUNT];            /* of |put| + |got| */
+	uint64_t seed;
+};
+
+static struct run *run_new(const char *feedback, const char *up, const char *down, size_t chunk)
+{
+	struct run *r = calloc(1, sizeof(*r));
+
+	assert_non_null(r);
+	cluster_init(&r->c, feedback, up, down, NODES, COUNT, chunk);
+	for (size_t n = 0; n < NODES; n++)
+		r->each[n] = r->in[n];
+	return r;
+}
+
+static void run_free(struct run *r)
+{
+	cluster_deinit(&r->c);
+	free(r);
+}
+
+/* Inputs of the nodes have little in common, some elements are never anything but zero. */
+static void run_draw(struct run *r)
+{
+	for (size_t n = 0; n < NODES; n++)
+		for (size_t i = 0; i < COUNT; i++)
+			r->in[n][i] = i % 97 ? gauss(&r->seed) + (float)n : 0;
+}
+
+static void run_op(struct run *r)
+{
+	run_draw(r);
+	assert_true(cluster_op(&r->c, r->each, r->result));
+	for (size_t i = 0; i < COUNT; i++) {
+		double put = 0, scale = (double)r->c.scale;
+
+		for (size_t n = 0; n < NODES; n++)
+			put += (double)r->in[n][i];
+		r->put[i] = scale * r->put[i] + put;
+		r->size[i] = scale * r->size[i] + fabs(put) + fabs((double)r->result[i]);
+		r->got[i] = scale * r->got[i] + (double)r->result[i];
+	}
+}
+
+/* In the sum's unit: residuals of the workers and of the chunk's owner. */
+static double held(struct run *r, size_t i)
+{
+	double sum = 0;
+
+	for (uint32_t n = 0; n < NODES; n++)
+		sum += (double)cluster_vector(&r->c, n, FEEDBACK_RESIDUAL)[i];
+	if (r->c.feedback.id == FEEDBACK_TWOSIDED)
+		sum += (double)cluster_vector(&r->c, (uint32_t)(i / r->c.chunk % NODES),
+					      FEEDBACK_OWNER_RESIDUAL)[i];
+	return sum;
+}
+
+/* Each lossy codec that goes with it. */
+static void each_codec(const char *feedback, void (*f)(const char *feedback, const char *spec))
+{
+	const struct codec_setting exact = {.id = CODEC_NONE};
+
+	for (const struct codec *const *b = codec_table; *b; b++)
+		for (const char *const *spec = (*b)->examples; *spec; spec++) {
+			struct feedback_setting s;
+			struct codec_setting c;
+			struct err err;
+
+			assert_int_equal(feedback_parse(&s, feedback, &err), 0);
+			assert_int_equal(codec_parse(&c, *spec, &err), 0);
+			if (c.block <= CHUNK && CHUNK % (c.block ? c.block : 1) == 0 &&
+			    !feedback_refuse(&s, &c, &exact, CHUNK))
+				f(feedback, *spec);
+		}
+}
+
+static const char *down_of(const char *feedback, const char *up)
+{
+	return strcmp(feedback, "twosided") == 0 || strcmp(feedback, "ef21-bc") == 0 ? up : "none";
+}
+
+/* --- nothing is lost ---------------------------------------------------------------------- */
+
+/* Every kind of op; of econtrol, what is left out is not put in. */
+static void conserves(const char *feedback, const char *spec)
+{
+	struct run *r = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+	bool econtrol = r->c.feedback.id == FEEDBACK_ECONTROL;
+
+	for (size_t t = 0; t < steps(spec); t++) {
+		r->c.dense = t % 41 == 40;
+		r->c.scale = t % 50 == 49 ? 0.5f : t % 50 == 24 ? 2 : 1;
+		r->c.left_out = !econtrol && t % 13 == 5 ? 1u << t % NODES : 0;
+		run_op(r);
+	}
+	for (size_t i = 0; i < COUNT; i++)
+		if (!(fabs(r->got[i] + held(r, i) - r->put[i]) <= 1e-5 * (r->size[i] + 1)))
+			fail_msg("%s, %s: element %zu: %g went in, %g came out, %g is held",
+				 feedback, spec, i, r->put[i], r->got[i], held(r, i));
+	run_free(r);
+}
+
+static void nothing_is_lost(void **state)
+{
+	(void)state;
+	each_codec("ef14", conserves);
+	each_codec("twosided", conserves);
+	each_codec("econtrol:eta=0.02", conserves);
+}
+
+/* With beta = 0, but for what rounding to 8 bits loses in each op. */
+static void loco_loses_what_it_rounds(const char *feedback, const char *spec)
+{
+	struct run *r = run_new(feedback, spec, "none", CHUNK);
+	double lost[COUNT] = {0};
+
+	for (size_t t = 0; t < 200; t++) {
+		run_op(r);
+		for (size_t i = 0; i < COUNT; i++)
+			for (size_t n = 0; n < NODES; n++) {
+				const char *blocks = r->c.node[n].now[FEEDBACK_RESIDUAL];
+				float scale;
+
+				memcpy(&scale, blocks + i / 256 * 260, sizeof(scale));
+				lost[i] += (double)scale * 0.5001;
+				if (t == 199)
+					r->got[i] +=
+						(double)scale *
+						(signed char)blocks[i / 256 * 260 + 4 + i % 256];
+			}
+	}
+	for (size_t i = 0; i < COUNT; i++)
+		if (!(fabs(r->got[i] - r->put[i]) <= lost[i] + 1e-5 * (r->size[i] + 1)))
+			fail_msg("%s, %s: element %zu: %g went in, %g came out, at most %g is lost",
+				 feedback, spec, i, r->put[i], r->got[i], lost[i]);
+	run_free(r);
+}
+
+static void loco_without_memory(void **state)
+{
+	(void)state;
+	each_codec("loco:beta=0,reset=0", loco_loses_what_it_rounds);
+}
+
+/* --- the aggregate ------------------------------------------------------------------------ */
+
+static void check_aggregate(struct run *r, const char *feedback, const char *spec)
+{
+	const float *shared = cluster_vector(&r->c, 0, FEEDBACK_SUM);
+
+	for (size_t i = 0; i < COUNT; i++) {
+		uint32_t owner = (uint32_t)(i / CHUNK % NODES);
+		double sum = 0, size = 1, all;
+
+		for (uint32_t n = 0; n < NODES; n++) {
+			double g = (double)cluster_vector(&r->c, n, FEEDBACK_ESTIMATE)[i];
+
+			g *= r->c.feedback.id == FEEDBACK_EF21_W ? (double)r->c.node[n].weight : 1;
+			sum += g;
+			size += fabs(g);
+		}
+		all = r->c.feedback.id == FEEDBACK_EF21_BC
+			      ? (double)cluster_vector(&r->c, owner, FEEDBACK_OWNER_SUM)[i]
+			      : (double)shared[i];
+		if (!(fabs(all - sum) <= 1e-5 * size))
+			fail_msg("%s, %s: element %zu: G is %.9g, the sum is %.9g", feedback, spec,
+				 i, all, sum);
+	}
+	for (uint32_t n = 1; n < NODES; n++)
+		assert_memory_equal(shared, cluster_vector(&r->c, n, FEEDBACK_SUM),
+				    COUNT * sizeof(float));
+}
+
+static void aggregates(const char *feedback, const char *spec)
+{
+	struct run *r = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+
+	for (size_t t = 0; t < steps(spec); t++) {
+		r->c.dense = t % 41 == 40;
+		r->c.scale = t % 50 == 49 ? 0.5f : t % 50 == 24 ? 2 : 1;
+		r->c.left_out = t % 13 == 5 || t % 82 == 81 ? 1u << t % NODES : 0;
+		if (r->c.feedback.id == FEEDBACK_EF21_W && t % 10 == 0)
+			r->c.node[t / 10 % NODES].weight = 0.5f + (float)(t % 7);
+		run_op(r);
+		if (t % 100 < 3)
+			check_aggregate(r, feedback, spec);
+	}
+	check_aggregate(r, feedback, spec);
+	run_free(r);
+}
+
+static void the_aggregate_is_the_sum(void **state)
+{
+	(void)state;
+	each_codec("ef21", aggregates);
+	each_codec("ef21-w", aggregates);
+	each_codec("ef21-sgdm:eta=0.3", aggregates);
+	each_codec("ef21-bc", aggregates);
+	each_codec("econtrol:eta=0.02", aggregates);
+}
+
+/* The same input again and again: what everybody has becomes the sum, by any codec. */
+static void converges(const char *feedback, const char *spec)
+{
+	struct run *r = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+	double far = 0;
+
+	run_draw(r);
+	for (size_t t = 0; t < 1000; t++)
+		assert_true(cluster_op(&r->c, r->each, r->result));
+	for (size_t i = 0; i < COUNT; i++) {
+		double sum = 0;
+
+		for (size_t n = 0; n < NODES; n++)
+			sum += (double)r->in[n][i];
+		far = fmax(far, fabs((double)r->result[i] - sum));
+	}
+	if (!(far < 1e-4))
+		fail_msg("%s, %s: off by %g", feedback, spec, far);
+	run_free(r);
+}
+
+static void estimates_arrive(void **state)
+{
+	static const char *const specs[] = {"bf16", "mxfp8", "topk:density=0.3"};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		converges("ef21", specs[i]);
+		converges("ef21-w", specs[i]);
+		converges("ef21-sgdm", specs[i]);
+		converges("ef21-bc", specs[i]);
+	}
+}
+
+/* An absolute op: whatever was in g, h, B and G, the result is the sum of the inputs. */
+static void absolute(const char *feedback, const char *spec)
+{
+	struct run *r = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+
+	for (uint32_t n = 0; n < NODES; n++)
+		for (size_t i = 0; i < COUNT; i++)
+			cluster_vector(&r->c, n, FEEDBACK_ESTIMATE)[i] = (float)n * 100;
+	r->c.dense = true;
+	run_op(r);
+	for (size_t i = 0; i < COUNT; i++)
+		assert_true(fabs(r->got[i] - r->put[i]) <= 1e-5);
+	check_aggregate(r, feedback, spec);
+	run_free(r);
+}
+
+static void absolute_ops_start_anew(void **state)
+{
+	(void)state;
+	absolute("ef21", "bf16");
+	absolute("ef21-w", "bf16");
+	absolute("ef21-sgdm", "bf16");
+	absolute("ef21-bc", "bf16");
+	absolute("econtrol", "bf16");
+}
+
+/* --- transactions, chunks ----------------------------------------------------------------- */
+
+static void same_state(const struct run *a, const struct run *b)
+{
+	assert_memory_equal(a->result, b->result, sizeof(a->result));
+	for (size_t n = 0; n < NODES; n++)
+		for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
+			size_t bytes = feedback_vector_bytes(&a->c.feedback, v, COUNT);
+
+			if (!bytes || ((v == FEEDBACK_OWNER_RESIDUAL || v == FEEDBACK_OWNER_SUM) &&
+				       a->c.chunk != b->c.chunk))
+				continue;
+			assert_memory_equal(a->c.node[n].now[v], b->c.node[n].now[v], bytes);
+		}
+}
+
+/* One run has ops that are aborted, and ops with a NaN; the other has not. */
+static void aborts(const char *feedback, const char *spec)
+{
+	struct run *a = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+	struct run *b = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+
+	for (size_t t = 0; t < 6; t++) {
+		run_draw(a);
+		a->c.abort = true;
+		assert_true(cluster_op(&a->c, a->each, a->result));
+		a->c.abort = false;
+		a->in[t % NODES][t * 217] = t % 2 ? NAN : INFINITY;
+		assert_false(cluster_op(&a->c, a->each, a->result));
+		a->seed = b->seed;
+		run_op(a);
+		run_op(b);
+		same_state(a, b);
+	}
+	run_free(a);
+	run_free(b);
+}
+
+/* Where the codec's block divides both chunks, they are no part of the arithmetic. */
+static void cuts(const char *feedback, const char *spec)
+{
+	struct run *a = run_new(feedback, spec, down_of(feedback, spec), CHUNK);
+	struct run *b = run_new(feedback, spec, down_of(feedback, spec), 1024);
+
+	for (size_t t = 0; t < 6 && a->c.up.block; t++) {
+		run_op(a);
+		run_op(b);
+		same_state(a, b);
+	}
+	run_free(a);
+	run_free(b);
+}
+
+static void each_feedback(void (*f)(const char *feedback, const char *spec))
+{
+	for (const struct feedback *const *a = feedback_table; *a; a++)
+		for (const char *const *spec = (*a)->examples; *spec; spec++)
+			each_codec(*spec, f);
+}
+
+static void aborted_ops_leave_no_trace(void **state)
+{
+	(void)state;
+	each_feedback(aborts);
+}
+
+static void chunks_make_no_difference(void **state)
+{
+	(void)state;
+	each_feedback(cuts);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_lost),
+		cmocka_unit_test(loco_without_memory),
+		cmocka_unit_test(the_aggregate_is_the_sum),
+		cmocka_unit_test(estimates_arrive),
+		cmocka_unit_test(absolute_ops_start_anew),
+		cmocka_unit_test(aborted_ops_leave_no_trace),
+		cmocka_unit_test(chunks_make_no_difference),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
