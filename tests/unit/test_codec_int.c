@@ -370,6 +370,7 @@ static void bytes_that_are_refused(void **state)
 	(void)state;
 	REFUSED("int8", 2, 0x00, 0x3c, 1);       /* too short */
 	REFUSED("int8", 2, 0x00, 0x3c, 1, 2, 3); /* too long */
+	REFUSED("int8", 1, 0x00, 0x80, 1);       /* bf16: 0, which fp16 has */
 	REFUSED("int8", 1, 0x00, 0x7c, 1);       /* fp16: infinity */
 	REFUSED("int8", 1, 0x80, 0xff, 1);       /* bf16: infinity */
 	REFUSED("int8", 1, 0xc0, 0xff, 1);       /* bf16: NaN */
