@@ -28,13 +28,12 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 				 : OP_BLOCK;
 	uint64_t most = chunk_bytes_max / (block * element_bytes); /* blocks in a chunk */
 	uint64_t usual = OP_CHUNK_BYTES_USUAL / (block * element_bytes);
-	/* cppcheck-suppress zerodivcond */
-	uint64_t chunks_max = OP_CHUNKS_MAX / nodes * nodes;
 	uint64_t blocks = count ? ceil_div(count, block) : 1;
-	uint64_t wanted = ceil_div(blocks, 4 * (uint64_t)nodes);
-	uint64_t chunks;
+	uint64_t chunks_max, wanted, chunks;
 
 	assert(nodes >= 1 && most >= 1);
+	chunks_max = OP_CHUNKS_MAX / nodes * nodes;
+	wanted = ceil_div(blocks, 4 * (uint64_t)nodes);
 	if (wanted > usual)
 		wanted = usual;
 	if (wanted > most)
