@@ -137,6 +137,21 @@ static double slice(const struct coder *c, const struct codec_kernels *k, enum w
 	return (double)(b->count * sizeof(float) * passes) / (double)spent;
 }
 
+static void take_turn(struct coder *c, const struct vec *const *variants, const struct buffers *b)
+{
+	for (size_t v = 0; variants[v]; v++) {
+		const struct codec_kernels *k = codec_kernels_of(variants[v]);
+
+		for (enum what w = ENCODE; w < WHATS; w++) {
+			double speed = slice(c, k, w, b);
+
+			c->best[v][w] = speed > c->best[v][w] ? speed : c->best[v][w];
+		}
+	}
+	c->ratio = (double)((b->count < CHUNK ? b->count : CHUNK) * sizeof(float)) /
+		   (double)b->lengths[0];
+}
+
 static void measure(struct coder *coders, size_t count, const struct vec *const *variants,
 		    const struct buffers *b)
 {
@@ -144,33 +159,20 @@ static void measure(struct coder *coders, size_t count, const struct vec *const 
 
 	for (size_t i = 0; i < count; i++)
 		memset(coders[i].best, 0, sizeof(coders[i].best));
-	for (size_t i = 0; i < count; i++) {
-		struct coder *c = &coders[i];
-		double beside = 0; /* measured in the same slices */
-
-		for (size_t s = 0; s < SLICES; s++) {
+	for (size_t s = 0; s < SLICES; s++) {
+		for (size_t i = 0; i < count; i++) {
 			double speed = slice(NULL, NULL, ENCODE, b);
 
-			beside = speed > beside ? speed : beside;
+			add = speed > add ? speed : add;
 			speed = slice(NULL, NULL, DECODE, b);
 			copy = speed > copy ? speed : copy;
-			for (size_t v = 0; variants[v]; v++) {
-				const struct codec_kernels *k = codec_kernels_of(variants[v]);
-
-				for (enum what w = ENCODE; w < WHATS; w++) {
-					speed = slice(c, k, w, b);
-					c->best[v][w] =
-						speed > c->best[v][w] ? speed : c->best[v][w];
-				}
-			}
+			take_turn(&coders[i], variants, b);
 		}
+	}
+	for (size_t i = 0; i < count; i++)
 		for (size_t v = 0; variants[v]; v++)
 			for (enum what w = ENCODE; w < WHATS; w++)
-				c->relative[v][w] = c->best[v][w] / beside;
-		c->ratio = (double)((b->count < CHUNK ? b->count : CHUNK) * sizeof(float)) /
-			   (double)b->lengths[0];
-		add = beside > add ? beside : add;
-	}
+				coders[i].relative[v][w] = coders[i].best[v][w] / add;
 	printf("\n%zu KiB, GB/s of float32: c = a + b %.1f, memcpy %.1f\n", b->count / 256, add,
 	       copy);
 }
@@ -260,8 +262,10 @@ static void take(struct coder *coders, size_t *count, const char *spec)
 {
 	struct err err;
 
-	if (*count == SPECS_MAX)
-		return;
+	if (*count == SPECS_MAX) {
+		fprintf(stderr, "bench_codec: more than %d specs\n", SPECS_MAX);
+		exit(2);
+	}
 	if (codec_parse(&coders[*count].setting, spec, &err)) {
 		fprintf(stderr, "bench_codec: %s\n", err.text);
 		exit(2);
