@@ -204,7 +204,6 @@ static void rank_add(struct engine *e, const struct engine_command *c)
 	group->rank_handle[c->local_rank] = c->handle;
 	seat->group = group;
 	seat->local_rank = c->local_rank;
-	seat->posted = 0;
 }
 
 static void rank_leave(struct engine *e, const struct engine_command *c)

@@ -122,14 +122,12 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 						     .local_rank = seat->local_rank});
 		return SHM_OK;
 	}
-	if (s->seq != seat->posted + 1)
-		return SHM_BAD_ORDER;
-	seat->posted = s->seq;
 	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call,
 			      arena + s->in_offset, arena + s->out_offset, s->work)) {
 	case EXCHANGE_POSTED:
 	case EXCHANGE_POST_MISMATCH:
 	case EXCHANGE_POST_TOO_BIG: tally_posted(seat->group, s); return SHM_OK;
+	case EXCHANGE_POST_ORDER: return SHM_BAD_ORDER;
 	case EXCHANGE_POST_WINDOW: break;
 	}
 	return SHM_TOO_MANY;

@@ -29,7 +29,6 @@ struct engine_client {
 	struct engine_seat {
 		struct engine_group *group; /* NULL: no such handle on this lane */
 		uint32_t local_rank;
-		uint64_t posted; /* seq of its last op */
 	} seats[SHM_GROUPS_MAX]; /* by handle */
 };
 

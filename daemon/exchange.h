@@ -103,7 +103,8 @@ enum exchange_posted {
 	EXCHANGE_POSTED = 0,
 	EXCHANGE_POST_MISMATCH, /* reported by exchange_take_mismatch()                        */
 	EXCHANGE_POST_TOO_BIG,  /* reported by exchange_take_trouble()                         */
-	EXCHANGE_POST_WINDOW, /* too many in flight, or not the next: it broke the rules */
+	EXCHANGE_POST_ORDER,    /* not the rank's next: it broke the rules                     */
+	EXCHANGE_POST_WINDOW,   /* too many in flight: it broke the rules                      */
 };
 
 /* A rank posts op seq, its next.  in, out: count elements, valid until its completion. */

@@ -182,7 +182,7 @@ enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint
 	struct op *op = &x->ops[seq % EXCHANGE_OPS_MAX];
 
 	if (seq != x->posted[local_rank] + 1)
-		return EXCHANGE_POST_WINDOW;
+		return EXCHANGE_POST_ORDER;
 	if (ended)
 		return post_ended(x, local_rank, seq, work, ended->error);
 	if (op->state == OP_FREE)

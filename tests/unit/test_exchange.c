@@ -284,13 +284,13 @@ static void ranks_post_in_order_and_not_too_many(void **state)
 	struct exchange *x = make(2, 1);
 
 	(void)state;
-	assert_int_equal(post(x, 0, 2), EXCHANGE_POST_WINDOW);
-	assert_int_equal(post(x, 0, UINT64_MAX), EXCHANGE_POST_WINDOW);
-	assert_int_equal(post(x, 0, 0), EXCHANGE_POST_WINDOW);
+	assert_int_equal(post(x, 0, 2), EXCHANGE_POST_ORDER);
+	assert_int_equal(post(x, 0, UINT64_MAX), EXCHANGE_POST_ORDER);
+	assert_int_equal(post(x, 0, 0), EXCHANGE_POST_ORDER);
 	/* What was refused takes no place from others: 63 has that of UINT64_MAX. */
 	for (uint64_t seq = 1; seq <= EXCHANGE_OPS_MAX; seq++) {
 		assert_int_equal(post(x, 1, seq), EXCHANGE_POSTED);
-		assert_int_equal(post(x, 1, seq), EXCHANGE_POST_WINDOW);
+		assert_int_equal(post(x, 1, seq), EXCHANGE_POST_ORDER);
 	}
 	assert_int_equal(post(x, 1, EXCHANGE_OPS_MAX + 1), EXCHANGE_POST_WINDOW);
 	assert_int_equal(post(x, 0, 1), EXCHANGE_POSTED);
