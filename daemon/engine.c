@@ -355,7 +355,7 @@ int engine_round(struct engine *e, uint64_t now_ns)
 		e->facts_put = false;
 		(void)!write(e->options.main_eventfd, &one, sizeof(one));
 	}
-	atomic_fetch_add_explicit(&e->stats.rounds, 1, memory_order_relaxed);
+	engine_count(&e->stats.rounds, 1);
 	if (e->stop)
 		return -ESHUTDOWN;
 	return any;
@@ -384,7 +384,7 @@ void engine_sleep(struct engine *e, uint64_t now_ns, uint64_t timeout_ns)
 	}
 	engine_clients_sleep(e);
 	if (!engine_clients_ready(e) && mailbox_empty(&e->commands)) {
-		atomic_fetch_add_explicit(&e->stats.slept, 1, memory_order_relaxed);
+		engine_count(&e->stats.slept, 1);
 		e->ops->wait(e->transport, timeout_ns);
 	}
 	engine_clients_awake(e);

@@ -62,11 +62,6 @@ static void copy_once(struct shm_submission *out, const struct shm_submission *s
 	memcpy(out, words, sizeof(*out));
 }
 
-static void add(_Atomic uint64_t *figure, uint64_t more)
-{
-	atomic_fetch_add_explicit(figure, more, memory_order_relaxed);
-}
-
 /* The first local rank to call an op counts it. */
 static void tally_posted(struct engine_group *group, const struct shm_submission *s)
 {
@@ -75,7 +70,7 @@ static void tally_posted(struct engine_group *group, const struct shm_submission
 	group->posted = s->seq;
 	group->tally[s->seq % EXCHANGE_OPS_MAX].bytes = s->count * shm_type_bytes(s->type);
 	if (group->stats)
-		add(&group->stats->ops_posted, 1);
+		engine_count(&group->stats->ops_posted, 1);
 }
 
 /* So does the first to hear that it is over. */
@@ -87,12 +82,12 @@ static void tally_over(struct engine *e, struct engine_group *group,
 	if (c->seq <= tally->seq)
 		return;
 	tally->seq = c->seq;
-	add(c->error ? &e->stats.ops_failed : &e->stats.ops_done, 1);
+	engine_count(c->error ? &e->stats.ops_failed : &e->stats.ops_done, 1);
 	if (!group->stats)
 		return;
-	add(c->error ? &group->stats->ops_failed : &group->stats->ops_done, 1);
-	add(&group->stats->bytes_reduced, c->error ? 0 : tally->bytes);
-	add(&group->stats->payload_sent, c->wire_bytes);
+	engine_count(c->error ? &group->stats->ops_failed : &group->stats->ops_done, 1);
+	engine_count(&group->stats->bytes_reduced, c->error ? 0 : tally->bytes);
+	engine_count(&group->stats->payload_sent, c->wire_bytes);
 }
 
 static enum shm_verdict post(struct engine *e, struct engine_client *client,

@@ -19,11 +19,6 @@ enum {
 	LAZY_NS = 1000000,   /* small debts wait that long for a frame to ride on */
 };
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* Give back what the peer has and the transport no longer needs. */
 static void release(struct engine *e, uint16_t peer, uint16_t path)
 {
@@ -187,7 +182,7 @@ static bool header_arrived(struct engine *e, const struct transport_event *event
 	}
 	if (frame->group && (!group || (group->removing && exchange_idle(group->exchange)) ||
 			     exchange_stale(group->exchange, arriving.node, frame))) {
-		count(&e->stats.frames_stale, 1);
+		engine_count(&e->stats.frames_stale, 1);
 	} else if (group && !frame_fits_group(e, group, event->path, frame, &arriving)) {
 		bad_frame(e, event, group);
 		return false;
@@ -214,8 +209,8 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 	peer->arriving[event->path] = (struct engine_arriving){0};
 	if (frame->path_seq)
 		link_arrived(&peer->link, event->path, frame);
-	count(&e->stats.frames_received, 1);
-	count(&e->stats.payload_received, frame->payload_bytes);
+	engine_count(&e->stats.frames_received, 1);
+	engine_count(&e->stats.payload_received, frame->payload_bytes);
 	acknowledged(e, event->peer, event->path, frame->path_ack);
 	if (arriving.exchange)
 		exchange_credit(arriving.exchange, arriving.node, frame->credit_contribution,
@@ -297,8 +292,8 @@ static void transmit(struct engine *e, uint16_t number, uint16_t path, struct li
 
 	link_announce(link, path, &frame);
 	e->ops->send(e->transport, number, path, &frame, entry->payload, frame.path_seq);
-	count(&e->stats.frames_sent, 1);
-	count(&e->stats.payload_sent, frame.payload_bytes);
+	engine_count(&e->stats.frames_sent, 1);
+	engine_count(&e->stats.payload_sent, frame.payload_bytes);
 }
 
 /*
@@ -311,7 +306,7 @@ static void transmit_again(struct engine *e, uint16_t number, uint16_t path,
 {
 	const struct wire_frame *f = &entry->frame;
 
-	count(&e->stats.frames_resent, 1);
+	engine_count(&e->stats.frames_resent, 1);
 	if (!entry->buffer && entry->payload && !exchange_open(entry->exchange, f->seq)) {
 		const struct engine_group *group = engine_group_with(e, entry->exchange);
 
@@ -422,7 +417,7 @@ static void send_small(struct engine *e, uint16_t number, uint16_t path, struct 
 {
 	link_announce(&e->peers[number].link, path, frame);
 	e->ops->send(e->transport, number, path, frame, NULL, 0);
-	count(&e->stats.frames_sent, 1);
+	engine_count(&e->stats.frames_sent, 1);
 }
 
 /* Tell every other node what is called as the op that stands still. */

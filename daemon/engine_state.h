@@ -95,6 +95,12 @@ struct engine {
 	uint32_t peers_end;
 };
 
+/* A figure of the lane that other threads read. */
+static inline void engine_count(_Atomic uint64_t *figure, uint64_t more)
+{
+	atomic_fetch_add_explicit(figure, more, memory_order_relaxed);
+}
+
 /* engine.c */
 void engine_tell(struct engine *e, const struct engine_fact *fact);
 bool engine_take_commands(struct engine *e);
