@@ -115,9 +115,7 @@ int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, stru
 	uint32_t slots = SLOTS_BUDGET / others;
 	bool agreed = plan->chunk_bytes_max != 0;
 
-	if (agreed && plan->chunk_bytes_max < OP_CHUNK_BYTES_MAX_LEAST)
-		return err_set(err, -EINVAL, "chunks of %u bytes were agreed, %d is the least",
-			       plan->chunk_bytes_max, OP_CHUNK_BYTES_MAX_LEAST);
+	assert(!agreed || plan->chunk_bytes_max >= OP_CHUNK_BYTES_MAX_LEAST);
 	plan->slots = slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : slots;
 	plan->buffers = BUFFERS;
 	if (!agreed)

@@ -63,10 +63,10 @@ uint64_t exchange_memory(const struct exchange_plan *plan);
 /*
  * exchange_plan_size() - fill in slots, buffers and chunk_bytes_max; nodes, lanes and
  * local_ranks are set.  Slots and buffers depend on nodes alone, so all nodes agree on
- * the credits that they begin with.  A chunk_bytes_max that is set (agreed) is kept,
- * 0 is replaced by the largest with which all lanes together map inflight_bytes at most.
- * Return: 0; -ENOMEM and *err with the number that would be needed; -EINVAL: the chunks
- * that were agreed are too small.
+ * the credits that they begin with.  A chunk_bytes_max that is set (agreed, and checked with
+ * the table that says so) is kept, 0 is replaced by the largest with which all lanes together
+ * map inflight_bytes at most.
+ * Return: 0; -ENOMEM and *err with the number that would be needed.
  */
 int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err);
 
