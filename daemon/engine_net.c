@@ -150,7 +150,8 @@ static bool frame_fits_link(struct engine *e, const struct transport_event *even
 static bool frame_fits_group(struct engine *e, const struct engine_group *group, uint16_t path,
 			     const struct wire_frame *frame, struct engine_arriving *arriving)
 {
-	if (frame->node != arriving->node || frame->lane != e->options.lane || frame->path != path)
+	if (frame->epoch != exchange_plan(group->exchange)->epoch ||
+	    frame->node != arriving->node || frame->lane != e->options.lane || frame->path != path)
 		return false;
 	if (frame->kind == WIRE_CONTRIBUTION || frame->kind == WIRE_FINAL) {
 		arriving->memory = exchange_place(group->exchange, arriving->node, frame);

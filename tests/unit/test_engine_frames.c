@@ -114,6 +114,32 @@ static struct wire_frame credit_of(struct scene *s, uint32_t contributions)
 	};
 }
 
+/* What they called as the op: the same. */
+static struct wire_frame call_of(struct scene *s)
+{
+	struct wire_frame data = frame_of(s, WIRE_CONTRIBUTION);
+	struct wire_frame f = credit_of(s, SLOTS);
+
+	f.kind = WIRE_CALL;
+	f.seq = data.seq;
+	f.count = data.count;
+	f.call_digest = data.call_digest;
+	f.schedule = data.schedule;
+	f.op = data.op;
+	f.type = data.type;
+	f.reduce = data.reduce;
+	return f;
+}
+
+static struct wire_frame right_frame(struct scene *s, uint16_t kind)
+{
+	switch (kind) {
+	case WIRE_CREDIT: return credit_of(s, SLOTS);
+	case WIRE_CALL: return call_of(s);
+	}
+	return frame_of(s, kind);
+}
+
 /* Send it with the payload of the op (their input, or the sum), and let time pass. */
 static void send_frame(struct scene *s, const struct wire_frame *f)
 {
@@ -203,18 +229,23 @@ static void wrong_fields_are_told(void **state)
 		{WIRE_FINAL, SET(payload_bytes, 2048), ENGINE_BAD_FRAME, false},
 		{WIRE_FINAL, SET(call_digest, 5), ENGINE_BAD_FRAME, false},
 		{WIRE_FINAL, SET(seq, 2), ENGINE_BAD_FRAME, false},
+		{WIRE_CREDIT, SET(epoch, 4), ENGINE_BAD_FRAME, true},
 		{WIRE_CREDIT, SET(node, 0), ENGINE_BAD_FRAME, true},
 		{WIRE_CREDIT, SET(lane, 1), ENGINE_BAD_FRAME, true},
 		{WIRE_CREDIT, SET(path_ack, 99), ENGINE_PEER_LIES, true},
 		{WIRE_CREDIT, SET(path_seq, 2), ENGINE_PEER_LIES, true},
+		{WIRE_CALL, SET(epoch, 4), ENGINE_BAD_FRAME, true},
+		{WIRE_CALL, SET(node, 0), ENGINE_BAD_FRAME, true},
+		{WIRE_CALL, SET(lane, 1), ENGINE_BAD_FRAME, true},
+		{WIRE_CALL, SET(path_seq, 1), ENGINE_PEER_LIES, true},
+		{WIRE_CALL, SET(key, 9), ENGINE_MISMATCH, false},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++) {
 		const struct wrong *wrong = &wrongs[i];
 		struct scene s = open_scene(2, COUNT);
-		struct wire_frame f = wrong->kind == WIRE_CREDIT ? credit_of(&s, SLOTS)
-								 : frame_of(&s, wrong->kind);
+		struct wire_frame f = right_frame(&s, wrong->kind);
 		uint64_t told;
 
 		memcpy((unsigned char *)&f + wrong->offset, &wrong->value, wrong->bytes);
@@ -293,6 +324,11 @@ static void stale_frames_change_nothing(void **state)
 	f.group = 5555;
 	send_frame(&s, &f);
 	assert_int_equal(stale(&s), 3);
+	f = call_of(&s);
+	f.epoch = s.g->epoch - 1;
+	f.key = 9;
+	send_frame(&s, &f);
+	assert_int_equal(stale(&s), 4);
 	assert_int_equal(s.w->facts[ENGINE_PATH_DOWN], 0);
 	finish_op(&s);
 	close_scene(&s);
