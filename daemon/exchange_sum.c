@@ -87,11 +87,10 @@ static struct vec_input slot_input(struct exchange *x, uint16_t node, const stru
 	return (struct vec_input){slot->memory, (enum vec_type)slot->frame.payload_type};
 }
 
-/* Everything that goes into the whole sum, in order. */
+/* Everything that goes into the whole sum, in order.  sent: our contribution to all, or NULL. */
 static size_t closing_inputs(struct exchange *x, struct op *op, uint32_t chunk,
-			     const struct sched_role *role)
+			     const struct sched_role *role, const struct buffer *sent)
 {
-	const struct buffer *sent = exchange_shared_find(x, op->seq, chunk);
 	struct vec_input own;
 	size_t count = 0;
 
@@ -130,14 +129,17 @@ static void close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
 {
 	/* What several trainers get is never read from the memory of one of them. */
 	unsigned char *out = x->plan.local_ranks > 1 ? x->result : chunk_out(op, 0, chunk);
-	size_t count = closing_inputs(x, op, chunk, role);
+	bool shares = role->contribute == SCHED_ALL && x->plan.nodes > 1;
+	struct buffer *sent = shares ? exchange_shared_find(x, op->seq, chunk) : NULL;
+	size_t count = closing_inputs(x, op, chunk, role, sent);
 
+	assert(sent || !shares); /* may_close(): it was handed to all */
 	if (role->final_out != SCHED_NONE)
 		out = exchange_queue_final(x, op, chunk, role)->memory;
 	combine(x, op, chunk, x->inputs, count, true, out);
 	release_inputs(x, op, chunk, role);
-	if (role->contribute == SCHED_ALL && x->plan.nodes > 1)
-		exchange_shared_drop(exchange_shared_find(x, op->seq, chunk));
+	if (sent)
+		exchange_shared_drop(sent);
 	exchange_write_result(x, op, chunk, out);
 	op->chunks[chunk - op->first].done = true;
 	op->remaining--;
