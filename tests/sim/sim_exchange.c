@@ -6,7 +6,8 @@
  * exchange and link; the network is a FIFO a path; a seeded dice picks what happens next:
  * a rank posts, a node computes, sends, receives half a frame, a path is cut and made
  * again.  Values are small integers, so every order of adding gives the exact sum.  In some
- * worlds trainers write into inputs of ops in flight: then all must agree on some sum.
+ * worlds trainers write into the inputs of some ops: if one is in flight then, all must agree
+ * on some sum; else on the right one.
  *
  * Usage: sim_exchange [--seeds N] [--first SEED]   a failing seed is printed
  */
@@ -45,6 +46,7 @@ struct pipe {
 struct rank {
 	uint64_t posted, completed;
 	unsigned char *in[OPS + 1], *out[OPS + 1];
+	bool over[OPS + 1];
 	int error[OPS + 1];
 };
 
@@ -63,7 +65,8 @@ struct world {
 	uint32_t ranks;
 	uint32_t ranks_of_node[NODES_MAX];
 	bool cuts;
-	bool scribbles;
+	bool scribbles[OPS + 1]; /* trainers write into inputs of that op  */
+	bool touched[OPS + 1];   /* one did while it was in flight         */
 	struct op_call calls[OPS + 1];
 	struct owner_table owners;
 	struct node node[NODES_MAX];
@@ -146,7 +149,7 @@ static void check_op(const struct world *w, uint64_t s)
 					call->count * size))
 				fail(w, "op %llu: rank %u of node %u has other bits than rank 0",
 				     (unsigned long long)s, r, n);
-	for (uint64_t i = 0; !w->scribbles && i < call->count; i++) {
+	for (uint64_t i = 0; !w->touched[s] && i < call->count; i++) {
 		unsigned char want[8];
 
 		/* An average of floats is checked where it is exact; integers truncate. */
@@ -223,7 +226,7 @@ static void make_node(struct world *w, uint16_t n, uint32_t first_rank, bool one
 static void make_world(struct world *w, const struct vec *vec, uint64_t seed)
 {
 	uint32_t first = 0;
-	bool one_slot;
+	bool one_slot, scribbles;
 
 	memset(w, 0, sizeof(*w));
 	w->seed = seed;
@@ -232,7 +235,7 @@ static void make_world(struct world *w, const struct vec *vec, uint64_t seed)
 	w->nodes = (uint16_t)(1 + roll(&w->dice, NODES_MAX));
 	one_slot = roll(&w->dice, 2);
 	w->cuts = roll(&w->dice, 2);
-	w->scribbles = roll(&w->dice, 4) == 0;
+	scribbles = roll(&w->dice, 4) == 0;
 	for (uint16_t n = 0; n < w->nodes; n++)
 		w->ranks += w->ranks_of_node[n] = 1 + roll(&w->dice, LOCAL_MAX);
 	for (uint64_t s = 1; s <= OPS; s++)
@@ -244,6 +247,8 @@ static void make_world(struct world *w, const struct vec *vec, uint64_t seed)
 			.reduce = (uint8_t)(1 + roll(&w->dice, 5)),
 			.schedule = (uint16_t)roll(&w->dice, 4),
 		};
+	for (uint64_t s = 1; scribbles && s <= OPS; s++)
+		w->scribbles[s] = roll(&w->dice, 2);
 	owner_found(&w->owners, w->nodes);
 	for (uint16_t n = 0; n < w->nodes; n++) {
 		make_node(w, n, first, one_slot);
@@ -416,6 +421,7 @@ static bool complete_something(struct world *w, struct node *node)
 
 		if (c.work != c.seq || c.seq > OPS)
 			fail(w, "completion of an op that does not exist");
+		rank->over[c.seq] = true;
 		rank->error[c.seq] = c.error;
 		rank->completed++;
 		any = true;
@@ -435,15 +441,17 @@ static bool all_done(const struct world *w)
 	return true;
 }
 
-/* A trainer writes into its input, once it has posted it. */
+/* A trainer writes into its input, once it has posted it; when the op is over, it may. */
 static void scribble(struct world *w, struct node *node)
 {
 	struct rank *rank = &node->ranks[roll(&w->dice, node->local)];
 	uint64_t s = 1 + roll(&w->dice, OPS);
 	const struct op_call *call = &w->calls[s];
 
-	if (s > rank->posted || rank->in[s] == rank->out[s])
+	if (!w->scribbles[s] || s > rank->posted || rank->in[s] == rank->out[s])
 		return;
+	if (!rank->over[s])
+		w->touched[s] = true;
 	for (uint64_t i = 0; i < call->count; i++)
 		store(w->vec, rank->in[s], (enum vec_type)call->type, i,
 		      1 + (int)roll(&w->dice, 2));
@@ -458,7 +466,7 @@ static bool step(struct world *w, uint16_t n)
 	if (exchange_take_bad(node->x, &bad_node, &bad_seq))
 		fail(w, "node %u: frame of node %u contradicts op %llu", n, bad_node,
 		     (unsigned long long)bad_seq);
-	if (w->scribbles && roll(&w->dice, 200) == 0)
+	if (roll(&w->dice, 200) == 0)
 		scribble(w, node);
 	switch (roll(&w->dice, 8)) {
 	case 0: return post_something(w, node);
