@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -395,6 +396,35 @@ static void files(void **state)
 	}
 }
 
+/* A seed that is refused by mistake teaches a fuzzer nothing: only those named so are refused. */
+static void seeds_of_the_fuzzer(void **state)
+{
+	static const char folder[] = "tests/fuzz/corpus/config";
+	DIR *dir = opendir(folder);
+	const struct dirent *entry;
+	uint32_t taken = 0, not_taken = 0;
+
+	(void)state;
+	if (!dir)
+		fail_msg("%s: %s; to be run from the top of the tree", folder, strerror(errno));
+	while ((entry = readdir(dir))) {
+		bool bad = strncmp(entry->d_name, "refused-", 8) == 0;
+		char path[sizeof(folder) + sizeof(entry->d_name)];
+		struct err err = {.code = 0};
+		struct config c;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		if ((config_load(&c, path, &err) != 0) != bad)
+			fail_msg("%s: %s", path, bad ? "was not refused" : err.text);
+		taken += !bad;
+		not_taken += bad;
+	}
+	(void)closedir(dir);
+	assert_true(taken >= 6 && not_taken >= 12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +440,7 @@ int main(void)
 		cmocka_unit_test(ports_of_roots),
 		cmocka_unit_test(processors_of_lanes),
 		cmocka_unit_test(files),
+		cmocka_unit_test(seeds_of_the_fuzzer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
