@@ -3,6 +3,7 @@
 
 #include "daemon/config.h"
 #include "daemon/log.h"
+#include "proto/wire.h"
 
 #define AT(field) offsetof(struct config, field)
 #define KIB (1ull << 10)
@@ -54,7 +55,7 @@ const struct config_row config_table[] = {
 	     "The network interfaces to use: eth,ib by beginning of name, =eth0 by whole name, "
 	     "^docker all but these. Empty: any, but loopback and those of containers only "
 	     "without others."),
-	NUMBER("network", paths, 1, 8, "2",
+	NUMBER("network", paths, 1, WIRE_PATHS_MAX, "2",
 	       "Connections that join a lane to each peer. A group uses as many as its node with "
 	       "the fewest has."),
 	NUMBER("network", heartbeat_ms, 50, 10000, "250", "How often peers hear from this daemon."),
@@ -67,7 +68,7 @@ const struct config_row config_table[] = {
 	     "The ports on which trainers may seek the daemon of a group's root, such as "
 	     "7117,7200-7299. Empty: the port of this daemon."),
 
-	NUMBER("engine", lanes, 1, 16, "2",
+	NUMBER("engine", lanes, 1, WIRE_LANES_MAX, "2",
 	       "Engine threads. A group uses as many as its node with the fewest has."),
 	WORD("engine", transport, "uring|fault", "uring",
 	     "What moves the data: uring is TCP over io_uring, fault disturbs another one for "
@@ -82,7 +83,7 @@ const struct config_row config_table[] = {
 	WORD("schedule", force, "auto|direct|flat|ring", "auto",
 	     "One schedule for every operation; auto: flat for small tensors, direct for the "
 	     "others."),
-	SIZE("schedule", flat_bytes_max, 0, GIB, "64K",
+	SIZE("schedule", flat_bytes_max, 0, WIRE_FLAT_BYTES_MAX, "64K",
 	     "Up to this size, divided by the number of peers, every node sends its tensor to "
 	     "all. A group goes by the least of its nodes."),
 
