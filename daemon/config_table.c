@@ -74,8 +74,8 @@ const struct config_row config_table[] = {
 	     "What moves the data: uring is TCP over io_uring, fault disturbs another one for "
 	     "tests."),
 	NUMBER("engine", spin_us, 0, 1000, "50",
-	       "How long a lane looks for work before it sleeps, in microseconds; it yields "
-	       "meanwhile."),
+	       "How long a lane looks for work before it sleeps, in microseconds, at most: less "
+	       "where that was in vain lately. It yields meanwhile."),
 	TEXT("engine", cpus, CONFIG_CPUS, "",
 	     "The processors that lanes are bound to, in order, such as 2,4-7. Empty: lanes spread "
 	     "over the NUMA nodes."),

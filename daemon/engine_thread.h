@@ -1,10 +1,11 @@
 /*
  * engine_thread.h - an engine on a thread of its own: start, idle strategy, stop.
  *
- * The thread opens its engine itself (io_uring's single issuer), spins for spin_ns
- * after the last work, then sleeps.  While it spins it yields its processor every round:
- * what it waits for is often computed there.  The main thread talks to it through the
- * mailboxes and rings its doorbell.
+ * The thread opens its engine itself (io_uring's single issuer), spins for at most spin_ns
+ * after the last work, then sleeps.  After a sleep of 2 spin_ns or more it spins half as long
+ * as the last time, after a shorter one for all of spin_ns again.  While it spins it yields
+ * its processor every round: what it waits for is often computed there.  The main thread
+ * talks to it through the mailboxes and rings its doorbell.
  */
 #ifndef DAEMON_ENGINE_THREAD_H
 #define DAEMON_ENGINE_THREAD_H
@@ -15,9 +16,9 @@ struct engine_thread; /* owns the thread, the engine, the doorbells' epoll */
 
 struct engine_thread_options {
 	struct engine_options engine; /* wake_fd is made and filled in by the thread object */
-	uint64_t spin_ns;
-	int numa_node; /* -1: anywhere                                            */
-	int cpu;       /* -1: anywhere                                            */
+	uint64_t spin_ns;             /* the longest spin */
+	int numa_node;                /* -1: anywhere */
+	int cpu;                      /* -1: anywhere */
 };
 
 /* Start and wait until the engine is open.  Return: 0 or negative errno and *err. */
