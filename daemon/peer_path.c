@@ -86,7 +86,7 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 
 		if (hello->instance == peer->node.instance && hello->purpose == WIRE_DATA &&
 		    hello->lane == c->lane && hello->path == c->path) {
-			peer->known = true;
+			peer->knew_us = true;
 			path_ready(p, conn, path);
 			return;
 		}
@@ -103,7 +103,7 @@ static void path_answer(struct peers *p, uint16_t number, uint16_t conn, struct 
 	struct conn *c = peers_conn(p, conn);
 
 	p->peers[number].proven = true; /* our HELLO names it, as its own named us */
-	p->peers[number].known = true;
+	p->peers[number].knew_us = true;
 	if (conn_say_hello(p, conn, conn_hello(c)->instance, path->received))
 		conn_close(p, conn); /* the other side makes a new one */
 	else

@@ -115,9 +115,12 @@ struct peer {
 	struct wire_node node;
 	uint32_t references;
 	uint16_t in, out; /* connections, CONN_NONE */
-	bool met;         /* our HELLO was answered once */
-	bool known;       /* it knew us once: took a frame of ours, or named us in a HELLO */
-	bool proven;      /* our HELLOs name it: it sent a frame, or has a data connection */
+	/* Our control connection to it was up once: it is made again without being asked for. */
+	bool met;
+	/* It took a frame of ours, or named us in a HELLO: if it does not now, it forgot us. */
+	bool knew_us;
+	/* We took a frame of it, or have named it in a HELLO: until then we need not know it. */
+	bool proven;
 	uint64_t heard_ns, beat_at_ns, retry_at_ns, backoff_ns;
 	uint64_t used_ns; /* when we or it last had a use for the other */
 	uint64_t echo_ns; /* the last sent_ns of its heartbeats */

@@ -128,7 +128,7 @@ bool stream_out_lost(struct peers *p, uint16_t number, const struct err *err, ui
 bool stream_forgotten(const struct peer *peer, const struct conn *c)
 {
 	/* A HELLO was answered, perhaps, and cut before a frame was taken: it never knew us. */
-	return peer->known && !conn_hello(c)->peer_instance;
+	return peer->knew_us && !conn_hello(c)->peer_instance;
 }
 
 void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now_ns)
@@ -168,7 +168,7 @@ void stream_out_up(struct peers *p, uint16_t number, uint16_t conn, uint64_t now
 			(unsigned long long)peer->node.instance);
 	peer->met = true;
 	if (hello->peer_instance)
-		peer->known = true;
+		peer->knew_us = true;
 	peer->backoff_ns = 0;
 	peer->trouble[0] = 0;
 	peer->unsent = peer->first;
@@ -270,7 +270,7 @@ static int read_ack(struct peer *peer, struct conn *c, uint64_t now_ns, struct e
 			       wire_verdict_name(verdict));
 	if (frame.kind != WIRE_ACK || !acknowledged(peer, frame.path_ack))
 		return err_set(err, -EPROTO, "acknowledges what was not sent");
-	peer->known = true; /* it acknowledges what it has taken, heartbeats too */
+	peer->knew_us = true; /* it acknowledges what it has taken, heartbeats too */
 	return 1;
 }
 
