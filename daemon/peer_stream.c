@@ -427,6 +427,16 @@ static int take_frame(struct peers *p, struct conn *c, struct wire_frame *frame)
 	return verdict == WIRE_OK ? 1 : -(int)verdict;
 }
 
+/* No more comes on this connection. */
+static void end_in(struct peers *p, struct peer *peer, uint64_t now_ns)
+{
+	conn_close(p, peer->in);
+	peer->in = CONN_NONE;
+	if (!peer->references)
+		peer->heard_ns = now_ns;
+	peers_due(p, now_ns + p->config->dead_ms * CLOCK_NS_PER_MS);
+}
+
 /* Nothing whole is left.  Return: whether more was read. */
 static bool read_more(struct peers *p, struct peer *peer, uint64_t now_ns)
 {
@@ -439,13 +449,8 @@ static bool read_more(struct peers *p, struct peer *peer, uint64_t now_ns)
 		return true;
 	if (c->owes_ack)
 		send_ack(p, peer);
-	if (c->ended) {
-		conn_close(p, peer->in);
-		peer->in = CONN_NONE;
-		if (!peer->references)
-			peer->heard_ns = now_ns;
-		peers_due(p, now_ns + p->config->dead_ms * CLOCK_NS_PER_MS);
-	}
+	if (c->ended)
+		end_in(p, peer, now_ns);
 	return false;
 }
 
@@ -465,19 +470,7 @@ static void refuse_in(struct peers *p, uint16_t number, enum wire_verdict verdic
 	log_put(p->log, LOG_LEVEL_WARNING, LOG_PEER_REFUSED,
 		"ended a control connection of host %s: bad control frame: %s", peer->node.host,
 		wire_verdict_name(verdict));
-	conn_close(p, peer->in);
-	peer->in = CONN_NONE;
-	if (!peer->references)
-		peer->heard_ns = now_ns;
-	peers_due(p, now_ns + p->config->dead_ms * CLOCK_NS_PER_MS);
-}
-
-static void condemn_in(struct peers *p, uint16_t number, const char *what)
-{
-	char text[WIRE_TEXT_BYTES];
-
-	(void)snprintf(text, sizeof(text), "sent a bad control frame: %s", what);
-	peer_die(p, number, -EPROTO, text);
+	end_in(p, peer, now_ns);
 }
 
 bool stream_in_next(struct peers *p, uint16_t number, struct peer_event *out, uint64_t now_ns)
@@ -507,7 +500,8 @@ bool stream_in_next(struct peers *p, uint16_t number, struct peer_event *out, ui
 			continue;
 		}
 		if (frame.path_seq != wire_path_seq_next(peer->received)) {
-			condemn_in(p, number, "it has the wrong number");
+			peer_die(p, number, -EPROTO,
+				 "sent a bad control frame: it has the wrong number");
 			return false;
 		}
 		peer->received = frame.path_seq;
