@@ -70,6 +70,7 @@ int clients_open(struct clients **out, const struct clients_options *options, st
 	c->config = config;
 	c->loop = options->loop;
 	c->version = options->version;
+	memset(c->lane_fds, -1, sizeof(c->lane_fds));
 	memcpy(c->lane_fds, options->lane_fds, config->lanes * sizeof(c->lane_fds[0]));
 	c->listen_fd = -1;
 	c->slots = slots;

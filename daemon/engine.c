@@ -69,7 +69,7 @@ int engine_open(struct engine **out, const struct engine_options *options, struc
 		(void)err_set(err, ret, "no memory for lane %u", options->lane);
 		goto fail;
 	}
-	transport.wake_fd = options->wake_fd;
+	transport.lane_fd = options->lane_fd;
 	ret = e->ops->open(&e->transport, &transport, err);
 	if (ret)
 		goto fail;

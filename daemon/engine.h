@@ -155,8 +155,8 @@ struct engine; /* one lane */
 struct engine_options {
 	uint32_t lane;
 	const char *transport; /* name in the table                                       */
-	struct transport_options transport_options; /* wake_fd is filled in                 */
-	int wake_fd; /* epoll: readable when a doorbell was rung, trainers' or main's; or -1 */
+	struct transport_options transport_options; /* lane_fd is filled in                 */
+	int lane_fd; /* epoll: readable when a doorbell was rung, trainers' or main's; or -1 */
 	int main_eventfd; /* written after a fact was put                              */
 	uint32_t paths;   /* per peer                                                  */
 };

@@ -22,7 +22,7 @@
 
 struct engine_thread {
 	struct engine_thread_options options;
-	int wake_fd;  /* epoll: what wakes the lane                                  */
+	int lane_fd;  /* epoll: what wakes the lane                                  */
 	int doorbell; /* eventfd in it: the main thread's                             */
 	pthread_t thread;
 	sem_t turn;  /* posted by the thread: engine or error is set; later: it ends */
@@ -145,8 +145,8 @@ static void thread_free(struct engine_thread *t)
 	(void)sem_destroy(&t->turn);
 	if (t->doorbell >= 0)
 		(void)close(t->doorbell);
-	if (t->wake_fd >= 0)
-		(void)close(t->wake_fd);
+	if (t->lane_fd >= 0)
+		(void)close(t->lane_fd);
 	free(t);
 }
 
@@ -154,11 +154,11 @@ static int thread_open_wake(struct engine_thread *t)
 {
 	struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
 
-	t->wake_fd = epoll_create1(EPOLL_CLOEXEC);
+	t->lane_fd = epoll_create1(EPOLL_CLOEXEC);
 	t->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (t->wake_fd < 0 || t->doorbell < 0)
+	if (t->lane_fd < 0 || t->doorbell < 0)
 		return -errno;
-	return epoll_ctl(t->wake_fd, EPOLL_CTL_ADD, t->doorbell, &edge) ? -errno : 0;
+	return epoll_ctl(t->lane_fd, EPOLL_CTL_ADD, t->doorbell, &edge) ? -errno : 0;
 }
 
 int engine_thread_start(struct engine_thread **out, const struct engine_thread_options *options,
@@ -180,7 +180,7 @@ int engine_thread_start(struct engine_thread **out, const struct engine_thread_o
 		return err_set(err, error, "make the doorbell of lane %u: %s", lane,
 			       strerror(-error));
 	}
-	t->options.engine.wake_fd = t->wake_fd;
+	t->options.engine.lane_fd = t->lane_fd;
 	error = thread_create(t);
 	if (error) {
 		thread_free(t);
@@ -224,9 +224,9 @@ struct engine *engine_thread_engine(struct engine_thread *t)
 	return t->engine;
 }
 
-int engine_thread_wake_fd(const struct engine_thread *t)
+int engine_thread_lane_fd(const struct engine_thread *t)
 {
-	return t->wake_fd;
+	return t->lane_fd;
 }
 
 bool engine_thread_alive(struct engine_thread *t)

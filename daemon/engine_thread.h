@@ -15,7 +15,7 @@
 struct engine_thread; /* owns the thread, the engine, the doorbells' epoll */
 
 struct engine_thread_options {
-	struct engine_options engine; /* wake_fd is made and filled in by the thread object */
+	struct engine_options engine; /* lane_fd is made and filled in by the thread object */
 	uint64_t spin_ns;             /* the longest spin */
 	int numa_node;                /* -1: anywhere */
 	int cpu;                      /* -1: anywhere */
@@ -29,7 +29,7 @@ void engine_thread_stop(struct engine_thread *t);
 
 struct engine *engine_thread_engine(struct engine_thread *t);
 /* The epoll descriptor that the lane sleeps on: for trainers' doorbells, edge-triggered. */
-int engine_thread_wake_fd(const struct engine_thread *t);
+int engine_thread_lane_fd(const struct engine_thread *t);
 
 /*
  * engine_thread_alive() - has the lane made a round since the last call, or does it sleep?

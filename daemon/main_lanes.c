@@ -34,7 +34,7 @@ static int lanes_numa_node(uint32_t lane)
 static struct transport_options lanes_transport(const struct config *c)
 {
 	return (struct transport_options){
-		.wake_fd = -1,
+		.lane_fd = -1,
 		.queue_frames = LANES_QUEUE_FRAMES,
 		.payload_crc = c->payload_crc,
 		.multishot = (enum transport_switch)c->multishot,
@@ -71,7 +71,7 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 		error = engine_thread_start(&lanes->threads[lane], &options, err);
 		if (error)
 			return error;
-		lanes->wake_fds[lane] = engine_thread_wake_fd(lanes->threads[lane]);
+		lanes->lane_fds[lane] = engine_thread_lane_fd(lanes->threads[lane]);
 		(void)engine_describe(engine_thread_engine(lanes->threads[lane]),
 				      lanes->transports[lane]);
 		lanes->count++;

@@ -15,7 +15,7 @@
 
 struct main_lanes {
 	struct engine_thread *threads[SHM_LANES_MAX];
-	int wake_fds[SHM_LANES_MAX];                       /* of the threads */
+	int lane_fds[SHM_LANES_MAX];                       /* of the threads */
 	char transports[SHM_LANES_MAX][ENGINE_TEXT_BYTES]; /* as main_lanes_report() saw them */
 	uint32_t count;
 	uint32_t stuck; /* how many times in a row one was found not to move */

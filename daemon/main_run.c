@@ -92,7 +92,7 @@ static int run_open_rest(struct daemon *d, struct err *err)
 {
 	struct clients_options options = {.config = d->config,
 					  .loop = d->loop,
-					  .lane_fds = d->lanes.wake_fds,
+					  .lane_fds = d->lanes.lane_fds,
 					  .version = CARRY_RELEASE};
 	int error = clients_open(&d->clients, &options, err);
 

@@ -143,7 +143,7 @@ static size_t sim_poll(struct transport *t, struct transport_event *events, size
 
 static bool take_wake(const struct transport *t)
 {
-	return t->options.wake_fd >= 0 && transport_take_wake(t->options.wake_fd);
+	return t->options.lane_fd >= 0 && transport_take_wake(t->options.lane_fd);
 }
 
 /* Sleeping is moving the clock. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* If more were rung, wake_fd is readable still and the next wait() returns at once. */
+/* If more were rung, lane_fd is readable still and the next wait() returns at once. */
 enum { WAKES_AT_ONCE = 64 };
 
 #define X(name) &transport_##name,
@@ -21,9 +21,9 @@ const struct transport_ops *transport_by_name(const char *name)
 	return NULL;
 }
 
-bool transport_take_wake(int wake_fd)
+bool transport_take_wake(int lane_fd)
 {
 	struct epoll_event rung[WAKES_AT_ONCE];
 
-	return epoll_wait(wake_fd, rung, WAKES_AT_ONCE, 0) > 0;
+	return epoll_wait(lane_fd, rung, WAKES_AT_ONCE, 0) > 0;
 }

@@ -42,7 +42,7 @@ enum { TRANSPORT_PEERS_MAX = 256, TRANSPORT_PATHS_MAX = WIRE_PATHS_MAX };
 enum transport_switch { TRANSPORT_AUTO = 0, TRANSPORT_ON, TRANSPORT_OFF };
 
 struct transport_options {
-	int wake_fd;           /* epoll: wait() returns when it is readable, and takes it; -1     */
+	int lane_fd;           /* epoll: wait() returns when it is readable, and takes it; -1     */
 	uint32_t queue_frames; /* most frames queued unsent on a path, 1..64                      */
 	bool payload_crc; /* compute CRCs of payloads sent; those received are always checked */
 	/* uring */
@@ -146,7 +146,7 @@ struct transport_ops {
 	/* Submit what is queued, fill in at most `max` events.  Return: how many there are. */
 	size_t (*poll)(struct transport *t, struct transport_event *events, size_t max);
 
-	/* Sleep until poll() has something, wake_fd is readable, or timeout_ns passed. */
+	/* Sleep until poll() has something, lane_fd is readable, or timeout_ns passed. */
 	void (*wait)(struct transport *t, uint64_t timeout_ns);
 
 	/*
@@ -173,10 +173,10 @@ extern const struct transport_ops *const transport_table[]; /* the same, ended b
 const struct transport_ops *transport_by_name(const char *name);
 
 /*
- * transport_take_wake() - for implementations: take what made wake_fd readable, edge-triggered.
+ * transport_take_wake() - for implementations: take what made lane_fd readable, edge-triggered.
  * What was rung itself is not touched: its other holders may do with it what they like.
  * Return: whether there was anything.
  */
-bool transport_take_wake(int wake_fd);
+bool transport_take_wake(int lane_fd);
 
 #endif

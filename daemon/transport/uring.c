@@ -302,10 +302,10 @@ static void arm_wake(struct transport *t)
 {
 	struct io_uring_sqe *sqe;
 
-	if (t->wake_armed || t->options.wake_fd < 0 || !make_room(t, 1))
+	if (t->wake_armed || t->options.lane_fd < 0 || !make_room(t, 1))
 		return;
 	sqe = uring_sqe(t);
-	io_uring_prep_poll_add(sqe, t->options.wake_fd, POLLIN);
+	io_uring_prep_poll_add(sqe, t->options.lane_fd, POLLIN);
 	uring_name(sqe, URING_OP_WAKE, 0, 0);
 	t->wake_armed = true;
 }
@@ -316,7 +316,7 @@ static bool take_wake(struct transport *t)
 		return false;
 	t->woken = false;
 	t->stats.syscalls++;
-	(void)transport_take_wake(t->options.wake_fd);
+	(void)transport_take_wake(t->options.lane_fd);
 	return true;
 }
 

@@ -211,7 +211,7 @@ static void run_transport(struct worker *w, const struct setting *setting, struc
 	struct transport *t;
 	struct err err;
 
-	options.wake_fd = -1;
+	options.lane_fd = -1;
 	options.queue_frames = POOL / 2;
 	if (ops->open(&t, &options, &err) < 0) {
 		fprintf(stderr, "%s: %s\n", setting->name, err.text);

@@ -160,7 +160,7 @@ void rig_open_seed(struct rig *rig, const struct rig_variant *variant, uint64_t 
 		rig->wake[s] = epoll_create1(EPOLL_CLOEXEC);
 		rig->bell[s] = eventfd(0, EFD_CLOEXEC);
 		assert_int_equal(epoll_ctl(rig->wake[s], EPOLL_CTL_ADD, rig->bell[s], &edge), 0);
-		options.wake_fd = rig->wake[s];
+		options.lane_fd = rig->wake[s];
 		options.sim = rig->net;
 		options.sim_node = (uint32_t)s;
 		if (rig->ops->open(&rig->side[s], &options, &err) < 0)

@@ -58,11 +58,11 @@ static void open_lane(struct world *w, uint16_t node, uint16_t lane)
 	const struct world_options *o = &w->options;
 	struct engine_options options = {.lane = lane,
 					 .transport = o->harm ? "fault" : "sim",
-					 .wake_fd = -1,
+					 .lane_fd = -1,
 					 .main_eventfd = -1,
 					 .paths = o->paths,
 					 .transport_options = {
-						 .wake_fd = -1,
+						 .lane_fd = -1,
 						 .queue_frames = o->queue_frames,
 						 .payload_crc = o->payload_crc,
 						 .inner = "sim",
@@ -167,7 +167,7 @@ void world_make_raw(struct world *w, uint16_t node)
 	}
 	for (uint16_t lane = 0; lane < w->options.lanes; lane++) {
 		struct transport_options options = {
-			.wake_fd = -1, .queue_frames = 32, .sim = w->net, .sim_node = node};
+			.lane_fd = -1, .queue_frames = 32, .sim = w->net, .sim_node = node};
 		struct err err;
 
 		engine_close(w->node[node].lanes[lane]);

@@ -23,7 +23,7 @@ static void every_allocation_may_fail(void **state)
 	struct sim_net_options o = {.nodes = 1};
 	struct engine_options options = {
 		.transport = "sim",
-		.wake_fd = -1,
+		.lane_fd = -1,
 		.main_eventfd = -1,
 		.paths = 1,
 		.transport_options = {.queue_frames = 4},
@@ -95,7 +95,7 @@ static void facts_ring_the_main_thread(void **state)
 	struct sim_net_options net = {.nodes = 1};
 	struct engine_options options = {
 		.transport = "sim",
-		.wake_fd = -1,
+		.lane_fd = -1,
 		.main_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
 		.paths = 1,
 		.transport_options = {.queue_frames = 4},

@@ -90,7 +90,7 @@ static int open_node(uint16_t number)
 	struct node *n = &nodes[number];
 	struct engine_options options = {
 		.transport = "uring",
-		.wake_fd = -1,
+		.lane_fd = -1,
 		.main_eventfd = -1,
 		.paths = PATHS,
 		.transport_options = {.queue_frames = 16},

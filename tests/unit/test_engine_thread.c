@@ -61,7 +61,7 @@ static struct engine_thread_options lane(int facts_fd)
 	return (struct engine_thread_options){
 		.engine = {.lane = 3,
 			   .transport = "uring",
-			   .transport_options = {.wake_fd = -1, .queue_frames = 8},
+			   .transport_options = {.lane_fd = -1, .queue_frames = 8},
 			   .main_eventfd = facts_fd,
 			   .paths = 1},
 		.numa_node = -1,

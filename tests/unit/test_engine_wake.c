@@ -102,7 +102,7 @@ static void trainer_open(struct rig *r, uint32_t number)
 	t->wake_fd = fds[0];
 	t->own_fd = fds[1];
 	t->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	assert_int_equal(epoll_ctl(engine_thread_wake_fd(r->thread), EPOLL_CTL_ADD, t->doorbell,
+	assert_int_equal(epoll_ctl(engine_thread_lane_fd(r->thread), EPOLL_CTL_ADD, t->doorbell,
 				   &(struct epoll_event){.events = EPOLLIN | EPOLLET}),
 			 0);
 	assert_int_equal(exchange_plan_size(&plan, 64 << 20, &err), 0);
@@ -122,7 +122,7 @@ static void rig_open(struct rig *r)
 {
 	struct engine_thread_options options = {
 		.engine = {.transport = "uring",
-			   .transport_options = {.wake_fd = -1, .queue_frames = 8},
+			   .transport_options = {.lane_fd = -1, .queue_frames = 8},
 			   .paths = 1},
 		.numa_node = -1,
 		.cpu = -1,

@@ -104,7 +104,7 @@ static bool try_with(const struct rig_variant *v, int n)
 	int fds[2] = {-1, -1};
 	int result;
 
-	options.wake_fd = -1;
+	options.lane_fd = -1;
 	if (v->family == AF_UNSPEC)
 		assert_int_equal(sim_net_open(&options.sim, &net), 0);
 	else
@@ -205,7 +205,7 @@ static void expect_refusal(const char *transport, const struct transport_options
 
 static void bad_options_are_named(void **state)
 {
-	struct transport_options o = {.wake_fd = -1, .queue_frames = 0};
+	struct transport_options o = {.lane_fd = -1, .queue_frames = 0};
 
 	(void)state;
 	expect_refusal("uring", &o, -EINVAL, "queue_frames is 0");
@@ -232,7 +232,7 @@ static void bad_options_are_named(void **state)
 
 static void features_are_described(void **state)
 {
-	struct transport_options o = {.wake_fd = -1, .queue_frames = 8};
+	struct transport_options o = {.lane_fd = -1, .queue_frames = 8};
 	const struct transport_ops *ops = &transport_uring;
 	struct transport *t;
 	struct err err;
@@ -259,7 +259,7 @@ static void features_are_described(void **state)
 
 static void what_is_no_tcp_socket_is_refused(void **state)
 {
-	struct transport_options o = {.wake_fd = -1, .queue_frames = 8};
+	struct transport_options o = {.lane_fd = -1, .queue_frames = 8};
 	const struct transport_ops *ops = &transport_uring;
 	struct transport *t;
 	struct err err;
@@ -322,7 +322,7 @@ static void forbid(long call, int error)
 		_exit(2);
 }
 
-static const struct transport_options plain = {.wake_fd = -1, .queue_frames = 8};
+static const struct transport_options plain = {.lane_fd = -1, .queue_frames = 8};
 
 static void without_permission(void)
 {

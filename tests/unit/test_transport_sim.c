@@ -40,7 +40,7 @@ struct net {
 static struct net *net_open(const struct sim_net_options *options)
 {
 	struct net *net = calloc(1, sizeof(*net));
-	struct transport_options o = {.wake_fd = -1, .queue_frames = 64};
+	struct transport_options o = {.lane_fd = -1, .queue_frames = 64};
 	struct err err;
 
 	assert_non_null(net);

@@ -34,9 +34,9 @@ struct bare {
 };
 
 static const struct transport_options modes[] = {
-	{.wake_fd = -1, .queue_frames = 8, .multishot = TRANSPORT_OFF},
-	{.wake_fd = -1, .queue_frames = 8, .multishot = TRANSPORT_ON},
-	{.wake_fd = -1, .queue_frames = 8, .sqpoll = TRANSPORT_ON, .zerocopy = TRANSPORT_OFF},
+	{.lane_fd = -1, .queue_frames = 8, .multishot = TRANSPORT_OFF},
+	{.lane_fd = -1, .queue_frames = 8, .multishot = TRANSPORT_ON},
+	{.lane_fd = -1, .queue_frames = 8, .sqpoll = TRANSPORT_ON, .zerocopy = TRANSPORT_OFF},
 };
 
 enum { MODES = sizeof(modes) / sizeof(modes[0]) };
@@ -359,13 +359,13 @@ static void what_is_sent_is_header_and_payload(void **state)
 {
 	enum { BYTES = 50000, FRAMES = 6 };
 	static const struct transport_options ways[] = {
-		{.wake_fd = -1, .queue_frames = 8, .zerocopy = TRANSPORT_OFF},
-		{.wake_fd = -1,
+		{.lane_fd = -1, .queue_frames = 8, .zerocopy = TRANSPORT_OFF},
+		{.lane_fd = -1,
 		 .queue_frames = 8,
 		 .zerocopy = TRANSPORT_ON,
 		 .zerocopy_bytes_min = 9,
 		 .fixed_buffers = TRANSPORT_OFF},
-		{.wake_fd = -1,
+		{.lane_fd = -1,
 		 .queue_frames = 8,
 		 .zerocopy = TRANSPORT_ON,
 		 .zerocopy_bytes_min = 9,
