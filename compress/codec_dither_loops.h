@@ -183,6 +183,7 @@ static void tern_decode(float *restrict out, const unsigned char *restrict bytes
 		}
 	}
 	for (size_t i = 0; i < count; i++) {
+		/* cppcheck-suppress uninitvar; 5 times length is at least count */
 		uint32_t digit = digits[i], bits = digit ? bits_of(scale) : 0;
 
 		out[i] = float_of(bits | (digit == 2 ? 0x80000000u : 0));

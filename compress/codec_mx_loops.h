@@ -17,8 +17,9 @@ INLINE u32v mx_code(f32v magnitude, struct mx_shape f)
 	u32v magic = (u32v){0} + ((127 + 23 + 1 - f.bias - f.mantissa) << 23);
 	u32v small = bits_of(magnitude + floats_of(magic)) - magic;
 	u32v code = PICK((i32v)bits < (int32_t)((127 + 1 - f.bias) << 23), small, normal);
+	u32v most = (u32v){0} + f.most;
 
-	return PICK((i32v)code > (int32_t)f.most, (u32v){0} + f.most, code);
+	return PICK((i32v)code > (i32v)most, most, code);
 }
 
 /*

@@ -66,6 +66,9 @@ int feedback_check(const struct feedback_setting *s)
 {
 	const struct feedback *feedback = feedback_by_id(s->id);
 	struct feedback_setting known = {.id = s->id};
+	/* By bytes: a number is only ever what was set from the same text. */
+	const unsigned char *right = (const unsigned char *)&known;
+	const unsigned char *given = (const unsigned char *)s;
 
 	if (!feedback)
 		return -EINVAL;
@@ -75,7 +78,7 @@ int feedback_check(const struct feedback_setting *s)
 		feedback_option_set(&known, o, feedback_option_get(s, o));
 	}
 	/* What is no option of it must be zero. */
-	return memcmp(&known, s, sizeof(known)) == 0 ? 0 : -EINVAL;
+	return memcmp(right, given, sizeof(known)) == 0 ? 0 : -EINVAL;
 }
 
 /* --- codecs ------------------------------------------------------------------------------- */
