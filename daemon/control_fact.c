@@ -66,7 +66,7 @@ static void path_went_down(struct control *c, uint32_t lane, const struct engine
 		about.node.host, strerror(-fact->error), fact->verdict == WIRE_OK ? "" : ", ",
 		fact->verdict == WIRE_OK ? "" : wire_verdict_name(fact->verdict), lane, fact->path);
 	if (fact->verdict != WIRE_OK)
-		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->received,
+		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->frames,
 			      wire_verdict_name(fact->verdict), now_ns);
 	peers_path_down(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->received, now_ns);
 }
@@ -84,7 +84,7 @@ static void bad_frame(struct control *c, uint32_t lane, const struct engine_fact
 			"ended a data connection to host %s: it sent a frame that breaks the rules "
 			"of group \"%s\" (op %" PRIu64 ") lane=%u path=%u",
 			about.node.host, g ? g->group->name : "?", fact->seq, lane, fact->path);
-		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->received,
+		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->frames,
 			      "breaks the rules of its group", now_ns);
 		return;
 	}
@@ -131,7 +131,7 @@ bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns)
 	case ENGINE_PEER_REMOVED: c->peer[fact.peer].removed++; break;
 	case ENGINE_PEER_LIES:
 		peers_condemn(c->peers, fact.peer, -EPROTO,
-			      "is taken for dead: it counts data frames that were never sent");
+			      "is taken for dead: it sent data frames with impossible numbers");
 		break;
 	}
 	return true;

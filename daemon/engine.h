@@ -113,12 +113,13 @@ enum engine_fact_kind {
 	ENGINE_TROUBLE,        /* exchange, trouble: an op cannot succeed                       */
 	/*
 	 * exchange, node, peer, seq: a frame broke the group's rules.  `taken`: it contradicts its
-	 * op; else it was refused: its path ends, and it will come again (path, received)
+	 * op; else it was refused: its path ends, and it will come again (path, frames)
 	 */
 	ENGINE_BAD_FRAME,
-	ENGINE_PATH_DOWN,      /* peer, path, error, verdict, received (path_seq that we have)  */
-	ENGINE_PEER_REMOVED,   /* peer's number may be used again                               */
-	ENGINE_PEER_LIES,      /* peer, path: impossible numbers after a reconnect: treat as dead */
+	ENGINE_PATH_DOWN,    /* peer, path, error, verdict, frames, received                  */
+	ENGINE_PEER_REMOVED, /* peer's number may be used again                               */
+	/* peer, path: no sound daemon sends such numbers (PROTOCOL.md 1.2): treat as dead */
+	ENGINE_PEER_LIES,
 };
 
 struct engine_fact {
@@ -135,7 +136,8 @@ struct engine_fact {
 	bool taken;
 	int error;
 	enum wire_verdict verdict;
-	uint32_t received;
+	uint32_t received; /* path_seq that we have of the peer's stream              */
+	uint64_t frames;   /* of the path, numbered or not, that were ever taken      */
 };
 
 /* Written by the lane, read by the main thread: relaxed, monotone. */
@@ -156,7 +158,7 @@ struct engine_options {
 	uint32_t lane;
 	const char *transport; /* name in the table                                       */
 	struct transport_options transport_options; /* lane_fd is filled in                 */
-	int lane_fd; /* epoll: readable when a doorbell was rung, trainers' or main's; or -1 */
+	int lane_fd;      /* epoll: readable when a doorbell was rung, trainers' or main's; or -1 */
 	int main_eventfd; /* written after a fact was put                              */
 	uint32_t paths;   /* per peer                                                  */
 };

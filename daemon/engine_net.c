@@ -119,7 +119,7 @@ static void peer_lies(struct engine *e, uint16_t peer, uint16_t path)
 static void bad_frame(struct engine *e, const struct transport_event *event,
 		      const struct engine_group *group)
 {
-	uint32_t received = e->peers[event->peer].link.path[event->path].received;
+	uint64_t frames = e->peers[event->peer].taken[event->path];
 
 	e->ops->detach(e->transport, event->peer, event->path);
 	engine_tell(e, &(struct engine_fact){.kind = ENGINE_BAD_FRAME,
@@ -127,7 +127,7 @@ static void bad_frame(struct engine *e, const struct transport_event *event,
 					     .node = group->node_of_peer[event->peer],
 					     .peer = event->peer,
 					     .path = event->path,
-					     .received = received,
+					     .frames = frames,
 					     .seq = event->frame.seq});
 }
 
@@ -210,6 +210,7 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 	peer->arriving[event->path] = (struct engine_arriving){0};
 	if (frame->path_seq)
 		link_arrived(&peer->link, event->path, frame);
+	peer->taken[event->path]++;
 	engine_count(&e->stats.frames_received, 1);
 	engine_count(&e->stats.payload_received, frame->payload_bytes);
 	acknowledged(e, event->peer, event->path, frame->path_ack);
@@ -247,7 +248,8 @@ static void path_down(struct engine *e, const struct transport_event *event)
 					     .path = event->path,
 					     .error = event->error,
 					     .verdict = event->verdict,
-					     .received = peer->link.path[event->path].received});
+					     .received = peer->link.path[event->path].received,
+					     .frames = peer->taken[event->path]});
 }
 
 static void handle(struct engine *e, const struct transport_event *event)

@@ -64,6 +64,7 @@ struct engine_peer {
 	uint32_t attached; /* paths that the transport has */
 	struct link link;
 	struct engine_arriving arriving[WIRE_PATHS_MAX];
+	uint64_t taken[WIRE_PATHS_MAX]; /* frames, numbered or not */
 };
 
 /* A text for another thread: version is odd while the lane writes. */

@@ -193,7 +193,7 @@ struct buffer *exchange_buffer_take(struct pool *pool); /* refs = 1, or NULL */
 void exchange_buffer_drop(struct buffer *buffer);
 /* Our contribution of a chunk that goes to all, or NULL: it is not made yet. */
 struct buffer *exchange_shared_find(const struct exchange *x, uint64_t seq, uint32_t chunk);
-void exchange_shared_drop(struct buffer *buffer); /* the chunk is closed     */
+void exchange_shared_drop(struct buffer *buffer);           /* the chunk is closed     */
 void exchange_shared_end(struct exchange *x, uint64_t seq); /* the op has ended */
 
 #endif

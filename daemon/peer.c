@@ -242,23 +242,28 @@ void peer_die(struct peers *p, uint16_t number, int error, const char *text)
 	p->news = true;
 }
 
-bool refused_again(struct refused *refused, uint32_t received, uint64_t now_ns)
+bool refused_again(struct refused *refused, uint64_t now_ns)
 {
-	if (received != refused->received || now_ns > refused->last_ns + PEER_REFUSED_NS)
+	if (now_ns > refused->last_ns + PEER_REFUSED_NS)
 		refused->count = 0;
-	refused->received = received;
 	refused->last_ns = now_ns;
 	return ++refused->count >= PEER_REFUSED_MAX;
 }
 
-void peers_refused(struct peers *p, uint16_t number, uint16_t lane, uint16_t path,
-		   uint32_t received, const char *why, uint64_t now_ns)
+void peers_refused(struct peers *p, uint16_t number, uint16_t lane, uint16_t path, uint64_t taken,
+		   const char *why, uint64_t now_ns)
 {
 	struct peer *peer = &p->peers[number];
 	char text[WIRE_TEXT_BYTES];
+	struct path *at;
 
-	if (peer->state != PEER_STATE_KNOWN ||
-	    !refused_again(&path_of(p, number, lane, path)->refused, received, now_ns))
+	if (peer->state != PEER_STATE_KNOWN)
+		return;
+	at = path_of(p, number, lane, path);
+	if (at->taken != taken)
+		at->refused.count = 0;
+	at->taken = taken;
+	if (!refused_again(&at->refused, now_ns))
 		return;
 	(void)snprintf(text, sizeof(text),
 		       "is taken for dead: %d bad data frames in a row, last %s", PEER_REFUSED_MAX,

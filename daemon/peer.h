@@ -151,9 +151,9 @@ bool peers_path_is_up(const struct peers *p, uint16_t peer, uint16_t lane, uint1
 
 /*
  * peers_refused() - a data connection was ended because of what the peer sent: `why`.  Before
- * peers_path_down().  @received: frames of its stream that were taken
+ * peers_path_down().  @taken: how many frames, of any kind, the lane ever took on this path
  */
-void peers_refused(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path, uint32_t received,
+void peers_refused(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path, uint64_t taken,
 		   const char *why, uint64_t now_ns);
 /* It broke the rules: treat it as dead. */
 void peers_condemn(struct peers *p, uint16_t peer, int error, const char *text);

@@ -375,11 +375,15 @@ const struct wire_hello *conn_hello(const struct conn *c)
 	return (const struct wire_hello *)(const void *)(c->hello + WIRE_HEADER_BYTES);
 }
 
-/* What can be said of the bytes that are there.  Return: 0, or negative errno and *err. */
+/*
+ * What can be said of the bytes that are there.
+ * Return: 0; -EBADMSG: damaged on its way; -EPROTO: of no carryd that we can talk to; and *err.
+ */
 static int check_hello(const struct conn *c, struct err *err)
 {
 	const struct wire_frame *frame = (const struct wire_frame *)(const void *)c->hello;
 	enum wire_verdict verdict;
+	bool garbled = false; /* what else is wrong with it, its sender meant */
 
 	if (c->hello_have < sizeof(frame->magic))
 		return 0;
@@ -396,13 +400,18 @@ static int check_hello(const struct conn *c, struct err *err)
 	if (verdict == WIRE_OK && frame->kind != WIRE_HELLO)
 		return err_set(err, -EPROTO, "began with %s instead of HELLO",
 			       wire_kind_name(frame->kind));
-	if (verdict == WIRE_OK && c->hello_have == HELLO_BYTES)
-		verdict = wire_check_payload(frame, c->hello + WIRE_HEADER_BYTES);
-	if (verdict == WIRE_OK && c->hello_have == HELLO_BYTES)
-		verdict = wire_hello_check(conn_hello(c), frame->payload_bytes);
-	if (verdict != WIRE_OK)
-		return err_set(err, -EPROTO, "sent a bad HELLO: %s", wire_verdict_name(verdict));
-	return 0;
+	if (verdict == WIRE_OK && c->hello_have == HELLO_BYTES) {
+		const void *payload = c->hello + WIRE_HEADER_BYTES;
+
+		garbled = wire_check_payload(frame, payload) != WIRE_OK;
+		verdict = garbled ? WIRE_BAD_PAYLOAD
+				  : wire_hello_check(conn_hello(c), frame->payload_bytes);
+	}
+	if (verdict == WIRE_OK)
+		return 0;
+	garbled = garbled || verdict == WIRE_BAD_CRC;
+	return err_set(err, garbled ? -EBADMSG : -EPROTO, "sent a bad HELLO: %s",
+		       wire_verdict_name(verdict));
 }
 
 int conn_read_hello(struct conn *c, struct err *err)

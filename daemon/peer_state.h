@@ -83,10 +83,9 @@ struct out_frame {
 	_Alignas(8) unsigned char data[]; /* header and payload, sealed */
 };
 
-/* What was refused on a stream, one after the other, with nothing good between. */
+/* What was refused on a stream, one after the other; whoever takes something good zeroes it. */
 struct refused {
 	uint32_t count;
-	uint32_t received; /* of the stream, when it last happened   */
 	uint64_t last_ns;
 };
 
@@ -106,6 +105,7 @@ struct path {
 	int fd;
 	uint32_t received; /* by us, as the lane said last */
 	struct refused refused;
+	uint64_t taken;          /* frames of any kind, when the lane last refused one */
 	uint32_t their_received; /* READY */
 	uint64_t retry_at_ns, backoff_ns;
 };
@@ -234,7 +234,7 @@ int conn_send_small(struct conn *c);
 int peer_take(struct peers *p, const struct wire_node *node, uint64_t now_ns);
 void peer_die(struct peers *p, uint16_t peer, int error, const char *text);
 /* One more was refused.  Return: whether that is enough: it is to be taken for dead. */
-bool refused_again(struct refused *refused, uint32_t received, uint64_t now_ns);
+bool refused_again(struct refused *refused, uint64_t now_ns);
 void peer_forgot_us(struct peers *p, uint16_t peer);
 void peer_node_of_hello(const struct conn *c, struct wire_node *out);
 void peer_stranger(struct peers *p, uint16_t conn, uint64_t now_ns); /* its HELLO is there */

@@ -262,7 +262,7 @@ static int read_ack(struct peer *peer, struct conn *c, uint64_t now_ns, struct e
 	c->in_have = 0;
 	memcpy(&frame, c->in, sizeof(frame));
 	verdict = wire_check(&frame);
-	if (verdict != WIRE_OK && refused_again(&peer->out_refused, peer->acked, now_ns))
+	if (verdict != WIRE_OK && refused_again(&peer->out_refused, now_ns))
 		return err_set(err, -EPROTO, "sent %d bad acknowledgements in a row, last %s",
 			       PEER_REFUSED_MAX, wire_verdict_name(verdict));
 	if (verdict != WIRE_OK)
@@ -271,6 +271,7 @@ static int read_ack(struct peer *peer, struct conn *c, uint64_t now_ns, struct e
 	if (frame.kind != WIRE_ACK || !acknowledged(peer, frame.path_ack))
 		return err_set(err, -EPROTO, "acknowledges what was not sent");
 	peer->knew_us = true; /* it acknowledges what it has taken, heartbeats too */
+	peer->out_refused.count = 0;
 	return 1;
 }
 
@@ -460,7 +461,7 @@ static void refuse_in(struct peers *p, uint16_t number, enum wire_verdict verdic
 	struct peer *peer = &p->peers[number];
 	char text[WIRE_TEXT_BYTES];
 
-	if (refused_again(&peer->in_refused, peer->received, now_ns)) {
+	if (refused_again(&peer->in_refused, now_ns)) {
 		(void)snprintf(text, sizeof(text),
 			       "is taken for dead: %d bad control frames in a row, last %s",
 			       PEER_REFUSED_MAX, wire_verdict_name(verdict));
@@ -491,6 +492,7 @@ bool stream_in_next(struct peers *p, uint16_t number, struct peer_event *out, ui
 		if (ret == 0)
 			continue;
 		peer->proven = true;
+		peer->in_refused.count = 0;
 		c->owes_ack = true;
 		if (frame.kind == WIRE_BEAT) {
 			const void *beat = p->payload;

@@ -37,10 +37,12 @@
  *	-EHOSTDOWN     a rank of the group died, or its host or daemon; the sentence says who
  *	-EBADMSG       the ranks called different ops; the sentence has both calls
  *	-EIO           with [wire] payload_crc = on: a rank's input was written into during the op,
- *	               or damaged on its way; the sentence says whose
+ *	               or damaged on its way; the sentence says whose; carry_group_destroy: the
+ *	               carryd does not answer
  *	-ENOTCONN      a rank destroyed the group before it called this op
  *	-EFBIG         the tensor has more than 65,536 chunks (of at most 1 MiB, counted as f32 or
  *	               wider): the sentence has the most that fits; call it for parts of it
+ *	-E2BIG         carry_group_create: more ranks than a group, or one node of it, may have
  *	-EEXIST        a rank is given twice
  *	-EHOSTUNREACH  the root, or a rank's host, cannot be reached, or has no address
  *	-EPERM         the configuration of a carryd does not allow the root, or a host
@@ -49,7 +51,6 @@
  *	-ESHUTDOWN     a carryd is being stopped
  *	-ESRCH         carry_open: the carryd sees this process as ended
  *	-EMFILE, -ENFILE, -ETOOMANYREFS   no file descriptor left, here or in the carryd
- *	-EIO           carry_group_destroy: the carryd does not answer
  * What else the kernel may say comes with its sentence.
  *
  * Threads: any thread may use a handle, several at once, also while others wait.  Ops of one

@@ -254,8 +254,9 @@ static void test_dial_strangers(void **state)
 	struct wire_frame frame = {.kind = WIRE_ACK};
 	struct peer_rig *rig = peer_rig_new();
 	struct peer_rig_side *a = peer_rig_add(rig, 1, "");
+	char text[WIRE_TEXT_BYTES];
 	uint16_t port;
-	int fd = listener(&port), peer;
+	int fd = listener(&port), peer, number;
 
 	(void)state;
 	(void)dial(rig, a, port);
@@ -278,12 +279,15 @@ static void test_dial_strangers(void **state)
 	unreachable(rig, a, -EPROTO, "speaks version 2 of the protocol, not 1");
 	(void)close(peer);
 
-	(void)dial(rig, a, port);
+	number = dial(rig, a, port);
 	peer = accepted(rig, fd);
 	wire_seal(&frame, NULL);
-	frame.epoch = 1; /* its checksum is wrong now */
+	frame.kind = WIRE_HELLO; /* its checksum is wrong now: damage on the way */
 	assert_int_equal(write(peer, &frame, sizeof(frame)), sizeof(frame));
-	unreachable(rig, a, -EPROTO, "sent a bad HELLO: bad header checksum");
+	(void)close(accepted(rig, fd)); /* it is tried again */
+	peers_dial_trouble(a->peers, (uint32_t)number, text, sizeof(text));
+	assert_string_equal(text, "sent a bad HELLO: bad header checksum");
+	assert_int_equal(peer_rig_count(a, PEER_UNREACHABLE), 0);
 	(void)close(peer);
 	(void)close(fd);
 	peer_rig_free(rig);

@@ -520,6 +520,24 @@ static void test_garbled_once(void **state)
 	peer_rig_free(rig);
 }
 
+/* The same on idle connections: heartbeats are good frames, too. */
+static void test_garbled_idle(void **state)
+{
+	struct peer_rig_side *a, *b;
+	uint16_t to_a, to_b;
+	struct peer_rig *rig = pair(&a, &b, &to_b, &to_a);
+
+	(void)state;
+	for (int i = 0; i < 2 * PEER_REFUSED_MAX; i++) {
+		garble(rig, a, a->peers->peers[to_b].out);
+		garble(rig, b, b->peers->peers[to_a].in);
+		peer_rig_run(rig, 3 * a->config.heartbeat_ms);
+	}
+	assert_true(peer_rig_logged(b, "bad control frame: bad magic"));
+	assert_int_equal(peer_rig_count(a, PEER_DIED) + peer_rig_count(b, PEER_DIED), 0);
+	peer_rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -540,6 +558,7 @@ int main(void)
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_bad_frames),
 		cmocka_unit_test(test_garbled_once),
+		cmocka_unit_test(test_garbled_idle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
