@@ -47,7 +47,7 @@ void codec_option_set(struct codec_setting *s, const struct codec_option *o, dou
 	switch (o->kind) {
 	case CODEC_WORD: *(uint8_t *)at = (uint8_t)value; return;
 	case CODEC_REAL:
-		real = (float)value;
+		real = (float)value + 0.0f; /* there is one zero: +0 */
 		memcpy(at, &real, sizeof(real));
 		return;
 	case CODEC_NUMBER:
@@ -66,16 +66,15 @@ static double words_max(const char *words)
 	return most;
 }
 
+/* Bounds are compared as they are stored, in float32. */
 bool codec_option_fits(const struct codec_option *o, double value)
 {
 	double min = o->kind == CODEC_WORD ? 0 : o->min;
 	double max = o->kind == CODEC_WORD ? words_max(o->words) : o->max;
 
-	if (!(value >= min && value <= max))
-		return false;
 	if (o->kind == CODEC_REAL)
-		return true;
-	if (value != floor(value))
+		return (float)value >= (float)min && (float)value <= (float)max;
+	if (!(value >= min && value <= max) || value != floor(value))
 		return false;
 	return o->kind != CODEC_POWER_OF_2 || ((uint64_t)value & ((uint64_t)value - 1)) == 0;
 }

@@ -82,9 +82,9 @@ void feedback_format(const struct feedback_setting *s, char spec[FEEDBACK_SPEC_B
 	assert(more > 0);
 	used = (size_t)more;
 	for (const struct feedback_option *o = feedback->options; o && o->key; o++) {
-		more = snprintf(spec + used, FEEDBACK_SPEC_BYTES - used, "%c%s=%.9g",
+		more = snprintf(spec + used, FEEDBACK_SPEC_BYTES - used, "%c%s=%.*g",
 				o == feedback->options ? ':' : ',', o->key,
-				feedback_option_get(s, o));
+				o->kind == FEEDBACK_REAL ? 9 : 10, feedback_option_get(s, o));
 		assert(more > 0 && used + (size_t)more < FEEDBACK_SPEC_BYTES);
 		used += (size_t)more;
 	}
