@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "compress/codec_table.h"
@@ -20,65 +19,6 @@ const struct codec *codec_by_id(uint8_t id)
 	return NULL;
 }
 
-/* --- options ------------------------------------------------------------------------------ */
-
-double codec_option_get(const struct codec_setting *s, const struct codec_option *o)
-{
-	const char *at = (const char *)s + o->offset;
-	uint32_t number;
-	float real;
-
-	switch (o->kind) {
-	case CODEC_WORD: return *(const uint8_t *)at;
-	case CODEC_REAL: memcpy(&real, at, sizeof(real)); return (double)real;
-	case CODEC_NUMBER:
-	case CODEC_POWER_OF_2: break;
-	}
-	memcpy(&number, at, sizeof(number));
-	return number;
-}
-
-void codec_option_set(struct codec_setting *s, const struct codec_option *o, double value)
-{
-	char *at = (char *)s + o->offset;
-	uint32_t number;
-	float real;
-
-	switch (o->kind) {
-	case CODEC_WORD: *(uint8_t *)at = (uint8_t)value; return;
-	case CODEC_REAL:
-		real = (float)value + 0.0f; /* there is one zero: +0 */
-		memcpy(at, &real, sizeof(real));
-		return;
-	case CODEC_NUMBER:
-	case CODEC_POWER_OF_2: break;
-	}
-	number = (uint32_t)value;
-	memcpy(at, &number, sizeof(number));
-}
-
-static double words_max(const char *words)
-{
-	double most = 0;
-
-	for (; *words; words++)
-		most += *words == '|';
-	return most;
-}
-
-/* Bounds are compared as they are stored, in float32. */
-bool codec_option_fits(const struct codec_option *o, double value)
-{
-	double min = o->kind == CODEC_WORD ? 0 : o->min;
-	double max = o->kind == CODEC_WORD ? words_max(o->words) : o->max;
-
-	if (o->kind == CODEC_REAL)
-		return (float)value >= (float)min && (float)value <= (float)max;
-	if (!(value >= min && value <= max) || value != floor(value))
-		return false;
-	return o->kind != CODEC_POWER_OF_2 || ((uint64_t)value & ((uint64_t)value - 1)) == 0;
-}
-
 int codec_check(const struct codec_setting *s)
 {
 	const struct codec *codec = codec_by_id(s->id);
@@ -89,11 +29,8 @@ int codec_check(const struct codec_setting *s)
 
 	if (!codec)
 		return -EINVAL;
-	for (const struct codec_option *o = codec->options; o && o->key; o++) {
-		if (!codec_option_fits(o, codec_option_get(s, o)))
-			return -EINVAL;
-		codec_option_set(&known, o, codec_option_get(s, o));
-	}
+	if (!setting_copy(&known, s, codec->options))
+		return -EINVAL;
 	if (codec->derive)
 		codec->derive(&known);
 	/* What is neither an option of the codec nor follows from them must be zero. */

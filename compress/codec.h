@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "compress/random.h"
+#include "compress/setting.h"
 #include "compress/vector.h"
 
 /* Numbers on the wire. */
@@ -103,22 +104,13 @@ struct codec_origin {
 	void *work;
 };
 
-struct codec_option {
-	const char *key;
-	enum { CODEC_NUMBER, CODEC_POWER_OF_2, CODEC_REAL, CODEC_WORD } kind;
-	size_t offset; /* in struct codec_setting */
-	double min, max;
-	const char *words; /* "nearest|stochastic"; a field of uint8_t */
-	double value;      /* default; of words: the number */
-};
-
 /* One CPU variant of all codecs' inner loops. */
 struct codec_kernels;
 
 struct codec {
 	const char *name;
 	enum codec_id id;
-	const struct codec_option *options; /* ended by a key of NULL */
+	const struct setting_option *options; /* of struct codec_setting */
 	/* Fills in what follows from the options and is none (a mode's block).  NULL: nothing. */
 	void (*derive)(struct codec_setting *s);
 	/* Combinations of options that make no sense; NULL: all do.  Return: a sentence or NULL. */
@@ -142,10 +134,6 @@ struct codec {
 extern const struct codec *const codec_table[]; /* ended by NULL */
 const struct codec *codec_by_id(uint8_t id);    /* NULL: there is none */
 
-/* An option's field as a number, and whether a number is one that it takes. */
-double codec_option_get(const struct codec_setting *s, const struct codec_option *o);
-void codec_option_set(struct codec_setting *s, const struct codec_option *o, double value);
-bool codec_option_fits(const struct codec_option *o, double value);
 /* codec_check() - a setting that came from elsewhere.  Return: 0 or -EINVAL. */
 int codec_check(const struct codec_setting *s);
 

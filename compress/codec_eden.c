@@ -369,25 +369,25 @@ static bool eden_unbiased(const struct codec_setting *s)
 	return s->scale == EDEN_UNBIASED && s->block >= 1024;
 }
 
-static const struct codec_option eden_options[] = {
+static const struct setting_option eden_options[] = {
 	{.key = "bits",
-	 .kind = CODEC_NUMBER,
+	 .kind = SETTING_NUMBER,
 	 .offset = offsetof(struct codec_setting, bits),
 	 .min = 1,
 	 .max = EDEN_BITS_MAX,
 	 .value = 4},
 	{.key = "block",
-	 .kind = CODEC_POWER_OF_2,
+	 .kind = SETTING_POWER_OF_2,
 	 .offset = offsetof(struct codec_setting, block),
 	 .min = EDEN_BLOCK_MIN,
 	 .max = CODEC_BLOCK_MAX,
 	 .value = 4096},
 	{.key = "scale",
-	 .kind = CODEC_WORD,
+	 .kind = SETTING_WORD,
 	 .offset = offsetof(struct codec_setting, scale),
 	 .words = "unbiased|mse"},
 	{.key = "rotation",
-	 .kind = CODEC_WORD,
+	 .kind = SETTING_WORD,
 	 .offset = offsetof(struct codec_setting, mode),
 	 .words = "rank|shared"},
 	{.key = NULL},

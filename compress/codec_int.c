@@ -119,19 +119,19 @@ static bool int_unbiased(const struct codec_setting *s)
 /* clang-format off */
 #define INT_OPTIONS(block_default)                                                        \
 	{                                                                                 \
-		{"block", CODEC_POWER_OF_2, offsetof(struct codec_setting, block),        \
+		{"block", SETTING_POWER_OF_2, offsetof(struct codec_setting, block),      \
 		 INT_BLOCK_MIN, INT_BLOCK_MAX, NULL, block_default},                      \
-		{"rounding", CODEC_WORD, offsetof(struct codec_setting, rounding), 0, 0,  \
+		{"rounding", SETTING_WORD, offsetof(struct codec_setting, rounding), 0, 0,\
 		 "nearest|stochastic", CODEC_NEAREST},                                    \
-		{"scale", CODEC_WORD, offsetof(struct codec_setting, scale), 0, 0,        \
+		{"scale", SETTING_WORD, offsetof(struct codec_setting, scale), 0, 0,      \
 		 "fp16|fp32|pow2", INT_FP16},                                             \
 		{.key = NULL}                                                             \
 	}
 /* clang-format on */
 
-static const struct codec_option int8_options[] = INT_OPTIONS(256);
-static const struct codec_option int4_options[] = INT_OPTIONS(128);
-static const struct codec_option int2_options[] = INT_OPTIONS(64);
+static const struct setting_option int8_options[] = INT_OPTIONS(256);
+static const struct setting_option int4_options[] = INT_OPTIONS(128);
+static const struct setting_option int2_options[] = INT_OPTIONS(64);
 
 #define INT_EXAMPLES(name)                                                                        \
 	{                                                                                         \

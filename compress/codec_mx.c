@@ -157,9 +157,9 @@ static void mx_derive(struct codec_setting *s)
 	s->block = MX_BLOCK;
 }
 
-static const struct codec_option mxfp8_options[] = {
+static const struct setting_option mxfp8_options[] = {
 	{.key = "format",
-	 .kind = CODEC_WORD,
+	 .kind = SETTING_WORD,
 	 .offset = offsetof(struct codec_setting, format),
 	 .words = "e4m3|e5m2"},
 	{.key = NULL},

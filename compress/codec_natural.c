@@ -123,9 +123,9 @@ static bool natural_unbiased(const struct codec_setting *s)
 	return true;
 }
 
-static const struct codec_option natural_options[] = {
+static const struct setting_option natural_options[] = {
 	{.key = "block",
-	 .kind = CODEC_POWER_OF_2,
+	 .kind = SETTING_POWER_OF_2,
 	 .offset = offsetof(struct codec_setting, block),
 	 .min = 64,
 	 .max = CODEC_BLOCK_MAX,

@@ -200,21 +200,21 @@ static const char *qsgd_refuse(const struct codec_setting *s)
 	return s->levels & (s->levels + 1) ? "levels must be one less than a power of two" : NULL;
 }
 
-static const struct codec_option qsgd_options[] = {
+static const struct setting_option qsgd_options[] = {
 	{.key = "levels",
-	 .kind = CODEC_NUMBER,
+	 .kind = SETTING_NUMBER,
 	 .offset = offsetof(struct codec_setting, levels),
 	 .min = 1,
 	 .max = 127,
 	 .value = 127},
 	{.key = "block",
-	 .kind = CODEC_POWER_OF_2,
+	 .kind = SETTING_POWER_OF_2,
 	 .offset = offsetof(struct codec_setting, block),
 	 .min = 64,
 	 .max = CODEC_BLOCK_MAX,
 	 .value = 512},
 	{.key = "scale",
-	 .kind = CODEC_WORD,
+	 .kind = SETTING_WORD,
 	 .offset = offsetof(struct codec_setting, scale),
 	 .words = "l2|max",
 	 .value = QSGD_L2},

@@ -201,9 +201,9 @@ static bool randk_unbiased(const struct codec_setting *s)
 	return s->scale == RANDK_UNBIASED;
 }
 
-static const struct codec_option randk_options[] = {
-	{"density", CODEC_REAL, offsetof(struct codec_setting, density), 1e-5, 1, NULL, 0.01},
-	{"scale", CODEC_WORD, offsetof(struct codec_setting, scale), 0, 0, "none|unbiased",
+static const struct setting_option randk_options[] = {
+	{"density", SETTING_REAL, offsetof(struct codec_setting, density), 1e-5, 1, NULL, 0.01},
+	{"scale", SETTING_WORD, offsetof(struct codec_setting, scale), 0, 0, "none|unbiased",
 	 RANDK_NONE},
 	{.key = NULL},
 };

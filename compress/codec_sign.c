@@ -144,15 +144,15 @@ static double sign_delta(const struct codec_setting *s, size_t count)
 	return s->scale == SIGN_L1 ? 1.0 / (double)(count < s->block ? count : s->block) : 0;
 }
 
-static const struct codec_option sign_options[] = {
+static const struct setting_option sign_options[] = {
 	{.key = "block",
-	 .kind = CODEC_POWER_OF_2,
+	 .kind = SETTING_POWER_OF_2,
 	 .offset = offsetof(struct codec_setting, block),
 	 .min = 64,
 	 .max = CODEC_BLOCK_MAX,
 	 .value = 1024},
 	{.key = "scale",
-	 .kind = CODEC_WORD,
+	 .kind = SETTING_WORD,
 	 .offset = offsetof(struct codec_setting, scale),
 	 .words = "l1|l2",
 	 .value = SIGN_L1},

@@ -120,15 +120,15 @@ static bool terngrad_unbiased(const struct codec_setting *s)
 	return !(s->clip > 0);
 }
 
-static const struct codec_option terngrad_options[] = {
+static const struct setting_option terngrad_options[] = {
 	{.key = "clip",
-	 .kind = CODEC_REAL,
+	 .kind = SETTING_REAL,
 	 .offset = offsetof(struct codec_setting, clip),
 	 .min = 0,
 	 .max = 1000,
 	 .value = 2.5},
 	{.key = "block",
-	 .kind = CODEC_POWER_OF_2,
+	 .kind = SETTING_POWER_OF_2,
 	 .offset = offsetof(struct codec_setting, block),
 	 .min = 64,
 	 .max = CODEC_BLOCK_MAX,

@@ -421,14 +421,15 @@ static double topk_delta(const struct codec_setting *s, size_t count)
 	return count < TOPK_BLOCK ? (double)topk_keep(s->density, count) / (double)count : delta;
 }
 
-static const struct codec_option topk_options[] = {
-	{"density", CODEC_REAL, offsetof(struct codec_setting, density), 1e-5, 1, NULL, 0.01},
-	{"mode", CODEC_WORD, offsetof(struct codec_setting, mode), 0, 0, "exact|block|threshold",
+static const struct setting_option topk_options[] = {
+	{"density", SETTING_REAL, offsetof(struct codec_setting, density), 1e-5, 1, NULL, 0.01},
+	{"mode", SETTING_WORD, offsetof(struct codec_setting, mode), 0, 0, "exact|block|threshold",
 	 TOPK_EXACT},
-	{"scope", CODEC_WORD, offsetof(struct codec_setting, scope), 0, 0, "chunk|tensor",
+	{"scope", SETTING_WORD, offsetof(struct codec_setting, scope), 0, 0, "chunk|tensor",
 	 TOPK_CHUNK},
-	{"values", CODEC_WORD, offsetof(struct codec_setting, values), 0, 0, "f32|bf16", TOPK_F32},
-	{"indices", CODEC_WORD, offsetof(struct codec_setting, indices), 0, 0,
+	{"values", SETTING_WORD, offsetof(struct codec_setting, values), 0, 0, "f32|bf16",
+	 TOPK_F32},
+	{"indices", SETTING_WORD, offsetof(struct codec_setting, indices), 0, 0,
 	 "auto|bitmap|gaps|local", TOPK_AUTO},
 	{.key = NULL},
 };

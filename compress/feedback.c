@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "compress/feedback_parts.h"
@@ -23,45 +22,6 @@ const struct feedback *feedback_by_id(uint8_t id)
 	return NULL;
 }
 
-/* --- options ------------------------------------------------------------------------------ */
-
-double feedback_option_get(const struct feedback_setting *s, const struct feedback_option *o)
-{
-	const char *at = (const char *)s + o->offset;
-	uint32_t number;
-	float real;
-
-	if (o->kind == FEEDBACK_REAL) {
-		memcpy(&real, at, sizeof(real));
-		return (double)real;
-	}
-	memcpy(&number, at, sizeof(number));
-	return number;
-}
-
-void feedback_option_set(struct feedback_setting *s, const struct feedback_option *o, double value)
-{
-	char *at = (char *)s + o->offset;
-	uint32_t number;
-	float real;
-
-	if (o->kind == FEEDBACK_REAL) {
-		real = (float)value + 0.0f; /* there is one zero: +0 */
-		memcpy(at, &real, sizeof(real));
-		return;
-	}
-	number = (uint32_t)value;
-	memcpy(at, &number, sizeof(number));
-}
-
-/* Bounds are compared as they are stored, in float32. */
-bool feedback_option_fits(const struct feedback_option *o, double value)
-{
-	if (o->kind == FEEDBACK_REAL)
-		return (float)value >= (float)o->min && (float)value <= (float)o->max;
-	return value >= o->min && value <= o->max && value == floor(value);
-}
-
 int feedback_check(const struct feedback_setting *s)
 {
 	const struct feedback *feedback = feedback_by_id(s->id);
@@ -72,11 +32,8 @@ int feedback_check(const struct feedback_setting *s)
 
 	if (!feedback)
 		return -EINVAL;
-	for (const struct feedback_option *o = feedback->options; o && o->key; o++) {
-		if (!feedback_option_fits(o, feedback_option_get(s, o)))
-			return -EINVAL;
-		feedback_option_set(&known, o, feedback_option_get(s, o));
-	}
+	if (!setting_copy(&known, s, feedback->options))
+		return -EINVAL;
 	/* What is no option of it must be zero. */
 	return memcmp(right, given, sizeof(known)) == 0 ? 0 : -EINVAL;
 }

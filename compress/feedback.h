@@ -118,21 +118,14 @@ struct feedback_input {
 	float threshold;       /* codec_input's                                      */
 };
 
-struct feedback_option {
-	const char *key;
-	enum { FEEDBACK_NUMBER, FEEDBACK_REAL } kind;
-	size_t offset; /* in struct feedback_setting */
-	double min, max, value;
-};
-
 struct feedback {
 	const char *name;
 	enum feedback_id id;
-	const struct feedback_option *options; /* ended by a key of NULL; NULL: none */
-	const char *const *examples;           /* specs for tests, ended by NULL   */
-	uint32_t vectors;                      /* bits 1 << enum feedback_vector   */
-	bool lossy_down;                       /* else the codec down must be exact  */
-	bool weighted;                         /* feedback_add() multiplies by weight */
+	const struct setting_option *options; /* of struct feedback_setting   */
+	const char *const *examples;          /* specs for tests, ended by NULL   */
+	uint32_t vectors;                     /* bits 1 << enum feedback_vector   */
+	bool lossy_down;                      /* else the codec down must be exact  */
+	bool weighted;                        /* feedback_add() multiplies by weight */
 	struct codec_result (*contribution)(const struct feedback_op *op,
 					    const struct feedback_state *state,
 					    const struct feedback_input *input, void *out);
@@ -149,9 +142,6 @@ struct feedback {
 extern const struct feedback *const feedback_table[]; /* ended by NULL */
 const struct feedback *feedback_by_id(uint8_t id);    /* NULL: there is none */
 
-double feedback_option_get(const struct feedback_setting *s, const struct feedback_option *o);
-void feedback_option_set(struct feedback_setting *s, const struct feedback_option *o, double value);
-bool feedback_option_fits(const struct feedback_option *o, double value);
 /* feedback_check() - a setting that came from elsewhere.  Return: 0 or -EINVAL. */
 int feedback_check(const struct feedback_setting *s);
 

@@ -45,8 +45,8 @@ static int econtrol_left_out(const struct feedback_op *op, const struct feedback
 	return 0;
 }
 
-static const struct feedback_option options[] = {
-	{"eta", FEEDBACK_REAL, offsetof(struct feedback_setting, eta), 0, 1, 0.1},
+static const struct setting_option options[] = {
+	{"eta", SETTING_REAL, offsetof(struct feedback_setting, eta), 0, 1, NULL, 0.1},
 	{0},
 };
 

@@ -96,8 +96,8 @@ static struct codec_result ef21_bc_final(const struct feedback_op *op,
 				    NULL, key, threshold, out);
 }
 
-static const struct feedback_option momentum_options[] = {
-	{"eta", FEEDBACK_REAL, offsetof(struct feedback_setting, eta), 1e-6, 1, 0.1},
+static const struct setting_option momentum_options[] = {
+	{"eta", SETTING_REAL, offsetof(struct feedback_setting, eta), 1e-6, 1, NULL, 0.1},
 	{0},
 };
 

@@ -122,9 +122,9 @@ static int loco_left_out(const struct feedback_op *op, const struct feedback_sta
 	return 0;
 }
 
-static const struct feedback_option options[] = {
-	{"beta", FEEDBACK_REAL, offsetof(struct feedback_setting, beta), 0, 0.999, 0.8},
-	{"reset", FEEDBACK_NUMBER, offsetof(struct feedback_setting, reset), 0, 1 << 30, 1024},
+static const struct setting_option options[] = {
+	{"beta", SETTING_REAL, offsetof(struct feedback_setting, beta), 0, 0.999, NULL, 0.8},
+	{"reset", SETTING_NUMBER, offsetof(struct feedback_setting, reset), 0, 1 << 30, NULL, 1024},
 	{0},
 };
 

@@ -1,8 +1,7 @@
 /*
  * codec_spec.h - codecs as people write them: "int8:block=256,rounding=stochastic".
  *
- * A name of the table and options of that codec (compress/codec.h), each at most once or the last
- * counts; those that are not there have their defaults.
+ * A name of the table (compress/codec.h) and options of that codec; spec.h has the grammar.
  */
 #ifndef DAEMON_CODEC_SPEC_H
 #define DAEMON_CODEC_SPEC_H

@@ -1,8 +1,7 @@
 /*
  * feedback_spec.h - error feedback as people write it: "econtrol:eta=0.1".
  *
- * A name of the table and options of that algorithm (compress/feedback.h), the last of each
- * counts; those that are not there have their defaults.
+ * A name of the table (compress/feedback.h) and options of that algorithm; spec.h has the grammar.
  */
 #ifndef DAEMON_FEEDBACK_SPEC_H
 #define DAEMON_FEEDBACK_SPEC_H
