@@ -13,7 +13,8 @@
 #   proto/ compress/     archives           daemon/**    archive; main.c: carryd
 #   libclient/ + proto/  libcarry.so, .a    tools/*.c    carry-NAME.c, carryctl.c: programs,
 #   tests/common/        archive                         the others: archive
-#   tests/unit/test_*.c  tests/sim/*.c  tests/sys/*.c  tests/bench/bench_*.c   programs
+#   tests/unit/test_*.c  tests/sim/*.c  tests/sys/*.c  tests/bench/bench_*.c
+#   tests/experiments/run.c                            programs
 #   tests/fuzz/fuzz_*.c  `make fuzz`: libFuzzer; `make check`: replays the corpus
 #
 # A test that defines __wrap_NAME() is linked with --wrap=NAME.
@@ -82,18 +83,20 @@ tool_scripts := $(filter-out %.c %.h %.sh %.py $(patsubst %/,%,$(wildcard tools/
 unit_main_c := $(wildcard tests/unit/test_*.c)
 sim_main_c := $(call with,^int main\b,$(wildcard tests/sim/*.c))
 bench_main_c := $(wildcard tests/bench/bench_*.c)
+experiments_c := $(wildcard tests/experiments/run.c)
 peer_c := $(wildcard tests/bench/peer_*.c) # other systems: tests/bench/peers builds them
 preload_c := $(wildcard tests/sys/preload_*.c)
 sys_main_c := $(call with,^int main\b,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
 fuzz_c := $(wildcard tests/fuzz/fuzz_*.c)
 corpus_c := $(wildcard tests/fuzz/make_corpus.c)
-test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(peer_c) $(preload_c) \
-	$(sys_main_c),$(wildcard tests/common/*.c tests/experiments/*.c tests/unit/*.c \
+test_c := $(filter-out $(unit_main_c) $(sim_main_c) $(bench_main_c) $(experiments_c) \
+	$(peer_c) $(preload_c) $(sys_main_c),\
+	$(wildcard tests/common/*.c tests/experiments/*.c tests/unit/*.c \
 	tests/sim/*.c tests/bench/*.c tests/sys/*.c))
 
 all_c := $(proto_c) $(compress_c) $(client_c) $(daemon_c) $(tool_main_c) $(tool_c) $(test_c) \
-	$(unit_main_c) $(sim_main_c) $(bench_main_c) $(preload_c) $(sys_main_c) $(fuzz_c) \
-	$(corpus_c) $(wildcard daemon/main.c tests/fuzz/replay.c)
+	$(unit_main_c) $(sim_main_c) $(bench_main_c) $(experiments_c) $(preload_c) $(sys_main_c) \
+	$(fuzz_c) $(corpus_c) $(wildcard daemon/main.c tests/fuzz/replay.c)
 
 # An archive exists only where its folder does.
 archive = $(if $($(1)_c),$(O)/$(1).a)
@@ -109,6 +112,7 @@ scripts := $(patsubst tools/%,$(BUILD)/bin/%,$(tool_scripts))
 unit := $(call programs,$(unit_main_c))
 sim := $(call programs,$(sim_main_c))
 bench := $(call programs,$(bench_main_c))
+experiments_program := $(call programs,$(experiments_c))
 preloads := $(patsubst %.c,$(BUILD)/%.so,$(preload_c))
 sys_programs := $(call programs,$(sys_main_c)) $(preloads)
 replays := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_c))
@@ -130,15 +134,15 @@ $(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
 .PHONY: all programs tests check check-all check-tests check-unit check-sim check-fuzz check-sys \
-	check-threads lint analyse format fuzz bench bench-peers demo nightly soak install setup \
-	clean help
+	check-threads lint analyse format fuzz experiments bench bench-peers demo nightly soak \
+	install setup clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 all: programs
 programs: $(carryd) $(library) $(tools) $(scripts) $(script_parts) $(units)
-tests: $(unit) $(sim) $(replays) $(sys_programs) $(corpus)
+tests: $(unit) $(sim) $(experiments_program) $(replays) $(sys_programs) $(corpus)
 
 # --- compiling and linking -----------------------------------------------------------------------
 
@@ -180,7 +184,7 @@ $(script_parts): $(BUILD)/share/carry/%: tools/%
 comma := ,
 wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,\
 	$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
-$(unit) $(sim) $(bench) $(corpus) $(filter-out %.so,$(sys_programs)): \
+$(unit) $(sim) $(bench) $(experiments_program) $(corpus) $(filter-out %.so,$(sys_programs)): \
 		$(BUILD)/%: $(O)/%.o $(archives)
 	$(link) $(call wraps,$*.c) $^ -lcmocka $(LIBS)
 
@@ -269,6 +273,10 @@ corpus: $(corpus) # writes the seeds again after a layout has changed
 	@$(corpus) tests/fuzz/corpus
 .PHONY: fuzz-run corpus
 
+# Problems whose outcome is known; leaves a page to look at.
+experiments: $(experiments_program)
+	@$< --html $(BUILD)/experiments.html --json $(BUILD)/experiments.json $(EXPERIMENTS_FLAGS)
+
 bench: all $(bench)
 	@tools/setup.sh --bench
 	@BUILD=$(BUILD) tests/bench/run $(BENCH_FLAGS)
@@ -313,5 +321,5 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 	@echo "targets: all check check-tests check-unit check-sim check-fuzz check-sys"
-	@echo "  check-threads lint analyse format fuzz corpus bench bench-peers demo nightly soak"
-	@echo "  install clean"
+	@echo "  check-threads lint analyse format fuzz corpus experiments bench bench-peers demo"
+	@echo "  nightly soak install clean"

@@ -45,6 +45,7 @@ void cluster_init(struct cluster *c, const char *feedback, const char *up, const
 	assert(nodes >= 1 && nodes <= CLUSTER_NODES);
 	*c = (struct cluster){.nodes = nodes, .count = count, .seed = 1, .scale = 1};
 	c->chunk = chunk < count ? chunk : count;
+	c->kernels = codec_kernels_of(vec_best()); /* asking the processor takes long */
 	must(feedback_parse(&c->feedback, feedback, &err), &err);
 	must(codec_parse(&c->up, up, &err), &err);
 	must(codec_parse(&c->down, down, &err), &err);
@@ -229,7 +230,7 @@ bool cluster_op(struct cluster *c, const float *const *in, float *result)
 			.setting = &c->feedback,
 			.up = &c->up,
 			.down = &c->down,
-			.kernels = codec_kernels_of(vec_best()),
+			.kernels = c->kernels,
 			.count = c->count - first < c->chunk ? c->count - first : c->chunk,
 			.first = first,
 			.step = c->step,

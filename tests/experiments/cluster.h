@@ -23,6 +23,7 @@ struct cluster_node {
 struct cluster {
 	struct feedback_setting feedback;
 	struct codec_setting up, down;
+	const struct codec_kernels *kernels;
 	struct cluster_node node[CLUSTER_NODES];
 	uint32_t nodes;
 	size_t count, chunk; /* elements; chunk k belongs to node k % nodes */
@@ -44,7 +45,8 @@ void cluster_init(struct cluster *c, const char *feedback, const char *up, const
 void cluster_deinit(struct cluster *c);
 
 /* cluster_op() - in[node], result: float32[count].  Return: false: non-finite, not committed. */
-bool cluster_op(struct cluster *c, const float *const *in, float *result);
+__attribute__((warn_unused_result)) bool cluster_op(struct cluster *c, const float *const *in,
+						    float *result);
 
 /* A vector of floats of a node, to read or to harm. */
 float *cluster_vector(struct cluster *c, uint32_t node, enum feedback_vector vector);

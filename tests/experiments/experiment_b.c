@@ -26,6 +26,13 @@ void experiment_b(struct experiment *e)
 	const char *top = "topk:density=0.1";
 	double ef14 = after("ef14", top, 10, 0), sgd = after("none", "none", 10, 10);
 
+	e->words = "Five nodes whose minima are far apart (the spread) look for the minimum of "
+		   "their sum, sending 10 % of the elements. At the minimum the nodes' "
+		   "gradients are large and cancel each other. Without feedback what is cut "
+		   "off does not cancel. ef14 comes close and stalls at a level that grows "
+		   "with the square of the spread. ef21 and econtrol go down to the precision "
+		   "of float32, whatever the spread. With noisy gradients ef21 pays for that "
+		   "with a higher level than exact SGD, econtrol with less.";
 	experiment_expect(e, after("none", top, 10, 0), 40, 400, "spread 10: no feedback");
 	experiment_expect(e, ef14, 0.2, 0.4, "spread 10: ef14");
 	experiment_expect(e, after("ef14", top, 100, 0) / ef14, 80, 120,

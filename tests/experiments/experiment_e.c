@@ -26,7 +26,7 @@ static double run(const char *feedback)
 		inputs.data[1] = (float)(sum - difference);
 		c.scale = (float)(last / step);
 		last = step;
-		cluster_op(&c, inputs.in, inputs.result);
+		experiment_op(&c, &inputs);
 		for (size_t i = 0; i < 2; i++)
 			x[i] -= step * (double)inputs.result[i];
 	}
@@ -37,6 +37,10 @@ static double run(const char *feedback)
 
 void experiment_e(struct experiment *e)
 {
+	e->words = "A sign tells the direction of each element but not how much it matters. "
+		   "Along a narrow valley the signs of the two gradient entries always "
+		   "balance, and x1 + x2 stays where it was for ever. With feedback the part "
+		   "that the signs got wrong builds up until it wins.";
 	experiment_expect(e, run("none"), 2.9999, 3.0001, "no feedback: x1 + x2");
 	experiment_expect(e, run("ef14"), 2.365, 2.385, "ef14: x1 + x2");
 }

@@ -52,6 +52,12 @@ void experiment_q(struct experiment *e)
 {
 	const char *const kinds[] = {"ef21", "econtrol:eta=0.1"};
 
+	e->words = "Setting of B with a spread of 10. After 1000 of 4000 steps a node loses "
+		   "its state. A residual of ef14 may be lost: nothing happens. What ef21 and "
+		   "econtrol keep may not: the others' aggregate still has the node's lost "
+		   "share, and everything ends in the wrong place for ever. Sending everything "
+		   "anew (an absolute op), or taking the lost share out of the aggregate, "
+		   "mends it completely.";
 	experiment_expect(e, run("ef14", STATE), 0.2, 0.4, "ef14, a residual lost");
 	for (size_t i = 0; i < 2; i++) {
 		experiment_expect(e, run(kinds[i], NOTHING), 0, 1e-8, "%s, nothing lost", kinds[i]);

@@ -51,7 +51,7 @@ void least_squares_run(struct least_squares *s, size_t steps)
 					g += s->noise * experiment_normal(&s->random);
 				s->inputs.data[n * SQUARES_DIM + i] = (float)g;
 			}
-		cluster_op(&s->c, s->inputs.in, s->inputs.result);
+		experiment_op(&s->c, &s->inputs);
 		for (size_t i = 0; i < SQUARES_DIM; i++)
 			s->x[i] -= s->step * (double)s->inputs.result[i];
 	}
