@@ -126,8 +126,16 @@ struct codec {
 	int (*decode_add)(const struct codec_setting *s, const struct codec_kernels *k,
 			  const struct codec_origin *origin, const void *bytes, size_t length,
 			  float weight, float *sum, size_t count);
-	/* E||C(x) - x||^2 <= (1 - delta) ||x||^2: the delta that is promised; 0: none.  NULL: 0. */
+	/*
+	 * E||C(x) - x||^2 <= (1 - delta) ||x||^2, the mean over the draws: the delta that is
+	 * promised, from 0: nothing is, to 1: nothing is lost.  NULL: 0.
+	 */
 	double (*delta)(const struct codec_setting *s, size_t count);
+	/*
+	 * Does its own noise make what feedback.h keeps grow, from op to op?  NULL: no.
+	 * Return: what it needs not to, a sentence without its subject; NULL: it does not.
+	 */
+	const char *(*runs_away)(const struct codec_setting *s, size_t count);
 	bool (*unbiased)(const struct codec_setting *s); /* NULL: false */
 };
 

@@ -24,6 +24,7 @@
 #include "compress/codec_int_kernels.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stddef.h>
 
 #include "compress/codec_kernels.h"
@@ -92,23 +93,33 @@ static int int_decode_add(const struct codec_setting *s, const struct codec_kern
 }
 
 /*
- * Rounding to nearest.  int8 and int4: an element y loses at most (s / 2)^2 and, unless it is the
- * greatest, at most y^2; the worst block of n has all but the greatest, m, at s / 2.  s is m over
- * 127 or 7, but for its rounding.  int2, with few large elements among small: 5.9 / n of the
- * square is kept, less 1/9 of that where the scale is rounded to a power of two.
+ * int8 and int4: s is the greatest, m, over 127 or 7, but for its rounding.
+ *
+ * To nearest, an element y loses at most (s / 2)^2 and, unless it is the greatest, at most y^2; the
+ * worst block of n has all but the greatest at s / 2.  Stochastic, an element y s, y below 1,
+ * loses y (1 - y) s^2 in the mean, others and the greatest at most s^2 / 4.  The worst block has
+ * all but the greatest at one y: with k = (n - 1) s^2 / m^2, the share lost is at most
+ * (sqrt(1 + k) - 1) / 2, and the greatest's s^2 / 4.  From k = 8 on that promises nothing.
+ *
+ * int2 to nearest, with few large elements among small: 5.9 / n of the square is kept, less 1/9 of
+ * that where the scale is rounded to a power of two.  Stochastic, each 0 loses s^2: no promise.
+ *
+ * Feedback stays bounded with all of them.  No element loses more than s, 2 s of int2; so once s is
+ * as large as all inputs, p is within 127 s, 7 s or 3 s again, and s does not grow.
  */
 static double int_delta(const struct codec_setting *s, size_t count)
 {
 	double n = (double)(count < s->block ? count : s->block);
-	double most = s->id == CODEC_INT8 ? 127 : 7, x;
+	double most = s->id == CODEC_INT8 ? 127 : 7, x, lost;
 
-	if (s->rounding != CODEC_NEAREST)
-		return 0;
 	if (s->id == CODEC_INT2)
-		return 4 / (n + 8);
+		return s->rounding == CODEC_NEAREST ? 4 / (n + 8) : 0;
 	most /= s->scale == INT_POW2 ? 2 : 1.01;
 	x = 1 / (4 * most * most);
-	return (1 - x) / (1 + (n - 1) * x);
+	if (s->rounding == CODEC_NEAREST)
+		return (1 - x) / (1 + (n - 1) * x);
+	lost = (sqrt(1 + (n - 1) * 4 * x) - 1) / 2 + x;
+	return lost < 1 ? 1 - lost : 0;
 }
 
 static bool int_unbiased(const struct codec_setting *s)

@@ -189,6 +189,20 @@ static double qsgd_delta(const struct codec_setting *s, size_t count)
 	return lost < 1 ? 1 - lost : 0;
 }
 
+/*
+ * With scale=max no element loses more than a step, so that feedback stays bounded: once a step is
+ * as large as all inputs, p is within two of them, and the step does not grow.  With one level that
+ * does not hold, and with scale=l2 and few levels more is lost than there was.
+ */
+static const char *qsgd_runs_away(const struct codec_setting *s, size_t count)
+{
+	if (s->scale == QSGD_MAX)
+		return s->levels > 1 ? NULL : "needs more than one level: its noise grows";
+	return qsgd_delta(s, count) > 0 ? NULL
+					: "needs more levels than half the root of its block, or "
+					  "scale=max: its noise grows";
+}
+
 static bool qsgd_unbiased(const struct codec_setting *s)
 {
 	(void)s;
@@ -236,5 +250,6 @@ const struct codec codec_qsgd = {
 	.decode = qsgd_decode,
 	.decode_add = qsgd_decode_add,
 	.delta = qsgd_delta,
+	.runs_away = qsgd_runs_away,
 	.unbiased = qsgd_unbiased,
 };

@@ -196,6 +196,14 @@ static int randk_decode_add(const struct codec_setting *s, const struct codec_ke
 	return 0;
 }
 
+/* Unbiased, blocks / kept - 1 of the square is lost in the mean. */
+static const char *randk_runs_away(const struct codec_setting *s, size_t count)
+{
+	if (s->scale == RANDK_NONE || 2 * keep_of(s, count) > blocks_of(count))
+		return NULL;
+	return "needs scale=none, or a density above one half: its noise grows";
+}
+
 static bool randk_unbiased(const struct codec_setting *s)
 {
 	return s->scale == RANDK_UNBIASED;
@@ -216,8 +224,8 @@ static const char *const randk_examples[] = {
 };
 
 /*
- * No delta is promised of a single chunk: the mean over the draws is kept / blocks without scale,
- * but one draw may miss all that a chunk has.
+ * No delta is promised: the mean over the draws is kept / blocks without scale, but it comes from
+ * few draws, most of which may miss all that a chunk has.
  */
 const struct codec codec_randk = {
 	.name = "randk",
@@ -228,5 +236,6 @@ const struct codec codec_randk = {
 	.encode = randk_encode,
 	.decode = randk_decode,
 	.decode_add = randk_decode_add,
+	.runs_away = randk_runs_away,
 	.unbiased = randk_unbiased,
 };

@@ -9,7 +9,10 @@
  * |p| is clipped to clip * sqrt(mean p^2) of its block (0: not at all; the mean of gradients is
  * taken to be 0, so that a block of equal numbers is not clipped away) and the scale is the
  * greatest that is left.  p becomes its sign times the scale with probability |p| / scale.  Without
- * clipping that is unbiased, with it less is lost.  No contraction is promised.
+ * clipping that is unbiased, with it less is lost.  No contraction is promised: of a block of about
+ * equal elements and a greater one, clip - 1 of the square is lost.  With feedback, blocks of 64 to
+ * 65536 and a clip of up to 2, at most 1.5 times random input, new each time, was found to be left;
+ * with 2.5 or none that grows with the block: 3, 11 and 100 times with 64, 1024 and 65536.
  */
 #include <math.h>
 #include <string.h>
@@ -115,6 +118,14 @@ static int terngrad_decode_add(const struct codec_setting *s, const struct codec
 	return dither_decode_add(&terngrad_format, s, k, bytes, length, weight, sum, count);
 }
 
+static const char *terngrad_runs_away(const struct codec_setting *s, size_t count)
+{
+	(void)count;
+	if (s->clip > 0 && s->clip <= 2)
+		return NULL;
+	return "needs a clip above 0 and of at most 2: its noise grows";
+}
+
 static bool terngrad_unbiased(const struct codec_setting *s)
 {
 	return !(s->clip > 0);
@@ -149,5 +160,6 @@ const struct codec codec_terngrad = {
 	.encode = terngrad_encode,
 	.decode = terngrad_decode,
 	.decode_add = terngrad_decode_add,
+	.runs_away = terngrad_runs_away,
 	.unbiased = terngrad_unbiased,
 };

@@ -47,31 +47,30 @@ static double delta_of(const struct codec_setting *s, size_t count)
 	return codec->delta ? codec->delta(s, count) : 0;
 }
 
-/* Does it add so much noise of its own that what comes back grows?  Bias alone is no such thing. */
-static bool inflates(const struct codec_setting *s, size_t count)
+static const char *runs_away(const struct codec_setting *s, size_t count)
 {
 	const struct codec *codec = codec_by_id(s->id);
 
-	return codec->unbiased && codec->unbiased(s) && !(delta_of(s, count) > 0);
+	return codec->runs_away ? codec->runs_away(s, count) : NULL;
 }
 
 const char *feedback_refuse(const struct feedback_setting *s, const struct codec_setting *up,
 			    const struct codec_setting *down, size_t count)
 {
 	const struct feedback *feedback = feedback_by_id(s->id);
+	const char *needs;
 
 	if (s->id == FEEDBACK_NONE)
 		return NULL;
 	/* Found by trial with top-k of 1 to 30 %: twice is stable, three to five times is not. */
 	if (s->id == FEEDBACK_ECONTROL && up->density > 0 && s->eta > 2.0001f * up->density)
 		return "needs an eta of at most twice the share of elements that the codec keeps";
-	if (inflates(up, count))
-		return "needs a codec up whose error is less than what it encodes";
+	needs = runs_away(up, count);
+	if (needs)
+		return needs;
 	if (!feedback->lossy_down && !(delta_of(down, count) >= 1))
 		return "needs an exact codec down: none";
-	if (inflates(down, count))
-		return "needs a codec down whose error is less than what it encodes";
-	return NULL;
+	return runs_away(down, count);
 }
 
 const struct codec_setting *feedback_up(const struct feedback_op *op)
