@@ -356,8 +356,8 @@ static int eden_decode_add(const struct codec_setting *s, const struct codec_ker
  * (Blocks too large for the transform aside.)
  *
  * With scale=unbiased nothing is promised: signs that make a one-hot Rx of some x lose more than
- * |x|.  Others lose less, of random input 0.57, 0.13, 0.035 and 0.0095 for 1 to 4 bits, and no input
- * was found for which feedback keeps more than 4 times of it.
+ * |x|.  Others lose less, 0.57, 0.13, 0.035 and 0.0095 of random input for 1 to 4 bits, and no
+ * input was found for which feedback keeps more than 4 times of it.
  */
 static double eden_delta(const struct codec_setting *s, size_t count)
 {
