@@ -377,16 +377,15 @@ static bool request_attached(struct clients *c, uint32_t client, uint32_t id)
 	return false;
 }
 
-static bool request_destroy(struct clients *c, uint32_t client, uint32_t id,
-			    const struct ctl_destroy *destroy)
+static bool request_of_group(struct clients *c, uint32_t client, uint32_t id, uint32_t handle)
 {
 	char text[64];
 
 	if (!request_attached(c, client, id))
 		return false;
-	if (c->table[client].handles >> destroy->handle & 1)
+	if (c->table[client].handles >> handle & 1)
 		return true;
-	(void)snprintf(text, sizeof(text), "there is no group with handle %u", destroy->handle);
+	(void)snprintf(text, sizeof(text), "there is no group with handle %u", handle);
 	client_answer_error(c, client, id, -EBADF, text);
 	return false;
 }
@@ -411,7 +410,13 @@ static bool request_take(struct clients *c, uint32_t client, struct client_reque
 	case CTL_DESTROY:
 		out->kind = CLIENT_DESTROY;
 		memcpy(&out->destroy, body, sizeof(out->destroy));
-		return request_destroy(c, client, header.id, &out->destroy);
+		return request_of_group(c, client, header.id, out->destroy.handle);
+	case CTL_TENSOR:
+		out->kind = CLIENT_TENSOR;
+		memcpy(&out->tensor, body, sizeof(out->tensor));
+		if (out->tensor.handle == CTL_NO_GROUP)
+			return request_attached(c, client, header.id);
+		return request_of_group(c, client, header.id, out->tensor.handle);
 	case CTL_QUERY:
 		out->kind = CLIENT_QUERY;
 		memcpy(&out->query, body, sizeof(out->query));
@@ -420,6 +425,7 @@ static bool request_take(struct clients *c, uint32_t client, struct client_reque
 	case CTL_ERROR:
 	case CTL_ATTACHED:
 	case CTL_CREATED:
+	case CTL_NUMBER:
 	case CTL_MORE: break;
 	}
 	assert(false); /* ctl_request_check() lets requests through only */

@@ -65,6 +65,7 @@ enum client_request_kind {
 	CLIENT_ATTACHED = 1, /* has been answered; the lanes should learn of it          */
 	CLIENT_CREATE,       /* body: create                                             */
 	CLIENT_DESTROY,      /* body: destroy; handle < SHM_GROUPS_MAX and taken         */
+	CLIENT_TENSOR,       /* body: tensor; handle taken, or CTL_NO_GROUP              */
 	CLIENT_QUERY,        /* body: query; also of clients that are not attached       */
 	CLIENT_GONE,         /* why: a sentence; only of clients that were ATTACHED      */
 };
@@ -77,6 +78,7 @@ struct client_request {
 		struct ctl_create create;
 		struct ctl_destroy destroy;
 		struct ctl_query query;
+		struct ctl_tensor tensor;
 		char why[CTL_TEXT_BYTES];
 	};
 };
@@ -126,6 +128,8 @@ void client_answer_error(struct clients *c, uint32_t client, uint32_t id, int co
 			 const char *text);
 void client_answer_created(struct clients *c, uint32_t client, uint32_t id,
 			   const struct ctl_created *created);
+void client_answer_number(struct clients *c, uint32_t client, uint32_t id,
+			  const struct ctl_number *number);
 /* To a QUERY.  Takes over `text` (of malloc): CTL_MORE... CTL_OK, as fast as the client reads. */
 void client_answer_text(struct clients *c, uint32_t client, uint32_t id, char *text, size_t bytes);
 

@@ -69,6 +69,12 @@ void client_answer_created(struct clients *c, uint32_t client, uint32_t id,
 	answer(c, client, CTL_CREATED, id, created, sizeof(*created));
 }
 
+void client_answer_number(struct clients *c, uint32_t client, uint32_t id,
+			  const struct ctl_number *number)
+{
+	answer(c, client, CTL_NUMBER, id, number, sizeof(*number));
+}
+
 void client_last_words(const struct client *one, uint32_t id, int code, const char *text)
 {
 	struct ctl_error body = answer_error_body(code, text);

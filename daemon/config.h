@@ -64,6 +64,7 @@ struct config {
 	uint64_t arena_bytes_max;     /* of one trainer                              */
 	uint64_t groups;
 	uint64_t inflight_bytes; /* of one group                                */
+	uint64_t state_bytes;    /* of one group's error feedback               */
 	/* [uring]: enum config_switch */
 	uint64_t multishot, defer_taskrun, zerocopy, fixed_buffers, sqpoll;
 	uint64_t zerocopy_bytes_min; /* 0: the measured default                     */

@@ -100,6 +100,10 @@ const struct config_row config_table[] = {
 	SIZE("limits", inflight_bytes, 32 * MIB, 64 * GIB, "256M",
 	     "Memory for what is on its way in one group, over all lanes. Lanes and nodes add to "
 	     "what a group needs; one that needs more than this is refused, with the number."),
+	SIZE("limits", state_bytes, 0, 4096 * GIB, "8G",
+	     "Memory for the state of error feedback of one group on this node: 2 to 6 times the "
+	     "tensors' float32 bytes. A key that needs more than is left is refused, with the "
+	     "number."),
 
 	CHOICE("uring", multishot, 0, "auto|on|off", "auto",
 	       "One receive request serves many packets. auto: off, for receiving in place is "

@@ -297,6 +297,7 @@ void control_request(struct control *c, const struct client_request *request, ui
 	case CLIENT_ATTACHED: client_attached_now(c, request->client); break;
 	case CLIENT_CREATE: create_begin(c, request, now_ns); break;
 	case CLIENT_DESTROY: end_destroy(c, request); break;
+	case CLIENT_TENSOR: tensor_request(c, request); break;
 	case CLIENT_GONE: client_gone(c, request->client, request->why, now_ns); break;
 	case CLIENT_QUERY: return; /* main.c's */
 	}

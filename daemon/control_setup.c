@@ -51,6 +51,7 @@ void setup_free(struct control *c, struct control_group *g, uint64_t now_ns)
 	for (uint32_t n = 0; g->peers && n < g->group->nodes; n++)
 		if (g->peers[n] != CONTROL_NOBODY)
 			peers_drop(c->peers, g->peers[n], now_ns);
+	tensors_free(g->tensors);
 	group_free(g->group);
 	free(g->owners);
 	free(g->peers);
@@ -119,16 +120,26 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		.ranks = group->ranks,
 		.ranks_of_node = group->ranks_of_node,
 		.local_ranks = group->local_ranks,
+		.local_rank = g->local_rank,
 		.owners = g->owners,
 		.schedule = group->schedule,
 		.flat_bytes_max = group->flat_bytes_max,
 		.chunk_bytes_max = group->chunk_bytes_max,
 		.vec = c->vec,
 	};
+	struct tensors_options tensors = {
+		.lanes = group->lanes,
+		.bytes_max = c->config->state_bytes,
+	};
 	int ret = exchange_plan_size(&plan, c->config->inflight_bytes, err);
 
 	if (ret)
 		return err_add(err, "host %s", c->host);
+	tensors.chunk_bytes_max = plan.chunk_bytes_max;
+	if (tensors_new(&g->tensors, &tensors))
+		return err_set(err, -ENOMEM, "no memory for group \"%s\"", group->name);
+	for (uint32_t i = 0; i < group->local_ranks; i++)
+		g->local_rank[i] = group->local[i].rank;
 	for (uint16_t lane = 0; !ret && lane < plan.lanes; lane++) {
 		plan.lane = lane;
 		ret = exchange_new(&g->exchanges[lane], &plan, err);
@@ -226,6 +237,7 @@ static void start_lanes(struct control *c, struct control_group *g, uint64_t now
 				&(struct engine_command){.kind = ENGINE_GROUP_ADD,
 							 .exchange = g->exchanges[lane],
 							 .peers = g->peers,
+							 .tensors = g->tensors,
 							 .stats = &g->stats[lane]});
 	for (uint16_t n = 0; n < g->group->nodes; n++)
 		for (uint16_t lane = 0; lane < g->group->lanes; lane++)

@@ -65,6 +65,8 @@ struct control_group {
 	uint16_t *peers;  /* uint16[nodes], for the lanes; held                       */
 	uint32_t removed; /* lanes that said GROUP_REMOVED                            */
 	uint64_t memory_bytes;
+	struct tensors *tensors;                         /* the lanes read them                  */
+	uint32_t local_rank[EXCHANGE_LOCAL_MAX];         /* numbers of the local ranks, for plans */
 	struct engine_group_stats stats[WIRE_LANES_MAX]; /* written by the lanes      */
 	struct seat seats[EXCHANGE_LOCAL_MAX];
 };
@@ -161,6 +163,11 @@ void setup_trouble(const struct control *c, const struct control_group *g, char 
 void setup_free(struct control *c, struct control_group *g, uint64_t now_ns);
 struct control_group *control_group_of(struct control *c, uint64_t id);
 struct control_group *control_group_with(struct control *c, const struct exchange *x);
+
+/* --- control_tensor.c ----------------------------------------------------------------------- */
+
+/* CTL_TENSOR: how a trainer wants tensors to be sent. */
+void tensor_request(struct control *c, const struct client_request *request);
 
 /* --- control_end.c -------------------------------------------------------------------------- */
 

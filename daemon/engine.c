@@ -183,6 +183,7 @@ static void group_add(struct engine *e, const struct engine_command *c)
 	group->exchange = c->exchange;
 	group->peers = c->peers;
 	group->stats = c->stats;
+	group->tensors = c->tensors;
 	memset(group->node_of_peer, 0xff, sizeof(group->node_of_peer));
 	for (uint16_t n = 0; n < plan->nodes; n++)
 		if (c->peers[n] != ENGINE_NOBODY)

@@ -93,6 +93,7 @@ struct engine_command {
 	struct exchange *exchange;
 	const uint16_t *peers; /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
 				  * stays the main thread's, valid until GROUP_REMOVED      */
+	const struct tensors *tensors;    /* GROUP_ADD: NULL or the main thread's, as long */
 	struct engine_group_stats *stats; /* GROUP_ADD: NULL or the main thread's, as long */
 	uint32_t local_rank;
 	uint32_t handle; /* RANK_ADD: as in the trainer's submissions              */

@@ -90,6 +90,32 @@ static void tally_over(struct engine *e, struct engine_group *group,
 	engine_count(&group->stats->payload_sent, c->wire_bytes);
 }
 
+/* The coding that a submission says by number.  Return: false: it is none, or not for this op. */
+static bool take_coding(const struct engine_group *group, const struct shm_submission *s,
+			struct op_call *call, struct exchange_rank *rank)
+{
+	const struct tensor *tensor;
+
+	if (!s->coding)
+		return true;
+	tensor = tensors_at(group->tensors, s->coding - 1u);
+	if (!tensor || vec_sum_type((enum vec_type)s->type) != VEC_F32 ||
+	    (s->reduce != SHM_SUM && s->reduce != SHM_AVG))
+		return false;
+	if (s->schedule && s->schedule != sched_direct.id)
+		return false;
+	if (tensor->state &&
+	    (s->key != tensor->key || s->count != tensor->count || s->type != tensor->type))
+		return false;
+	call->tensor = tensor;
+	call->codec = tensor->coding.up.id;
+	call->feedback = tensor->coding.feedback.id;
+	call->scale = s->scale;
+	call->discard = s->flags & SHM_DISCARD;
+	rank->weight = s->weight;
+	return true;
+}
+
 static enum shm_verdict post(struct engine *e, struct engine_client *client,
 			     const struct shm_submission *s)
 {
@@ -103,11 +129,15 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 		.reduce = s->reduce,
 		.schedule = s->schedule,
 	};
+	struct exchange_rank rank = {
+		.in = arena + s->in_offset, .out = arena + s->out_offset, .work = s->work};
 
 	if (!seat->group)
 		return SHM_NO_GROUP;
 	if (s->schedule && !sched_by_id(s->schedule))
 		return SHM_BAD_SCHEDULE;
+	if (!take_coding(seat->group, s, &call, &rank))
+		return SHM_BAD_CODING;
 	if (s->kind == SHM_ABORT) {
 		if (seat->group->aborted & 1ull << seat->local_rank)
 			return SHM_OK;
@@ -117,11 +147,10 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 						     .local_rank = seat->local_rank});
 		return SHM_OK;
 	}
-	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call,
-			      arena + s->in_offset, arena + s->out_offset, s->work)) {
+	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call, &rank)) {
 	case EXCHANGE_POSTED:
 	case EXCHANGE_POST_MISMATCH:
-	case EXCHANGE_POST_TOO_BIG: tally_posted(seat->group, s); return SHM_OK;
+	case EXCHANGE_POST_TROUBLE: tally_posted(seat->group, s); return SHM_OK;
 	case EXCHANGE_POST_ORDER: return SHM_BAD_ORDER;
 	case EXCHANGE_POST_WINDOW: break;
 	}
@@ -267,6 +296,8 @@ static void give(struct engine *e, const struct engine_group *group,
 		.status = c->error,
 		.group = group->rank_handle[c->local_rank],
 		.wire_bytes = c->wire_bytes,
+		.flags = c->nonfinite ? SHM_NONFINITE : 0,
+		.culprit = c->culprit,
 	};
 	shm_produce(&client->complete);
 	client->wake = true;

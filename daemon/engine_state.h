@@ -38,6 +38,7 @@ struct engine_group {
 	bool removing;
 	struct exchange *exchange;
 	const uint16_t *peers;            /* [nodes], the main thread's */
+	const struct tensors *tensors;    /* the main thread's; NULL: there are none */
 	struct engine_group_stats *stats; /* the main thread's; NULL: nobody asks */
 	uint64_t posted;                  /* highest seq that a local rank called */
 	struct engine_tally {

@@ -85,6 +85,11 @@ static size_t exchange_layout(struct exchange *x, const struct exchange_plan *pl
 	x->inputs = carve(&c, plan->nodes + (size_t)EXCHANGE_LOCAL_MAX, sizeof(*x->inputs), 64);
 	x->scratch = carve(&c, 1, plan->chunk_bytes_max, 4096);
 	x->result = carve(&c, 1, plan->chunk_bytes_max, 4096);
+	if (plan->nodes > 1) {
+		x->message = carve(&c, 1, plan->chunk_bytes_max, 4096);
+		x->values = carve(&c, 1, plan->chunk_bytes_max, 4096);
+		x->work = carve(&c, 1, coding_work_bytes(plan->chunk_bytes_max), 4096);
+	}
 	carve_pool(&c, &x->contribution_pool, plan);
 	carve_pool(&c, &x->final_pool, plan);
 	for (uint32_t n = 0; n < plan->nodes; n++) {

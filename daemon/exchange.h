@@ -48,6 +48,7 @@ struct exchange_plan {
 	uint32_t ranks;
 	const uint32_t *ranks_of_node; /* uint32[nodes]: how many ranks each node has      */
 	uint32_t local_ranks;          /* ranks_of_node[node]                              */
+	const uint32_t *local_rank;    /* uint32[local_ranks]: their numbers in the group  */
 	const struct owner_table *owners;
 	uint16_t schedule;        /* id, forced by the group; 0: by sched_choose()    */
 	uint64_t flat_bytes_max;  /* agreed threshold for sched_choose()              */
@@ -87,8 +88,10 @@ struct exchange_mismatch {
 
 /* Why op `seq` cannot succeed, whatever the others called: it waits for exchange_end(). */
 enum exchange_trouble_kind {
-	EXCHANGE_TOO_BIG = 1, /* call, local_rank, count_max: more than OP_CHUNKS_MAX chunks  */
-	EXCHANGE_DAMAGED,     /* node: what it sent from a trainer's memory has another CRC   */
+	EXCHANGE_NO_TROUBLE = 0,
+	EXCHANGE_TOO_BIG, /* call, local_rank, count_max: more than OP_CHUNKS_MAX chunks  */
+	EXCHANGE_DAMAGED, /* node: what it sent from a trainer's memory has another CRC   */
+	EXCHANGE_BUSY,    /* call, local_rank: an op on the key's state is in flight      */
 };
 struct exchange_trouble {
 	enum exchange_trouble_kind kind;
@@ -102,15 +105,22 @@ struct exchange_trouble {
 enum exchange_posted {
 	EXCHANGE_POSTED = 0,
 	EXCHANGE_POST_MISMATCH, /* reported by exchange_take_mismatch()                        */
-	EXCHANGE_POST_TOO_BIG,  /* reported by exchange_take_trouble()                         */
+	EXCHANGE_POST_TROUBLE,  /* reported by exchange_take_trouble()                         */
 	EXCHANGE_POST_ORDER,    /* not the rank's next: it broke the rules                     */
 	EXCHANGE_POST_WINDOW,   /* too many in flight: it broke the rules                      */
 };
 
-/* A rank posts op seq, its next.  in, out: count elements, valid until its completion. */
+/* What is this rank's own of an op. */
+struct exchange_rank {
+	const void *in; /* count elements, valid until its completion */
+	void *out;
+	uint64_t work;
+	float weight; /* with a tensor: of its contribution, > 0, usually 1 */
+};
+
+/* A rank posts op seq, its next. */
 enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
-				   const struct op_call *call, const void *in, void *out,
-				   uint64_t work);
+				   const struct op_call *call, const struct exchange_rank *rank);
 
 /* The rank has left (died or destroyed): Return: the last seq that it posted. */
 uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank);
@@ -186,6 +196,8 @@ struct exchange_completion {
 	uint64_t work, seq;
 	int error; /* 0 or negative errno */
 	uint64_t wire_bytes;
+	bool nonfinite;
+	uint16_t culprit; /* with it: 1 + rank whose input it was; 0: nobody's, the sum */
 };
 bool exchange_completion(struct exchange *x, struct exchange_completion *out);
 bool exchange_take_mismatch(struct exchange *x, struct exchange_mismatch *out);

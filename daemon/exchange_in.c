@@ -39,6 +39,14 @@ bool exchange_stale(const struct exchange *x, uint16_t node, const struct wire_f
 	return frame->epoch < x->plan.epoch || x->nodes[node].gone;
 }
 
+/* wire_check() has seen to it that it says either what elements or which codec. */
+static bool payload_known(const struct wire_frame *f)
+{
+	return f->codec <= UINT8_MAX && codec_by_id((uint8_t)f->codec) &&
+	       f->feedback <= UINT8_MAX && feedback_by_id((uint8_t)f->feedback) &&
+	       (f->codec || (f->payload_type >= VEC_F32 && f->payload_type <= VEC_I64));
+}
+
 /* The rules that need no op. */
 static bool frame_fits_group(const struct exchange *x, uint16_t node, const struct wire_frame *f)
 {
@@ -46,8 +54,7 @@ static bool frame_fits_group(const struct exchange *x, uint16_t node, const stru
 
 	return f->epoch == plan->epoch && f->node == node && f->lane == plan->lane &&
 	       f->op == WIRE_OP_ALLREDUCE && f->type >= VEC_F32 && f->type <= VEC_I64 &&
-	       f->reduce >= VEC_SUM && f->reduce <= VEC_PROD && f->payload_type >= VEC_F32 &&
-	       f->payload_type <= VEC_I64 && !f->codec && !f->feedback &&
+	       f->reduce >= VEC_SUM && f->reduce <= VEC_PROD && payload_known(f) &&
 	       sched_by_id(f->schedule) && f->payload_bytes <= plan->chunk_bytes_max;
 }
 
@@ -87,7 +94,7 @@ void exchange_unplace(struct exchange *x, uint16_t node, void *memory)
 	slot->state = SLOT_FREE;
 }
 
-static void note_bad(struct exchange *x, uint16_t node, uint64_t seq)
+void exchange_note_bad(struct exchange *x, uint16_t node, uint64_t seq)
 {
 	struct exchange_node *n = &x->nodes[node];
 
@@ -127,7 +134,10 @@ static bool payload_fits(const struct op *op, const struct wire_frame *f, bool s
 	enum vec_type type = (enum vec_type)op->call.type;
 	enum vec_type payload = (enum vec_type)f->payload_type;
 
-	return (payload == type || (sum_type_too && payload == vec_sum_type(type))) &&
+	if (op->coded)
+		return exchange_coded_fits(op, f);
+	return !f->codec && !f->feedback && !(f->flags & WIRE_FLAG_NONFINITE) &&
+	       (payload == type || (sum_type_too && payload == vec_sum_type(type))) &&
 	       f->payload_bytes == op_elements(op, f->chunk) * vec_type_bytes(payload);
 }
 
@@ -138,7 +148,7 @@ static void count_contribution(struct exchange *x, struct op *op, uint16_t node,
 	struct sched_role role;
 
 	if (!op_has(op, f->chunk)) {
-		note_bad(x, node, f->seq);
+		exchange_note_bad(x, node, f->seq);
 		return;
 	}
 	role = exchange_role(x, op, f->chunk);
@@ -146,7 +156,7 @@ static void count_contribution(struct exchange *x, struct op *op, uint16_t node,
 	    f->contributors != expected_contributors(x, op, node, f->chunk) ||
 	    op->chunks[f->chunk - op->first].arrived >= exchange_whom_count(x, role.inputs) ||
 	    exchange_slot_of(x, node, f->seq, f->chunk)) {
-		note_bad(x, node, f->seq);
+		exchange_note_bad(x, node, f->seq);
 		return;
 	}
 	slot->counted = true;
@@ -191,6 +201,32 @@ void exchange_count_early(struct exchange *x, struct op *op)
 	}
 }
 
+/* The chunk's result is written. */
+static void final_taken(struct exchange *x, struct op *op, uint16_t node, struct slot *slot)
+{
+	uint32_t chunk = slot->frame.chunk;
+
+	exchange_slot_release(x, node, slot);
+	op->chunks[chunk - op->first].done = true;
+	op->remaining--;
+	exchange_op_check_over(x, op);
+}
+
+/* A final of an op with a codec goes to everybody at once: there is nobody to pass it on to. */
+static void take_coded(struct exchange *x, struct op *op, uint16_t node, struct slot *slot)
+{
+	const struct wire_frame *f = &slot->frame;
+	const struct exchange_message message = {
+		.bytes = f->payload_bytes, .flags = f->flags, .culprit = f->culprit};
+
+	if (exchange_decode_final(x, op, f->chunk, &message, slot->memory)) {
+		final_taken(x, op, node, slot);
+		return;
+	}
+	exchange_note_bad(x, node, f->seq);
+	exchange_slot_release(x, node, slot);
+}
+
 /* Write a final into the results, and queue it for the next node if the role says so. */
 static bool take_final(struct exchange *x, struct op *op, uint16_t node, struct slot *slot)
 {
@@ -198,18 +234,17 @@ static bool take_final(struct exchange *x, struct op *op, uint16_t node, struct 
 	struct sched_role role = exchange_role(x, op, chunk);
 
 	if (role.final_out != SCHED_NONE) {
+		struct exchange_message message =
+			exchange_plain(op, chunk, (enum vec_type)op->call.type, x->plan.ranks);
 		struct buffer *buffer;
 
 		if (!exchange_queue_room(x, &role))
 			return false;
-		buffer = exchange_queue_final(x, op, chunk, &role);
+		buffer = exchange_queue_final(x, op, chunk, &role, &message);
 		memcpy(buffer->memory, slot->memory, slot->frame.payload_bytes);
 	}
 	exchange_write_result(x, op, chunk, slot->memory);
-	exchange_slot_release(x, node, slot);
-	op->chunks[chunk - op->first].done = true;
-	op->remaining--;
-	exchange_op_check_over(x, op);
+	final_taken(x, op, node, slot);
 	return true;
 }
 
@@ -220,7 +255,7 @@ static void final_arrived(struct exchange *x, struct op *op, uint16_t node, stru
 	struct sched_role role;
 
 	if (!op || op->state != OP_RUNNING || call_differs(op, f) || !op_has(op, f->chunk)) {
-		note_bad(x, node, f->seq);
+		exchange_note_bad(x, node, f->seq);
 		exchange_slot_release(x, node, slot);
 		return;
 	}
@@ -228,12 +263,14 @@ static void final_arrived(struct exchange *x, struct op *op, uint16_t node, stru
 	if (!role.final_in || role.final_from != node || !payload_fits(op, f, false) ||
 	    f->contributors != x->plan.ranks || f->divisor != (average ? x->plan.ranks : 1) ||
 	    op->chunks[f->chunk - op->first].final_here) {
-		note_bad(x, node, f->seq);
+		exchange_note_bad(x, node, f->seq);
 		exchange_slot_release(x, node, slot);
 		return;
 	}
 	op->chunks[f->chunk - op->first].final_here = true;
-	if (!take_final(x, op, node, slot))
+	if (op->coded)
+		take_coded(x, op, node, slot);
+	else if (!take_final(x, op, node, slot))
 		x->finals_held++;
 }
 

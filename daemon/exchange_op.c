@@ -8,6 +8,17 @@
 
 static_assert(EXCHANGE_OPS_MAX <= 64 && EXCHANGE_LOCAL_MAX <= 64, "a bit each in a word");
 
+struct tensor_op exchange_tensor_op(const struct op *op)
+{
+	return (struct tensor_op){
+		.seq = op->seq,
+		.tensor = op->call.tensor,
+		.chunks = op->geometry.chunks,
+		.weight = op->weight,
+		.discard = op->call.discard,
+	};
+}
+
 bool exchange_open(const struct exchange *x, uint64_t seq)
 {
 	const struct op *op = exchange_op(x, seq);
@@ -32,6 +43,11 @@ void exchange_op_retire(struct exchange *x, struct op *op)
 /* The op is over: its completions may be taken. */
 static void op_finish(struct exchange *x, struct op *op, enum op_state state, int error)
 {
+	struct tensor_op tensor_op = exchange_tensor_op(op);
+
+	if (op->entered)
+		tensor_leave(&tensor_op, &op->turn, state == OP_DONE && !op->nonfinite);
+	op->entered = false;
 	op->state = state;
 	op->error = error;
 	x->finished |= 1ull << (op->seq % EXCHANGE_OPS_MAX);
@@ -62,26 +78,37 @@ static void op_begin(struct exchange *x, struct op *op, uint64_t seq)
 	memset(ranks, 0, x->plan.local_ranks * sizeof(*ranks));
 }
 
-/* The first call of an op decides how it is cut.  Return: false if it has too many chunks. */
-static bool op_set_call(struct exchange *x, struct op *op, const struct op_call *call)
+/* The first call of an op decides how it is cut.  Return: 0, or why it cannot succeed. */
+static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op,
+					      const struct op_call *call)
 {
 	const struct exchange_plan *plan = &x->plan;
 	enum vec_type type = (enum vec_type)call->type;
 	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
 
 	op->call = *call;
-	op->sched = sched_choose(forced, call->count * vec_type_bytes(type), plan->nodes,
-				 plan->flat_bytes_max);
-	op->geometry = op_geometry(call->count, type, plan->nodes, plan->chunk_bytes_max);
-	op->digest = wire_call_digest(call->op, call->type, call->reduce, call->count, call->key, 0,
-				      0, op->sched->id);
+	/* What goes to nobody else is not encoded; a codec is for one owner a chunk. */
+	op->coded = call->tensor && plan->nodes > 1;
+	op->sched =
+		sched_choose(op->coded ? sched_direct.id : forced,
+			     call->count * vec_type_bytes(type), plan->nodes, plan->flat_bytes_max);
+	op->geometry = op_geometry(call->count, type, plan->nodes, plan->chunk_bytes_max,
+				   op->coded ? &call->tensor->coding : NULL);
+	op->digest = wire_call_digest(call->op, call->type, call->reduce, call->count, call->key,
+				      op_call_coding(call), op->sched->id);
 	if (!op->geometry.chunks)
-		return false;
+		return EXCHANGE_TOO_BIG;
 	op->first = op_lane_first(op->geometry.chunks, plan->lane, plan->lanes);
 	op->last = op_lane_first(op->geometry.chunks, plan->lane + 1u, plan->lanes);
 	op->remaining = op->last - op->first;
 	memset(op->chunks, 0, op->remaining * sizeof(*op->chunks));
-	return true;
+	if (op->coded && call->tensor->state) {
+		struct tensor_op tensor_op = exchange_tensor_op(op);
+
+		op->entered = tensor_enter(&tensor_op, &op->turn);
+		return op->entered ? EXCHANGE_NO_TROUBLE : EXCHANGE_BUSY;
+	}
+	return EXCHANGE_NO_TROUBLE;
 }
 
 /* Each op tells of its first mismatch only. */
@@ -109,7 +136,9 @@ void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire
 				     .op = frame->op,
 				     .type = frame->type,
 				     .reduce = frame->reduce,
-				     .schedule = frame->schedule};
+				     .schedule = frame->schedule,
+				     .codec = frame->codec,
+				     .feedback = frame->feedback};
 	m->their_node = frame->node;
 }
 
@@ -138,10 +167,11 @@ void exchange_note_trouble(struct exchange *x, const struct exchange_trouble *tr
 	x->troubles_pending++;
 }
 
-static void note_too_big(struct exchange *x, const struct op *op, uint32_t local_rank)
+static void note_call(struct exchange *x, const struct op *op, uint32_t local_rank,
+		      enum exchange_trouble_kind kind)
 {
 	exchange_note_trouble(x, &(struct exchange_trouble){
-					 .kind = EXCHANGE_TOO_BIG,
+					 .kind = kind,
 					 .seq = op->seq,
 					 .call = op->call,
 					 .local_rank = local_rank,
@@ -153,6 +183,9 @@ static void note_too_big(struct exchange *x, const struct op *op, uint32_t local
 static void op_run(struct exchange *x, struct op *op)
 {
 	op->state = OP_RUNNING;
+	op->weight = 0;
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		op->weight += op->ranks[r].weight / (float)x->plan.local_ranks;
 	exchange_count_early(x, op);
 	exchange_op_check_over(x, op);
 }
@@ -175,8 +208,7 @@ static enum exchange_posted post_ended(struct exchange *x, uint32_t local_rank, 
 }
 
 enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
-				   const struct op_call *call, const void *in, void *out,
-				   uint64_t work)
+				   const struct op_call *call, const struct exchange_rank *rank)
 {
 	const struct ended *ended = exchange_ended(x, seq);
 	struct op *op = &x->ops[seq % EXCHANGE_OPS_MAX];
@@ -184,30 +216,34 @@ enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint
 	if (seq != x->posted[local_rank] + 1)
 		return EXCHANGE_POST_ORDER;
 	if (ended)
-		return post_ended(x, local_rank, seq, work, ended->error);
+		return post_ended(x, local_rank, seq, rank->work, ended->error);
 	if (op->state == OP_FREE)
 		op_begin(x, op, seq);
 	else if (op->seq != seq)
 		return EXCHANGE_POST_WINDOW;
 
-	op->ranks[local_rank] =
-		(struct op_rank){.in = in, .out = out, .work = work, .posted = true};
+	op->ranks[local_rank] = (struct op_rank){.in = rank->in,
+						 .out = rank->out,
+						 .work = rank->work,
+						 .weight = rank->weight,
+						 .posted = true};
 	x->posted[local_rank] = seq;
 	op->posted++;
 	if (op->posted == 1) {
-		bool fits = op_set_call(x, op, call);
+		enum exchange_trouble_kind trouble = op_set_call(x, op, call);
 
+		op->trouble = (uint8_t)trouble;
 		exchange_compare_early(x, op);
-		if (!fits) {
-			note_too_big(x, op, local_rank);
-			return EXCHANGE_POST_TOO_BIG;
+		if (trouble != EXCHANGE_NO_TROUBLE) {
+			note_call(x, op, local_rank, trouble);
+			return EXCHANGE_POST_TROUBLE;
 		}
 	}
 	if (!op_call_same(&op->call, call)) {
 		note_local_mismatch(x, op, local_rank, call);
 		return EXCHANGE_POST_MISMATCH;
 	}
-	if (op->posted == x->plan.local_ranks && !op->mismatched && op->geometry.chunks)
+	if (op->posted == x->plan.local_ranks && !op->mismatched && !op->trouble)
 		op_run(x, op);
 	return EXCHANGE_POSTED;
 }
@@ -250,6 +286,8 @@ static bool take_finished(struct exchange *x, struct exchange_completion *out)
 				.seq = op->seq,
 				.error = op->error,
 				.wire_bytes = op->wire_bytes,
+				.nonfinite = op->nonfinite,
+				.culprit = op->culprit,
 			};
 			exchange_op_retire(x, op);
 			return true;

@@ -65,12 +65,21 @@ bool exchange_queue_room(const struct exchange *x, const struct sched_role *role
 	return true;
 }
 
+struct exchange_message exchange_plain(const struct op *op, uint32_t chunk, enum vec_type payload,
+				       uint32_t contributors)
+{
+	return (struct exchange_message){
+		.bytes = (uint32_t)(op_elements(op, chunk) * vec_type_bytes(payload)),
+		.payload_type = (uint8_t)payload,
+		.weight = contributors,
+	};
+}
+
 /* What every data frame of an op says. */
 static void fill_frame(const struct exchange *x, const struct op *op, uint32_t chunk, uint16_t kind,
-		       uint32_t contributors, enum vec_type payload, struct wire_frame *f)
+		       uint32_t contributors, const struct exchange_message *m,
+		       struct wire_frame *f)
 {
-	double weight = contributors;
-
 	*f = (struct wire_frame){
 		.kind = kind,
 		.group = x->plan.group,
@@ -87,15 +96,19 @@ static void fill_frame(const struct exchange *x, const struct op *op, uint32_t c
 		.op = op->call.op,
 		.type = op->call.type,
 		.reduce = op->call.reduce,
-		.payload_type = (uint8_t)payload,
-		.flags = chunk + 1 == op->last ? WIRE_FLAG_LAST : 0,
-		.payload_bytes = (uint32_t)(op_elements(op, chunk) * vec_type_bytes(payload)),
+		.codec = m->codec,
+		.feedback = m->feedback,
+		.payload_type = m->payload_type,
+		.flags = m->flags | (chunk + 1 == op->last ? WIRE_FLAG_LAST : 0),
+		.culprit = m->culprit,
+		.payload_bytes = m->bytes,
 	};
-	memcpy(&f->weight, &weight, sizeof(f->weight));
+	memcpy(&f->weight, &m->weight, sizeof(f->weight));
 }
 
 struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t chunk,
-				    const struct sched_role *role)
+				    const struct sched_role *role,
+				    const struct exchange_message *message)
 {
 	struct final *final = &x->queue[x->queue_tail % x->plan.buffers];
 	uint32_t waiting = 0;
@@ -110,8 +123,7 @@ struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t 
 		.waiting = waiting,
 		.buffer = exchange_buffer_take(&x->final_pool),
 	};
-	fill_frame(x, op, chunk, WIRE_FINAL, x->plan.ranks, (enum vec_type)op->call.type,
-		   &final->frame);
+	fill_frame(x, op, chunk, WIRE_FINAL, x->plan.ranks, message, &final->frame);
 	final->frame.divisor = op->call.reduce == VEC_AVG ? x->plan.ranks : 1;
 	op->wire_bytes += (uint64_t)waiting * final->frame.payload_bytes;
 	x->queue_tail++;
@@ -178,6 +190,7 @@ static bool fill_shared(struct exchange *x, struct op *op, uint32_t chunk,
 			struct exchange_send *out)
 {
 	struct buffer *buffer = exchange_shared_find(x, op->seq, chunk);
+	struct exchange_message message;
 
 	if (!buffer) {
 		if (!x->contribution_pool.free || !x->contribution_pool.free->next)
@@ -189,7 +202,8 @@ static bool fill_shared(struct exchange *x, struct op *op, uint32_t chunk,
 		copy_own(x, op, chunk, buffer);
 	}
 	buffer->refs++;
-	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, x->plan.local_ranks, buffer->type, &out->frame);
+	message = exchange_plain(op, chunk, buffer->type, x->plan.local_ranks);
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, x->plan.local_ranks, &message, &out->frame);
 	out->payload = buffer->memory;
 	out->buffer = buffer;
 	return true;
@@ -203,6 +217,7 @@ static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
 	bool partial = role->partial && role->inputs == SCHED_ONE;
 	struct slot *slot = partial ? exchange_slot_of(x, role->input, op->seq, chunk) : NULL;
 	struct buffer *buffer;
+	struct exchange_message message;
 	enum vec_type payload;
 	uint32_t contributors = x->plan.local_ranks;
 
@@ -227,7 +242,23 @@ static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
 		copy_own(x, op, chunk, buffer);
 		payload = buffer->type;
 	}
-	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, contributors, payload, &out->frame);
+	message = exchange_plain(op, chunk, payload, contributors);
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, contributors, &message, &out->frame);
+	out->payload = buffer->memory;
+	out->buffer = buffer;
+	return true;
+}
+
+/* Ours, encoded: once, for whatever is sent again is sent from the buffer. */
+static bool fill_coded(struct exchange *x, struct op *op, uint32_t chunk, struct exchange_send *out)
+{
+	struct buffer *buffer = exchange_buffer_take(&x->contribution_pool);
+	struct exchange_message message;
+
+	if (!buffer)
+		return false;
+	message = exchange_encode_own(x, op, chunk, buffer->memory);
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, x->plan.local_ranks, &message, &out->frame);
 	out->payload = buffer->memory;
 	out->buffer = buffer;
 	return true;
@@ -237,8 +268,11 @@ static bool fill_buffer(struct exchange *x, struct op *op, uint32_t chunk,
 static bool make_contribution(struct exchange *x, struct op *op, uint32_t chunk,
 			      const struct sched_role *role, struct exchange_send *out)
 {
+	struct exchange_message message;
 	struct vec_input own;
 
+	if (op->coded)
+		return fill_coded(x, op, chunk, out);
 	if (role->contribute == SCHED_ALL)
 		return fill_shared(x, op, chunk, out);
 	/* What goes to one owner may be read from the trainer's memory until the final is there. */
@@ -246,7 +280,8 @@ static bool make_contribution(struct exchange *x, struct op *op, uint32_t chunk,
 		return fill_buffer(x, op, chunk, role, out);
 
 	own = exchange_own(x, op, chunk, NULL);
-	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, 1, own.type, &out->frame);
+	message = exchange_plain(op, chunk, own.type, 1);
+	fill_frame(x, op, chunk, WIRE_CONTRIBUTION, 1, &message, &out->frame);
 	out->frame.flags |= WIRE_FLAG_ARENA;
 	out->payload = own.data;
 	out->buffer = NULL;
@@ -343,6 +378,8 @@ void exchange_call(struct exchange *x, uint16_t node, struct wire_frame *frame)
 		.op = op->call.op,
 		.type = op->call.type,
 		.reduce = op->call.reduce,
+		.codec = op->call.codec,
+		.feedback = op->call.feedback,
 	};
 	exchange_announce(x, node, frame);
 }

@@ -7,6 +7,7 @@
  *   exchange_in.c    slots: place, arrived, finals received
  *   exchange_out.c   what to send next, credits
  *   exchange_sum.c   closing of chunks, writing of results
+ *   exchange_code.c  the same where a codec is between
  *
  * Cursors are positions (seq, chunk) that only go up.  `contributed` of a node says
  * which chunk is offered to it next; `closing` which owned chunk is closed next.
@@ -66,6 +67,16 @@ struct exchange_node {
 	uint64_t final_next; /* number in the queue of finals                          */
 };
 
+/* What a data frame says of its payload. */
+struct exchange_message {
+	uint32_t bytes;
+	uint16_t codec, feedback;
+	uint8_t payload_type; /* enum vec_type of plain elements; 0: a codec's */
+	uint8_t flags;
+	uint16_t culprit;
+	double weight;
+};
+
 /* A final on its way out. */
 struct final {
 	bool cancelled;          /* its op ended                           */
@@ -99,8 +110,12 @@ struct exchange {
 	struct op *ops;              /* [EXCHANGE_OPS_MAX], by seq % EXCHANGE_OPS_MAX */
 	struct exchange_node *nodes; /* [plan.nodes]; our own is unused              */
 	struct pool contribution_pool, final_pool;
-	unsigned char *scratch;   /* [chunk_bytes_max]: sum of the local ranks    */
-	unsigned char *result;    /* [chunk_bytes_max]: a closed chunk of several ranks */
+	unsigned char *scratch; /* [chunk_bytes_max]: sum of the local ranks    */
+	unsigned char *result;  /* [chunk_bytes_max]: a closed chunk of several ranks */
+	/* coded ops: our own message or a final; what it stands for; and to compute in */
+	unsigned char *message;   /* [chunk_bytes_max]       */
+	float *values;            /* [chunk_bytes_max] bytes */
+	unsigned char *work;      /* [coding_work_bytes()]   */
 	struct vec_input *inputs; /* [nodes + EXCHANGE_LOCAL_MAX]                 */
 
 	struct cursor closing;
@@ -157,6 +172,8 @@ void exchange_op_end(struct exchange *x, struct op *op, int error);
 void exchange_op_retire(struct exchange *x, struct op *op); /* free its place if it may be    */
 void exchange_note_trouble(struct exchange *x, const struct exchange_trouble *trouble);
 void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire_frame *frame);
+/* The op as its tensor sees it. */
+struct tensor_op exchange_tensor_op(const struct op *op);
 
 /* exchange_end.c */
 const struct ended *exchange_ended(const struct exchange *x, uint64_t seq); /* NULL: it was not */
@@ -168,6 +185,7 @@ bool exchange_seq_over(const struct exchange *x, uint64_t seq);
 struct op *exchange_op_at(const struct exchange *x, struct cursor *at);
 
 /* exchange_in.c */
+void exchange_note_bad(struct exchange *x, uint16_t node, uint64_t seq);
 void exchange_slot_release(struct exchange *x, uint16_t node, struct slot *slot);
 struct slot *exchange_slot_of(struct exchange *x, uint16_t node, uint64_t seq, uint32_t chunk);
 void exchange_compare_early(struct exchange *x,
@@ -181,14 +199,34 @@ bool exchange_retry_finals(struct exchange *x);
 struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
 			      unsigned char *room);
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final);
+/* The local ranks' chunk, summed in rank order as float32; the trainer's memory if that is all. */
+const float *exchange_own_floats(struct exchange *x, struct op *op, uint32_t chunk);
+/* Where the only local rank wants a chunk of float32; NULL: there are more, or it is no float32. */
+float *exchange_out_floats(const struct exchange *x, const struct op *op, uint32_t chunk);
 bool exchange_close_next(struct exchange *x);
+
+/* exchange_code.c */
+/* Does the payload fit the op's coding?  Its inside is judged when it is decoded. */
+bool exchange_coded_fits(const struct op *op, const struct wire_frame *frame);
+/* Our contribution, into `out`[chunk_bytes_max].  Changes nothing but the next state. */
+struct exchange_message exchange_encode_own(struct exchange *x, struct op *op, uint32_t chunk,
+					    unsigned char *out);
+/* All contributions are here: the final, into x->message.  Return: false: one is no message. */
+bool exchange_encode_final(struct exchange *x, struct op *op, uint32_t chunk,
+			   struct exchange_message *out);
+/* A final to the results.  Return: false: it is no message. */
+bool exchange_decode_final(struct exchange *x, struct op *op, uint32_t chunk,
+			   const struct exchange_message *message, const void *bytes);
 
 /* exchange_out.c */
 /* Room for one more final?  One that is made here leaves a buffer for those passed on. */
 bool exchange_queue_room(const struct exchange *x, const struct sched_role *role);
 void exchange_queue_retire(struct exchange *x); /* forget what everybody was handed */
 struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t chunk,
-				    const struct sched_role *role);
+				    const struct sched_role *role,
+				    const struct exchange_message *message);
+struct exchange_message exchange_plain(const struct op *op, uint32_t chunk, enum vec_type payload,
+				       uint32_t contributors);
 struct buffer *exchange_buffer_take(struct pool *pool); /* refs = 1, or NULL */
 void exchange_buffer_drop(struct buffer *buffer);
 /* Our contribution of a chunk that goes to all, or NULL: it is not made yet. */

@@ -61,6 +61,25 @@ struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
 	return (struct vec_input){room, vec_sum_type(op_type(op))};
 }
 
+const float *exchange_own_floats(struct exchange *x, struct op *op, uint32_t chunk)
+{
+	struct vec_input own = exchange_own(x, op, chunk, x->scratch);
+
+	if (own.type != VEC_F32) {
+		vec_combine(x->plan.vec, op_type(op), VEC_SUM, &own, 1, 0, x->scratch, VEC_F32,
+			    op_elements(op, chunk));
+		own.data = x->scratch;
+	}
+	return own.data;
+}
+
+float *exchange_out_floats(const struct exchange *x, const struct op *op, uint32_t chunk)
+{
+	if (x->plan.local_ranks > 1 || op_type(op) != VEC_F32)
+		return NULL;
+	return (float *)(void *)chunk_out(op, 0, chunk);
+}
+
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final)
 {
 	size_t bytes = op_elements(op, chunk) * vec_type_bytes(op_type(op));
@@ -124,26 +143,59 @@ static void release_inputs(struct exchange *x, const struct op *op, uint32_t chu
 	}
 }
 
-static void close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
+static void chunk_done(struct exchange *x, struct op *op, uint32_t chunk)
+{
+	op->chunks[chunk - op->first].done = true;
+	op->remaining--;
+	exchange_op_check_over(x, op);
+}
+
+/* The same with a codec between.  Return: false: a contribution is no message of it. */
+static bool close_coded(struct exchange *x, struct op *op, uint32_t chunk,
+			const struct sched_role *role)
+{
+	struct exchange_message message;
+	struct buffer *buffer;
+	bool decoded;
+
+	if (!exchange_encode_final(x, op, chunk, &message))
+		return false;
+	buffer = exchange_queue_final(x, op, chunk, role, &message);
+	memcpy(buffer->memory, x->message, message.bytes);
+	release_inputs(x, op, chunk, role);
+	decoded = exchange_decode_final(x, op, chunk, &message, buffer->memory);
+	assert(decoded); /* we made it */
+	chunk_done(x, op, chunk);
+	return true;
+}
+
+static bool close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
 			const struct sched_role *role)
 {
 	/* What several trainers get is never read from the memory of one of them. */
 	unsigned char *out = x->plan.local_ranks > 1 ? x->result : chunk_out(op, 0, chunk);
 	bool shares = role->contribute == SCHED_ALL && x->plan.nodes > 1;
 	struct buffer *sent = shares ? exchange_shared_find(x, op->seq, chunk) : NULL;
-	size_t count = closing_inputs(x, op, chunk, role, sent);
+	size_t count;
+
+	if (op->coded)
+		return close_coded(x, op, chunk, role);
+	count = closing_inputs(x, op, chunk, role, sent);
 
 	assert(sent || !shares); /* may_close(): it was handed to all */
-	if (role->final_out != SCHED_NONE)
-		out = exchange_queue_final(x, op, chunk, role)->memory;
+	if (role->final_out != SCHED_NONE) {
+		struct exchange_message message =
+			exchange_plain(op, chunk, op_type(op), x->plan.ranks);
+
+		out = exchange_queue_final(x, op, chunk, role, &message)->memory;
+	}
 	combine(x, op, chunk, x->inputs, count, true, out);
 	release_inputs(x, op, chunk, role);
 	if (sent)
 		exchange_shared_drop(sent);
 	exchange_write_result(x, op, chunk, out);
-	op->chunks[chunk - op->first].done = true;
-	op->remaining--;
-	exchange_op_check_over(x, op);
+	chunk_done(x, op, chunk);
+	return true;
 }
 
 static bool may_close(const struct exchange *x, const struct op *op, uint32_t chunk,
@@ -177,8 +229,10 @@ bool exchange_close_next(struct exchange *x)
 			if (!may_close(x, op, chunk, &role))
 				return false;
 			at->chunk++;
-			close_chunk(x, op, chunk, &role);
-			return true;
+			if (close_chunk(x, op, chunk, &role))
+				return true;
+			at->chunk = chunk;
+			return false;
 		}
 	}
 }

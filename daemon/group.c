@@ -255,6 +255,24 @@ void group_local_text(const struct group *g, const struct group_local *local, ch
 		       g->node_list[g->node].about.host);
 }
 
+/* Of the other side of a wire only the ids are known. */
+static void coding_text(const struct op_call *call, const struct op_call *other, struct words *w)
+{
+	const struct codec *codec = codec_by_id((uint8_t)call->codec);
+	const struct feedback *feedback = feedback_by_id((uint8_t)call->feedback);
+	bool same = call->key == other->key && call->count == other->count &&
+		    call->type == other->type && call->reduce == other->reduce &&
+		    call->schedule == other->schedule;
+
+	if (call->codec != other->codec)
+		(void)words_add(w, " codec %s", codec ? codec->name : "unknown");
+	else if (call->feedback == other->feedback && same && call != other)
+		(void)words_add(w, " with other options of codec %s, feedback, scale or discard",
+				codec ? codec->name : "unknown");
+	if (call->feedback != other->feedback)
+		(void)words_add(w, " feedback %s", feedback ? feedback->name : "unknown");
+}
+
 static void call_text(const struct op_call *call, const struct op_call *other, char *text,
 		      size_t bytes)
 {
@@ -268,6 +286,7 @@ static void call_text(const struct op_call *call, const struct op_call *other, c
 		(void)words_add(&w, " key %016llx", (unsigned long long)call->key);
 	if (call->schedule != other->schedule)
 		(void)words_add(&w, " schedule %s", sched ? sched->name : "automatic");
+	coding_text(call, other, &w);
 }
 
 void group_mismatch_text(const struct group *g, const struct exchange_mismatch *m, char *text,
@@ -304,6 +323,21 @@ static int too_big_text(const struct group *g, const struct exchange_trouble *t,
 	return GROUP_TOO_BIG;
 }
 
+static int busy_text(const struct group *g, const struct exchange_trouble *t, char *text,
+		     size_t bytes)
+{
+	char call[96], who[160];
+
+	call_text(&t->call, &t->call, call, sizeof(call));
+	group_local_text(g, &g->local[t->local_rank], who, sizeof(who));
+	(void)snprintf(
+		text, bytes,
+		"op %llu: %s called %s with key \"%s\" while an op with feedback on that key "
+		"was in flight: wait for it first",
+		(unsigned long long)t->seq, who, call, tensor_name(t->call.tensor));
+	return GROUP_BUSY;
+}
+
 static int damaged_text(const struct group *g, const struct exchange_trouble *t, char *text,
 			size_t bytes)
 {
@@ -324,6 +358,8 @@ int group_trouble_text(const struct group *g, const struct exchange_trouble *t, 
 	switch (t->kind) {
 	case EXCHANGE_TOO_BIG: return too_big_text(g, t, text, bytes);
 	case EXCHANGE_DAMAGED: return damaged_text(g, t, text, bytes);
+	case EXCHANGE_BUSY: return busy_text(g, t, text, bytes);
+	case EXCHANGE_NO_TROUBLE: break;
 	}
 	return -EPROTO;
 }

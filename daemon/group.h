@@ -28,6 +28,7 @@
  *   ranks called different ops               GROUP_MISMATCH
  *   the tensor has too many chunks           GROUP_TOO_BIG
  *   an input does not match its checksum     GROUP_DAMAGED
+ *   two ops at once on one key's state       GROUP_BUSY
  *   a daemon is being stopped                GROUP_STOPPED
  */
 enum {
@@ -37,6 +38,7 @@ enum {
 	GROUP_MISMATCH = -EBADMSG,
 	GROUP_TOO_BIG = -EFBIG,
 	GROUP_DAMAGED = -EIO,
+	GROUP_BUSY = -EBUSY,
 	GROUP_STOPPED = -EHOSTDOWN,
 };
 

@@ -182,7 +182,8 @@ static void run_request(struct daemon *d, const struct client_request *request, 
 		d->status_changed = true;
 		break;
 	case CLIENT_CREATE:
-	case CLIENT_DESTROY: control_request(d->control, request, now_ns); break;
+	case CLIENT_DESTROY:
+	case CLIENT_TENSOR: control_request(d->control, request, now_ns); break;
 	case CLIENT_QUERY: run_query(d, request, now_ns); break;
 	}
 }

@@ -5,10 +5,27 @@
 
 #include <assert.h>
 
+#include "proto/crc32c.h"
+
 bool op_call_same(const struct op_call *a, const struct op_call *b)
 {
 	return a->key == b->key && a->count == b->count && a->op == b->op && a->type == b->type &&
-	       a->reduce == b->reduce && a->schedule == b->schedule;
+	       a->reduce == b->reduce && a->schedule == b->schedule && a->tensor == b->tensor &&
+	       op_call_coding(a) == op_call_coding(b);
+}
+
+uint32_t op_call_coding(const struct op_call *call)
+{
+	const struct {
+		uint32_t digest;
+		float scale;
+		uint32_t discard;
+	} all = {call->tensor ? call->tensor->digest : 0, call->scale, call->discard};
+	uint32_t number = crc32c(0, &all, sizeof(all));
+
+	if (!call->tensor)
+		return 0;
+	return number ? number : 1;
 }
 
 static uint64_t ceil_div(uint64_t a, uint64_t b)
@@ -17,25 +34,54 @@ static uint64_t ceil_div(uint64_t a, uint64_t b)
 	return a / b + (a % b != 0);
 }
 
-struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
-			       uint32_t chunk_bytes_max)
+/* Units in which a tensor is cut, and how many make a chunk. */
+struct cut {
+	uint64_t block;       /* elements */
+	uint64_t usual, most; /* blocks in a chunk */
+};
+
+static struct cut cut_dense(enum vec_type type, uint32_t chunk_bytes_max)
 {
 	uint64_t type_bytes = vec_type_bytes(type);
 	uint64_t sum_bytes = vec_type_bytes(vec_sum_type(type));
 	uint64_t element_bytes = type_bytes > sum_bytes ? type_bytes : sum_bytes;
-	uint64_t block = OP_BLOCK * element_bytes < OP_CHUNK_BYTES_MIN
-				 ? OP_CHUNK_BYTES_MIN / element_bytes
-				 : OP_BLOCK;
-	uint64_t most = chunk_bytes_max / (block * element_bytes); /* blocks in a chunk */
-	uint64_t usual = OP_CHUNK_BYTES_USUAL / (block * element_bytes);
+	struct cut cut = {.block = OP_BLOCK * element_bytes < OP_CHUNK_BYTES_MIN
+					   ? OP_CHUNK_BYTES_MIN / element_bytes
+					   : OP_BLOCK};
+
+	cut.most = chunk_bytes_max / (cut.block * element_bytes);
+	cut.usual = OP_CHUNK_BYTES_USUAL / (cut.block * element_bytes);
+	return cut;
+}
+
+static struct cut cut_coded(const struct coding *coding, uint32_t chunk_bytes_max)
+{
+	uint32_t block = coding_block(coding);
+	struct cut cut = {.block = block > OP_BLOCK ? block : OP_BLOCK};
+
+	cut.usual = OP_CHUNK_BYTES_CODED / (cut.block * sizeof(float));
+	cut.usual = cut.usual ? cut.usual : 1;
+	cut.most = chunk_bytes_max / (cut.block * sizeof(float));
+	/* Messages may be longer than what they stand for. */
+	while (cut.most > 1 && !coding_fits(coding, cut.most * cut.block, chunk_bytes_max))
+		cut.most -= ceil_div(cut.most, 8);
+	return cut;
+}
+
+struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
+			       uint32_t chunk_bytes_max, const struct coding *coding)
+{
+	struct cut cut =
+		coding ? cut_coded(coding, chunk_bytes_max) : cut_dense(type, chunk_bytes_max);
+	uint64_t block = cut.block, most = cut.most;
 	uint64_t blocks = count ? ceil_div(count, block) : 1;
 	uint64_t chunks_max, wanted, chunks;
 
 	assert(nodes >= 1 && most >= 1);
 	chunks_max = OP_CHUNKS_MAX / nodes * nodes;
 	wanted = ceil_div(blocks, 4 * (uint64_t)nodes);
-	if (wanted > usual)
-		wanted = usual;
+	if (wanted > cut.usual)
+		wanted = cut.usual;
 	if (wanted > most)
 		wanted = most;
 	chunks = ceil_div(blocks, wanted);

@@ -20,17 +20,25 @@
 #include "compress/vector.h"
 #include "daemon/sched/owner.h"
 #include "daemon/sched/sched.h"
+#include "daemon/tensor.h"
 
 enum { OP_CHUNKS_MAX = 65536 }; /* of one tensor */
 
 /* What every rank must call alike. */
 struct op_call {
 	uint64_t key, count;
-	uint8_t op, type, reduce; /* enum wire_op, vec_type, vec_reduce     */
-	uint16_t schedule;        /* 0 or a forced schedule's id            */
+	uint8_t op, type, reduce;    /* enum wire_op, vec_type, vec_reduce     */
+	uint16_t schedule;           /* 0 or a forced schedule's id            */
+	uint16_t codec, feedback;    /* ids, of the tensor's coding            */
+	const struct tensor *tensor; /* NULL: dense                         */
+	float scale;                 /* with a tensor: unit of the input, new / old       */
+	bool discard;                /* with a tensor: take back what the last op on it left */
 };
 
 bool op_call_same(const struct op_call *a, const struct op_call *b);
+
+/* What of a call's coding ranks must agree on, as a number; 0: dense. */
+uint32_t op_call_coding(const struct op_call *call);
 
 /* Cutting a tensor: a function of count, type and the group's size at creation only. */
 struct op_geometry {
@@ -46,15 +54,19 @@ struct op_geometry {
  * (>= OP_CHUNK_BYTES_MAX_LEAST; it is never exceeded).  About 4 a node where the tensor
  * allows; and if there are more chunks than nodes, nearly a multiple of the number of nodes:
  * no node gets more than the mean and one block for each of its chunks.
+ * With a coding, which makes messages of them that are 4 to 100 times shorter: sums are of float32,
+ * blocks those of the codec, too, and usual chunks OP_CHUNK_BYTES_CODED.
+ * @coding: NULL: dense; else coding_fits(coding, its block, chunk_bytes_max)
  */
 enum {
 	OP_BLOCK = 1024,
 	OP_CHUNK_BYTES_MIN = 4096,
 	OP_CHUNK_BYTES_USUAL = 32 << 10,
+	OP_CHUNK_BYTES_CODED = 256 << 10,
 	OP_CHUNK_BYTES_MAX_LEAST = 8192,
 };
 struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
-			       uint32_t chunk_bytes_max);
+			       uint32_t chunk_bytes_max, const struct coding *coding);
 
 enum op_state { OP_FREE = 0, OP_OPEN, OP_RUNNING, OP_DONE, OP_ENDED };
 
@@ -62,6 +74,7 @@ struct op_rank {
 	const void *in; /* count elements in the trainer's arena    */
 	void *out;
 	uint64_t work; /* the trainer's name for the op            */
+	float weight;  /* with a tensor; usually 1                 */
 	bool posted;
 	bool reported; /* its completion was taken                 */
 };
@@ -81,10 +94,17 @@ struct op {
 	struct op_call call; /* of the first local rank that posted; valid from OPEN */
 	const struct sched *sched;
 	struct op_geometry geometry;
-	uint32_t first, last; /* this lane's chunks                                 */
-	uint32_t remaining;   /* of them, not done                                  */
-	uint32_t digest;      /* wire_call_digest() of the call                     */
-	uint32_t posted;      /* local ranks                                        */
+	uint32_t first, last;    /* this lane's chunks                                 */
+	uint32_t remaining;      /* of them, not done                                  */
+	uint32_t digest;         /* wire_call_digest() of the call                     */
+	uint8_t trouble;         /* enum exchange_trouble_kind: it cannot succeed; 0       */
+	bool coded;              /* by call.tensor; else plain elements                */
+	bool entered;            /* the tensor's state: until op is over               */
+	struct tensor_turn turn; /* ... and what was found there                    */
+	float weight;            /* coded: of this node, from OP_RUNNING on            */
+	bool nonfinite;          /* of a contribution or a final seen here             */
+	uint16_t culprit;        /* with it: as in struct wire_frame                   */
+	uint32_t posted;         /* local ranks                                        */
 	int error;
 	uint64_t wire_bytes;     /* payload this lane sent                             */
 	struct op_rank *ranks;   /* [local_ranks], the exchange's memory              */

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,8 +26,13 @@ struct call {
 	size_t align;
 	const void *in;
 	void *out;
+	const char *key_name;
 	uint64_t key;
 	uint16_t schedule;
+	struct carry_op_options options;
+	/* what comes of it */
+	uint16_t coding;
+	uint64_t key_state;
 };
 
 /* FNV-1a, 64 bits; 0 means "no key". */
@@ -39,6 +45,16 @@ static uint64_t key_hash(const char *key)
 	return hash ? hash : 1;
 }
 
+/* 0 is 1. */
+static int factor(const struct carry *c, const char *what, float *value)
+{
+	*value = *value == 0 ? 1 : *value;
+	if (isnormal(*value) && *value > 0)
+		return 0;
+	return sentence_set(c, -EINVAL, "the %s of an op is %g: it must be positive and finite",
+			    what, (double)*value);
+}
+
 static int call_check(struct call *call, const struct carry *c,
 		      const struct carry_op_options *options)
 {
@@ -48,7 +64,17 @@ static int call_check(struct call *call, const struct carry *c,
 		return -EINVAL;
 	if (schedule_id(&call->schedule, c, o.schedule) < 0)
 		return -EINVAL;
-	call->key = o.key && *o.key ? key_hash(o.key) : 0;
+	call->key_name = o.key ? o.key : "";
+	call->key = *call->key_name ? key_hash(call->key_name) : 0;
+	call->options = o;
+	if (o.flags & ~(uint32_t)CARRY_DISCARD)
+		return sentence_set(c, -EINVAL, "carry_op_options has unknown flags: 0x%x",
+				    o.flags);
+	if (factor(c, "weight", &call->options.weight) < 0 ||
+	    factor(c, "scale", &call->options.scale) < 0)
+		return -EINVAL;
+	if (o.result && answer_check(c, "carry_op_result", o.result) < 0)
+		return -EINVAL;
 	call->align = carry_type_bytes(call->type);
 	if (!call->align)
 		return sentence_set(c, -EINVAL, "element type %d does not exist", (int)call->type);
@@ -218,12 +244,19 @@ static void post(struct carry_work *w, const struct call *call)
 		.count = call->count,
 		.in_offset = w->in_offset,
 		.out_offset = w->out_offset,
-		.group = g->handle,
+		.group = (uint8_t)g->handle,
+		.schedule = (uint8_t)call->schedule,
+		.coding = call->coding,
 		.kind = SHM_ALLREDUCE,
 		.type = (uint8_t)call->type,
 		.reduce = (uint8_t)call->reduce,
-		.schedule = call->schedule,
 	};
+
+	if (call->coding) {
+		s.weight = call->options.weight;
+		s.scale = call->options.scale;
+		s.flags = call->options.flags & CARRY_DISCARD ? SHM_DISCARD : 0;
+	}
 
 	w->seq = ++g->seq;
 	w->state = WORK_FLYING;
@@ -235,19 +268,42 @@ static void post(struct carry_work *w, const struct call *call)
 		handle_submit(c, lane, &s);
 }
 
+/* Locked: with which codec and feedback. */
+static int choose_coding(struct carry_group *g, struct call *call)
+{
+	const struct coding_call about = {
+		.key = call->key_name,
+		.key_hash = call->key,
+		.count = call->count,
+		.bytes = call->bytes,
+		.type = call->type,
+		.reduce = call->reduce,
+		.other_schedule = call->schedule > SCHEDULE_DIRECT,
+	};
+	int r = coding_of(&call->coding, &call->key_state, g, &about, &call->options);
+
+	if (r == 0 && !call->key_state && call->options.flags & CARRY_DISCARD)
+		return sentence_set(g->c, -EINVAL,
+				    "CARRY_DISCARD: the op has no feedback, so there is nothing to "
+				    "take back");
+	return r;
+}
+
 /* Locked. */
-static int launch(struct carry_group *g, const struct call *call, bool async,
-		  struct carry_work **out)
+static int launch(struct carry_group *g, struct call *call, bool async, struct carry_work **out)
 {
 	struct carry_work *w;
 	int r = joined_check(g);
 
+	if (r == 0)
+		r = choose_coding(g, call);
 	if (r < 0)
 		return r;
 	w = work_take(g);
 	if (!w)
 		return sentence_set(g->c, -ENOMEM, "no memory for one more op in flight");
 	w->async = async;
+	w->key_state = call->key_state;
 	r = place(w, call);
 	if (r == 0)
 		r = wait_for_room(g);
@@ -262,7 +318,7 @@ static int launch(struct carry_group *g, const struct call *call, bool async,
 }
 
 /* Locked: a blocking call's wait. */
-static int finish(struct carry_work *w)
+static int finish(struct carry_work *w, struct carry_op_result *result)
 {
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): post() has set it */
 	struct carry *c = w->group->c;
@@ -275,6 +331,8 @@ static int finish(struct carry_work *w)
 			watch_changed(c, NEVER_NS);
 		work_deliver(w);
 	}
+	if (result)
+		work_result(w, result);
 	r = work_outcome(w);
 	work_release(w);
 	return r;
@@ -317,7 +375,7 @@ int carry_allreduce(struct carry_group *g, const void *in, void *out, size_t cou
 	if (r == 0 && work)
 		*work = w;
 	else if (r == 0)
-		r = finish(w);
+		r = finish(w, call.options.result);
 	if (first)
 		g->calling = false;
 	joined_unhold(g);

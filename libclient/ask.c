@@ -119,6 +119,8 @@ void ask_answer(struct carry *c, const void *packet, size_t bytes)
 		memcpy(ask->text, error->text, sizeof(ask->text));
 	} else if (header->kind == CTL_CREATED && ask->kind == CTL_CREATE) {
 		memcpy(&ask->created, body, sizeof(ask->created));
+	} else if (header->kind == CTL_NUMBER && ask->kind == CTL_TENSOR) {
+		memcpy(&ask->number, body, sizeof(ask->number));
 	} else if (header->kind != CTL_OK || ask->kind != CTL_DESTROY) {
 		handle_end(c, -EPROTO, "carryd at %s sent an answer of the wrong kind, %u", c->path,
 			   header->kind);

@@ -24,12 +24,13 @@ struct ask {
 	int error;     /* negative errno: refused, `text` says why    */
 	char text[CTL_TEXT_BYTES];
 	struct ctl_created created; /* of CTL_CREATED                              */
+	struct ctl_number number;   /* of CTL_NUMBER                               */
 };
 
 /*
  * ask_run() - locked: send a request, wait for its answer.
  * @ask: filled in
- * @kind: CTL_CREATE or CTL_DESTROY; @body, @bytes: what belongs to it
+ * @kind: CTL_CREATE, CTL_TENSOR or CTL_DESTROY; @body, @bytes: what belongs to it
  * Return: 0; what the daemon answered or why it ended, with a sentence; -ETIMEDOUT with
  * ask->done false: no answer until deadline_ns.
  */

@@ -31,7 +31,8 @@
  *	               did not come (the sentence names them); carry_group_destroy: ops still run
  *	-EAGAIN        as many ops are in flight as one handle may have, none of this group;
  *	               carry_group_abort: the carryd takes nothing from its ring: is it stopped?
- *	-EBUSY         the memory, or the group, is in use by another op or thread
+ *	-EBUSY         the memory, the group, or a tensor key's state is in use by another op or
+ *	               thread
  *	-EOWNERDEAD    the handle was made before fork(), by the parent
  *	-ECANCELED     the op was ended by carry_group_abort(), here or on another rank
  *	-EHOSTDOWN     a rank of the group died, or its host or daemon; the sentence says who
@@ -223,6 +224,12 @@ struct carry_group_options {
 	uint16_t reserved0;   /* zero                                                            */
 	uint32_t reserved1;   /* zero                                                            */
 	uint64_t timeout_ns;  /* for all ranks to come, and for destroy; 0: 300 s                */
+	/* What ops go with that say nothing themselves; the same on all ranks. */
+	const char *codec;    /* NULL: none; "int4", "topk:density=0.01", ...                    */
+	const char *feedback; /* NULL: none; "ef14", "ef21", ...: every such op needs a key      */
+	/* "PATTERN=CODEC;..." for keys, as of fnmatch(3), the first that fits: "*.bias=none" */
+	const char *key_codecs;
+	uint64_t codec_bytes_min; /* smaller tensors are sent dense; 0: 16 KiB                   */
 };
 
 /*
@@ -276,19 +283,51 @@ uint32_t carry_group_node(const struct carry_group *g);
 
 /* --- ops ------------------------------------------------------------------------------------- */
 
+struct carry_op_result;
+
 struct carry_op_options {
 	size_t size;          /* sizeof(struct carry_op_options)                                 */
 	const char *key;      /* NULL, or a stable name of the tensor, the same on all ranks;
 			       * only its hash is kept                                           */
 	const char *schedule; /* NULL or "auto": the group's; else as in carry_group_options     */
+	const char *codec;    /* NULL: the group's; "none": dense                                */
+	const char *feedback; /* NULL: the group's; "none"                                       */
+	float weight;         /* of this rank in ef21-w, usually 1 on average; 0: 1              */
+	float scale;          /* unit of the input, new / old; 0: 1.  The same on all ranks      */
+	uint32_t flags;       /* CARRY_DISCARD                                                   */
+	uint32_t reserved;    /* zero                                                            */
+	struct carry_op_result *result; /* of a blocking call: filled in; or NULL                */
 };
+
+/*
+ * Error feedback.  A codec loses something; feedback keeps it, on the node, under the tensor's key,
+ * and adds it to the next op on that key.  State changes only when an op ends well: after a failed
+ * op, and after one with CARRY_NONFINITE, it is bit by bit what it was before.
+ *
+ * A key belongs to a tensor: another count or type is -EINVAL.  One op with feedback at a time is
+ * in flight on a key: a second one before carry_wait() has returned the first is -EBUSY.  Another
+ * codec on the same key goes on with the state.  Another feedback has a state of its own, zero at
+ * first; that of the former is kept, and used again if the op goes back to it.
+ */
+
+/* Before this op take back what the last one on the key left as state, as if it had not been. */
+#define CARRY_DISCARD 0x1u
+
+/*
+ * In carry_op_result.flags: a rank's input (culprit), or the sum, had a NaN or an infinity.  The op
+ * is done; the result has NaN in those places, on all ranks alike, and no state was changed.  Ops
+ * without codec and feedback do not look.
+ */
+#define CARRY_NONFINITE 0x1u
 
 struct carry_op_result {
 	size_t size;         /* sizeof(struct carry_op_result), set by the caller                */
 	int32_t status;      /* as returned: 0, or negative errno                                */
-	uint32_t reserved;   /* zero                                                             */
+	uint32_t flags;      /* CARRY_NONFINITE                                                  */
 	uint64_t seq;        /* number of the op in its group, from 1                            */
 	uint64_t wire_bytes; /* payload that this node sent to others for the op, all its ranks' */
+	int32_t culprit;     /* NONFINITE: the rank whose input it was; -1: nobody's: the sum    */
+	uint32_t reserved;   /* zero                                                             */
 };
 
 /*

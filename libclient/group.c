@@ -44,6 +44,7 @@ void joined_free(struct carry_group *g)
 		next = b->next;
 		free(b);
 	}
+	coding_free(g->numbers);
 	free(g);
 }
 
@@ -150,6 +151,11 @@ int carry_group_create(struct carry_group **out, struct carry *c,
 	if (!g)
 		return sentence_set(c, -ENOMEM, "no memory for a group");
 	g->c = c;
+	r = coding_default_read(&g->coding, c, &o);
+	if (r < 0) {
+		joined_free(g);
+		return r;
+	}
 	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): create_request() returned 0 */
 	g->rank = request.rank;
 	g->ranks = request.ranks;
@@ -244,7 +250,7 @@ int carry_group_abort(struct carry_group *g)
 		int room = shm_produce_room(&c->submit[0]);
 
 		if (room > 0) {
-			s.group = g->handle;
+			s.group = (uint8_t)g->handle;
 			g->aborted = true;
 			handle_submit(c, 0, &s);
 			watch_tell(c);

@@ -7,6 +7,7 @@
  *	ask.c        requests to the daemon     extents.c    which pages of the arena are free
  *	group.c      create, destroy, abort     launcher.c   the environment; nodelist.c, root.c
  *	handle.c     struct carry's own         sentence.c   carry_last_error
+ *	coding.c     codecs and feedback of ops
  *
  * One mutex per handle, `lock`, guards everything in it, its groups and its works.  It is let go
  * for memcpy and for sleeping.  Functions below say "locked" if the caller holds it.
@@ -27,6 +28,7 @@
 
 #include "libclient/ask.h"
 #include "libclient/carry.h"
+#include "libclient/coding.h"
 #include "libclient/extents.h"
 #include "libclient/guard.h"
 #include "libclient/sentence.h"
@@ -63,6 +65,9 @@ struct carry_work {
 	uint64_t in_offset;        /* in the arena, element[count]                               */
 	uint64_t out_offset;       /* in the arena, element[count]                               */
 	size_t bytes;              /* of the tensor                                              */
+	uint64_t key_state;        /* hash of the key whose state it changes; 0: none            */
+	uint32_t flags;            /* of the completions: CARRY_NONFINITE                        */
+	uint32_t culprit;          /* 1 + rank; 0: nobody's                                      */
 	void *out;                 /* the caller's                                               */
 	char text[SENTENCE_BYTES]; /* why it failed; valid if status != 0                   */
 };
@@ -92,6 +97,8 @@ struct carry_group {
 	struct carry_work *flying[SHM_OPS_MAX]; /* at seq % SHM_OPS_MAX             */
 	struct carry_work *free;
 	struct work_block *blocks; /* own them                                      */
+	struct coding_default coding;
+	struct coding_number *numbers;
 	char name[CTL_NAME_BYTES];
 };
 
@@ -182,6 +189,8 @@ int options_read(const struct carry *c, const char *what, void *to, size_t bytes
 void answer_write(void *to, const void *from, size_t bytes);
 int answer_check(const struct carry *c, const char *what, const void *to);
 
+#define SCHEDULE_DIRECT 1
+
 /* schedule_id() - of "auto" (or NULL), "direct", "flat", "ring".  Return: 0, or -EINVAL. */
 int schedule_id(uint16_t *id, const struct carry *c, const char *name);
 
@@ -219,6 +228,9 @@ void work_land(struct carry_work *w);
 
 /* work_deliver() - locked, lets the lock go to copy: a LANDED work becomes DONE, another stays. */
 void work_deliver(struct carry_work *w);
+
+/* work_result() - locked: the facts of a DONE work into the caller's struct. */
+void work_result(const struct carry_work *w, struct carry_op_result *result);
 
 /* work_outcome() - locked: the status of a DONE work, with its sentence. */
 int work_outcome(const struct carry_work *w);

@@ -56,7 +56,8 @@ static void take_completion(struct carry *c, uint32_t lane, const struct shm_com
 	struct carry_work *w = g ? g->flying[e->seq % SHM_OPS_MAX] : NULL;
 
 	if (!w || e->work != (uintptr_t)w || e->seq != w->seq || !(w->lanes_left >> lane & 1) ||
-	    e->status > 0 || e->status < -4095) {
+	    e->status > 0 || e->status < -4095 || e->flags & ~SHM_NONFINITE ||
+	    e->culprit > g->ranks) {
 		handle_end(c, -EPROTO,
 			   "carryd at %s completed an op that was not in flight "
 			   "(lane %u, group %u, op %llu, status %d)",
@@ -65,6 +66,10 @@ static void take_completion(struct carry *c, uint32_t lane, const struct shm_com
 	}
 	w->lanes_left &= ~(1u << lane);
 	w->wire_bytes += e->wire_bytes;
+	if (e->flags & SHM_NONFINITE) {
+		w->flags |= CARRY_NONFINITE;
+		w->culprit = w->culprit ? w->culprit : e->culprit;
+	}
 	if (e->status && !w->status) {
 		w->status = op_status(e->status);
 		copy_why(w->text, &c->header->why[g->handle]);

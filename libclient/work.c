@@ -43,6 +43,9 @@ struct carry_work *work_take(struct carry_group *g)
 	w->status = 0;
 	w->seq = 0;
 	w->wire_bytes = 0;
+	w->key_state = 0;
+	w->flags = 0;
+	w->culprit = 0;
 	return w;
 }
 
@@ -121,6 +124,19 @@ void work_deliver(struct carry_work *w)
 	watch_tell(c);
 }
 
+void work_result(const struct carry_work *w, struct carry_op_result *result)
+{
+	struct carry_op_result ours = {
+		.status = w->status,
+		.flags = w->flags,
+		.seq = w->seq,
+		.wire_bytes = w->wire_bytes,
+		.culprit = w->culprit ? (int32_t)w->culprit - 1 : -1,
+	};
+
+	answer_write(result, &ours, sizeof(ours));
+}
+
 int work_outcome(const struct carry_work *w)
 {
 	return w->status ? sentence_set(w->group->c, w->status, "%s", w->text) : 0;
@@ -178,10 +194,7 @@ int carry_wait(struct carry_work *w, int64_t timeout_ns, struct carry_op_result 
 		r = released(c);
 	} else if (w->state == WORK_DONE) {
 		if (result) {
-			struct carry_op_result ours = {
-				.status = w->status, .seq = w->seq, .wire_bytes = w->wire_bytes};
-
-			answer_write(result, &ours, sizeof(ours));
+			work_result(w, result);
 		}
 		r = work_outcome(w);
 		work_release(w);

@@ -37,11 +37,13 @@ static const struct body bodies[] = {
 	{CTL_CREATE, true, FIXED(struct ctl_create)},
 	{CTL_DESTROY, true, FIXED(struct ctl_destroy)},
 	{CTL_QUERY, true, FIXED(struct ctl_query)},
+	{CTL_TENSOR, true, FIXED(struct ctl_tensor)},
 	{CTL_OK, false, 0, PART_BYTES_MAX},
 	{CTL_ERROR, false, FIXED(struct ctl_error)},
 	{CTL_ATTACHED, false, FIXED(struct ctl_attached)},
 	{CTL_CREATED, false, FIXED(struct ctl_created)},
 	{CTL_MORE, false, 1, PART_BYTES_MAX},
+	{CTL_NUMBER, false, FIXED(struct ctl_number)},
 };
 
 static const struct body *find_body(uint16_t kind, bool request)
@@ -73,6 +75,27 @@ static bool destroy_ok(const struct ctl_destroy *destroy)
 	return destroy->handle < SHM_GROUPS_MAX && !destroy->reserved;
 }
 
+/* With a key: its name, its hash and its tensor; without one none of them. */
+static bool tensor_ok(const struct ctl_tensor *t)
+{
+	bool named = t->key_name[0];
+
+	if ((t->handle >= SHM_GROUPS_MAX && t->handle != CTL_NO_GROUP) || t->reserved[0] ||
+	    t->reserved[1] || t->reserved[2])
+		return false;
+	if (!text_ok(t->key_name, sizeof(t->key_name)) || !text_ok(t->codec, sizeof(t->codec)) ||
+	    !text_ok(t->feedback, sizeof(t->feedback)))
+		return false;
+	if (named != (t->key != 0) || named != (t->type != 0) || (!named && t->count))
+		return false;
+	return t->count <= WIRE_COUNT_MAX && (!named || shm_type_bytes(t->type));
+}
+
+static bool number_ok(const struct ctl_number *n)
+{
+	return n->number < UINT16_MAX && n->plain <= 1;
+}
+
 static bool error_ok(const struct ctl_error *error)
 {
 	return error->error < 0 && error->error >= -ERRNO_MAX && !error->reserved &&
@@ -102,6 +125,8 @@ static bool body_ok(enum ctl_kind kind, const void *body)
 	case CTL_ERROR: return error_ok(body);
 	case CTL_ATTACHED: return attached_ok(body);
 	case CTL_CREATED: return created_ok(body);
+	case CTL_TENSOR: return tensor_ok(body);
+	case CTL_NUMBER: return number_ok(body);
 	case CTL_OK:
 	case CTL_MORE: return true;
 	}

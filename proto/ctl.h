@@ -29,12 +29,14 @@ enum ctl_kind {
 	CTL_CREATE = 2,  /* body: struct ctl_create; answer CTL_CREATED, after everybody came */
 	CTL_DESTROY = 3, /* body: struct ctl_destroy; answer CTL_OK */
 	CTL_QUERY = 4,   /* body: struct ctl_query; answers CTL_MORE*, CTL_OK: JSON in parts */
+	CTL_TENSOR = 5,  /* body: struct ctl_tensor; answer CTL_NUMBER, for submissions */
 	/* answers */
 	CTL_OK = 32,
 	CTL_ERROR = 33,    /* body: struct ctl_error */
 	CTL_ATTACHED = 34, /* body: struct ctl_attached */
 	CTL_CREATED = 35,  /* body: struct ctl_created */
 	CTL_MORE = 36,     /* body: the next part of a long answer */
+	CTL_NUMBER = 37,   /* body: struct ctl_number */
 };
 
 struct ctl_header {
@@ -47,7 +49,7 @@ struct ctl_header {
 static_assert(sizeof(struct ctl_header) == 16, "no padding");
 
 struct ctl_attach {
-	uint64_t arena_bytes; /* wanted; 0: the daemon's default */
+	uint64_t arena_bytes;      /* wanted; 0: the daemon's default */
 	char name[CTL_NAME_BYTES]; /* of the program, for messages */
 };
 static_assert(sizeof(struct ctl_attach) == 8 + CTL_NAME_BYTES, "no padding");
@@ -91,6 +93,29 @@ struct ctl_destroy {
 	uint32_t reserved; /* zero */
 };
 static_assert(sizeof(struct ctl_destroy) == 8, "no padding");
+
+#define CTL_KEY_BYTES 256
+#define CTL_SPEC_BYTES 128
+#define CTL_NO_GROUP UINT32_MAX
+
+/* How tensors are to be sent: coding of submissions.  The same words give the same number. */
+struct ctl_tensor {
+	uint64_t key;        /* hash of key_name; 0 without one */
+	uint64_t count;      /* elements; 0 without a key */
+	uint32_t handle;     /* of the group; CTL_NO_GROUP: only judge the words */
+	uint8_t type;        /* enum shm_type; 0 without a key */
+	uint8_t reserved[3]; /* zero */
+	char key_name[CTL_KEY_BYTES];
+	char codec[CTL_SPEC_BYTES]; /* "int4:block=64"; "": none */
+	char feedback[CTL_SPEC_BYTES];
+};
+static_assert(sizeof(struct ctl_tensor) == 24 + CTL_KEY_BYTES + 2 * CTL_SPEC_BYTES, "no padding");
+
+struct ctl_number {
+	uint32_t number; /* < UINT16_MAX; 0 for CTL_NO_GROUP */
+	uint32_t plain;  /* 1: neither codec nor feedback: submit without coding */
+};
+static_assert(sizeof(struct ctl_number) == 8, "no padding");
 
 struct ctl_query {
 	char what[CTL_NAME_BYTES]; /* "status", "groups", "config"... */

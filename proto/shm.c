@@ -10,6 +10,8 @@
 #include "proto/shm.h"
 
 #include <errno.h>
+#include <math.h>
+#include <string.h>
 #include <unistd.h>
 
 #define ARENA_BYTES_MAX (1ull << 46)
@@ -98,18 +100,46 @@ const char *shm_verdict_name(enum shm_verdict verdict)
 	case SHM_BAD_TYPE: return "unknown element type";
 	case SHM_BAD_REDUCE: return "unknown reduction";
 	case SHM_NOT_ZERO: return "unused field not zero";
+	case SHM_BAD_FACTOR: return "weight or scale not positive and finite";
 	case SHM_BAD_GROUP: return "group handle out of range";
 	case SHM_BAD_SEQ: return "sequence number 0";
 	case SHM_BAD_RANGE: return "tensor not within the arena";
 	case SHM_OVERLAP: return "input and result overlap";
 	case SHM_NO_GROUP: return "group handle of no group";
 	case SHM_BAD_SCHEDULE: return "unknown schedule";
+	case SHM_BAD_CODING: return "unknown coding, or not for such an op";
 	case SHM_BAD_ORDER: return "sequence number not the next of its group";
 	case SHM_TOO_MANY: return "too many ops of a group in flight";
 	case SHM_BAD_RING: return "impossible position of a ring";
 	case SHM_RING_FULL: return "completions not taken, their ring is full";
 	}
 	return "unknown verdict";
+}
+
+/* Not even a negative zero. */
+static bool all_zero(float f)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &f, sizeof(bits));
+	return bits == 0;
+}
+
+static bool factor_ok(float f)
+{
+	return isnormal(f) && f > 0;
+}
+
+static enum shm_verdict coding_check(const struct shm_submission *s)
+{
+	if (!s->coding)
+		return s->flags || !all_zero(s->weight) || !all_zero(s->scale) ? SHM_NOT_ZERO
+									       : SHM_OK;
+	if (s->flags & ~SHM_DISCARD)
+		return SHM_NOT_ZERO;
+	if (!factor_ok(s->weight) || !factor_ok(s->scale))
+		return SHM_BAD_FACTOR;
+	return SHM_OK;
 }
 
 /* An abort names its group and nothing else; work and seq are the trainer's own notes. */
@@ -120,7 +150,7 @@ static enum shm_verdict abort_check(const struct shm_submission *s)
 	if (s->reduce)
 		return SHM_BAD_REDUCE;
 	if (s->key || s->count || s->in_offset || s->out_offset || s->flags || s->schedule ||
-	    s->codec || s->reserved)
+	    s->coding || !all_zero(s->weight) || !all_zero(s->scale))
 		return SHM_NOT_ZERO;
 	return s->group < SHM_GROUPS_MAX ? SHM_OK : SHM_BAD_GROUP;
 }
@@ -137,8 +167,8 @@ enum shm_verdict shm_submission_check(const struct shm_submission *s, uint64_t a
 		return SHM_BAD_TYPE;
 	if (s->reduce < SHM_SUM || s->reduce > SHM_PROD)
 		return SHM_BAD_REDUCE;
-	if (s->flags || s->codec || s->reserved)
-		return SHM_NOT_ZERO;
+	if (coding_check(s) != SHM_OK)
+		return coding_check(s);
 	if (s->group >= SHM_GROUPS_MAX)
 		return SHM_BAD_GROUP;
 	if (!s->seq)

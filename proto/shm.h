@@ -82,6 +82,8 @@ enum shm_kind {
 	SHM_ABORT = 2, /* end every op of the group on every rank; lane 0 only; no completion */
 };
 
+#define SHM_DISCARD 0x01u /* with coding: take back what the last op left as state of the key */
+
 /* The trainer posts the same submission to every lane; each lane answers with one completion. */
 struct shm_submission {
 	uint64_t work;       /* the trainer's own name for it, returned */
@@ -90,16 +92,19 @@ struct shm_submission {
 	uint64_t count;      /* elements */
 	uint64_t in_offset;  /* of the input, from the start of the arena */
 	uint64_t out_offset; /* of the result; may be in_offset; otherwise disjoint */
-	uint32_t group;      /* handle from group create, < SHM_GROUPS_MAX */
+	uint8_t group;       /* handle from group create, < SHM_GROUPS_MAX */
+	uint8_t schedule;    /* 0: by the group's rule; else id of a schedule */
+	uint16_t coding;     /* 0: dense; else 1 + number from CTL_TENSOR */
 	uint8_t kind;        /* enum shm_kind */
 	uint8_t type;        /* enum shm_type */
 	uint8_t reduce;      /* enum shm_reduce */
-	uint8_t flags;       /* zero */
-	uint16_t schedule;   /* 0: by the group's rule; else id of a schedule */
-	uint16_t codec;      /* zero until there are codecs */
-	uint32_t reserved;   /* zero */
+	uint8_t flags;       /* SHM_DISCARD or zero */
+	float weight;        /* with coding, else 0: of the rank, finite and positive, usually 1 */
+	float scale;         /* with coding, else 0: unit of the input, new / old, usually 1 */
 };
 static_assert(sizeof(struct shm_submission) == 64, "one cache line");
+
+#define SHM_NONFINITE 0x01u /* an input had a NaN or an infinity; no state was changed */
 
 struct shm_completion {
 	uint64_t work;
@@ -107,7 +112,9 @@ struct shm_completion {
 	int32_t status; /* 0, or negative errno: shm_header.why[group] says why */
 	uint32_t group;
 	uint64_t wire_bytes; /* payload that this lane of the node sent for the op */
-	uint64_t reserved[4];
+	uint32_t flags;      /* SHM_NONFINITE or zero */
+	uint32_t culprit;    /* with it: 1 + rank whose input it was; 0: nobody's, the sum */
+	uint64_t reserved[3];
 };
 static_assert(sizeof(struct shm_completion) == 64, "one cache line");
 
@@ -147,7 +154,8 @@ enum shm_verdict {
 	SHM_BAD_KIND,
 	SHM_BAD_TYPE,
 	SHM_BAD_REDUCE,
-	SHM_NOT_ZERO, /* a reserved field */
+	SHM_NOT_ZERO, /* an unused field */
+	SHM_BAD_FACTOR,
 	SHM_BAD_GROUP,
 	SHM_BAD_SEQ,
 	SHM_BAD_RANGE, /* input or result not within the arena */
@@ -155,10 +163,11 @@ enum shm_verdict {
 	/* of what the lane knows beside it */
 	SHM_NO_GROUP, /* the trainer has no group with this handle */
 	SHM_BAD_SCHEDULE,
-	SHM_BAD_ORDER, /* seq is not the next of its group */
-	SHM_TOO_MANY,  /* more than SHM_OPS_MAX ops of the group in flight */
-	SHM_BAD_RING,  /* a position that cannot be */
-	SHM_RING_FULL, /* it does not take its completions */
+	SHM_BAD_CODING, /* unknown, or not for this tensor, type, reduction or schedule */
+	SHM_BAD_ORDER,  /* seq is not the next of its group */
+	SHM_TOO_MANY,   /* more than SHM_OPS_MAX ops of the group in flight */
+	SHM_BAD_RING,   /* a position that cannot be */
+	SHM_RING_FULL,  /* it does not take its completions */
 };
 const char *shm_verdict_name(enum shm_verdict verdict);
 

@@ -94,21 +94,17 @@ static const struct field fields[] = {
 	{FIELD(node), DATA | CREDIT | CALL, 0, WIRE_NODES_MAX - 1},
 	{FIELD(lane), DATA | CREDIT | CALL, 0, WIRE_LANES_MAX - 1},
 	{FIELD(path), DATA | CREDIT | CALL, 0, WIRE_PATHS_MAX - 1},
-	{FIELD(codec), DATA, 0, UINT16_MAX},
-	{FIELD(feedback), DATA, 0, UINT16_MAX},
+	{FIELD(codec), DATA | CALL, 0, UINT16_MAX},
+	{FIELD(feedback), DATA | CALL, 0, UINT16_MAX},
 	{FIELD(schedule), DATA | CALL, DATA | CALL, UINT16_MAX},
 	{FIELD(op), DATA | CALL, DATA | CALL, WIRE_OP_ALLREDUCE},
 	{FIELD(type), DATA | CALL, DATA | CALL, SHM_I64},
 	{FIELD(reduce), DATA | CALL, DATA | CALL, SHM_PROD},
 	{FIELD(payload_type), DATA, 0, SHM_I64},
 	{FIELD(flags), DATA, 0, WIRE_FLAGS_KNOWN},
-	{FIELD(reserved[0]), 0, 0, 0},
-	{FIELD(reserved[1]), 0, 0, 0},
-	{FIELD(reserved[2]), 0, 0, 0},
-	{FIELD(reserved[3]), 0, 0, 0},
-	{FIELD(reserved[4]), 0, 0, 0},
-	{FIELD(reserved[5]), 0, 0, 0},
-	{FIELD(reserved[6]), 0, 0, 0},
+	{FIELD(reserved0), 0, 0, 0},
+	{FIELD(culprit), DATA, 0, WIRE_RANKS_MAX},
+	{FIELD(reserved1), 0, 0, 0},
 	{FIELD(payload_crc), ANY, 0, UINT32_MAX},
 	{FIELD(payload_has_crc), ANY, 0, 1},
 };
@@ -164,6 +160,8 @@ static bool zero_check(const struct wire_frame *f, uint32_t sort)
 	if (!f->payload_has_crc && f->payload_crc)
 		return false;
 	if ((sort & DATA) && f->codec && f->payload_type)
+		return false;
+	if ((sort & DATA) && f->culprit && !(f->flags & WIRE_FLAG_NONFINITE))
 		return false;
 	if ((sort & CREDIT) && !f->group)
 		return !f->epoch && !f->done_through && !f->credit_contribution &&
@@ -273,10 +271,10 @@ const uint16_t *wire_table_ranks(const struct wire_table *table)
 }
 
 uint32_t wire_call_digest(uint8_t op, uint8_t type, uint8_t reduce, uint64_t count, uint64_t key,
-			  uint16_t codec, uint16_t feedback, uint16_t schedule)
+			  uint32_t coding, uint16_t schedule)
 {
 	const uint64_t call[] = {(uint64_t)op | (uint64_t)type << 8 | (uint64_t)reduce << 16 |
-					 (uint64_t)codec << 32 | (uint64_t)feedback << 48,
+					 (uint64_t)coding << 32,
 				 schedule, count, key};
 	uint32_t digest = crc32c(0, call, sizeof(call));
 

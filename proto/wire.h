@@ -67,8 +67,12 @@ enum wire_kind {
 };
 
 /* enum wire_flag, a bit set in wire_frame.flags */
-#define WIRE_FLAG_NONFINITE 0x01u /* a NaN or Inf is in the payload */
-#define WIRE_FLAG_LAST 0x02u      /* last chunk of its op on its lane; reserved: not read yet */
+/*
+ * An input had a NaN or an infinity: the payload is plain float32, with NaN in those places, and
+ * the op changes no state of error feedback.
+ */
+#define WIRE_FLAG_NONFINITE 0x01u
+#define WIRE_FLAG_LAST 0x02u /* last chunk of its op on its lane; reserved: not read yet */
 /*
  * CONTRIBUTION: the payload was sent from a trainer's memory, which it may write into at any
  * time: a payload that does not match its CRC says nothing about the link.
@@ -108,19 +112,21 @@ struct wire_frame {
 	uint32_t avail_post_us;  /* payload ready to posted */
 	uint32_t turn_us;        /* receiver's turnaround: consumed to credit granted */
 
-	uint16_t node;        /* data, CREDIT: the sender's index in the group */
-	uint16_t lane;        /* data, CREDIT: the lane that sent it */
-	uint16_t path;        /* data, CREDIT: the path it was sent on */
-	uint16_t codec;       /* data: id of the codec of the payload; 0: plain elements */
-	uint16_t feedback;    /* data: id of the error feedback; 0: none */
-	uint16_t schedule;    /* data: id of the schedule */
-	uint8_t op;           /* data: enum wire_op */
-	uint8_t type;         /* data: element type of the tensor */
-	uint8_t reduce;       /* data: reduction */
+	uint16_t node;     /* data, CREDIT: the sender's index in the group */
+	uint16_t lane;     /* data, CREDIT: the lane that sent it */
+	uint16_t path;     /* data, CREDIT: the path it was sent on */
+	uint16_t codec;    /* data: id of the codec of the payload; 0: plain elements; CALL: up */
+	uint16_t feedback; /* data, CALL: id of the error feedback; 0: none */
+	uint16_t schedule; /* data: id of the schedule */
+	uint8_t op;        /* data: enum wire_op */
+	uint8_t type;      /* data: element type of the tensor */
+	uint8_t reduce;    /* data: reduction */
 	uint8_t payload_type; /* data: element type of a plain payload */
 
-	uint8_t flags;       /* WIRE_FLAG_* */
-	uint8_t reserved[7]; /* zero */
+	uint8_t flags;      /* WIRE_FLAG_* */
+	uint8_t reserved0;  /* zero */
+	uint16_t culprit;   /* data, NONFINITE: 1 + rank whose input it was; 0: nobody's, the sum */
+	uint32_t reserved1; /* zero */
 
 	uint32_t payload_bytes;   /* bytes that follow this header */
 	uint32_t payload_crc;     /* CRC-32C of those bytes, 0 if not computed */
@@ -336,8 +342,11 @@ const struct wire_node *wire_table_nodes(const struct wire_table *table);
 const uint16_t *wire_table_ranks(const struct wire_table *table);
 size_t wire_table_bytes(uint32_t nodes, uint32_t ranks);
 
-/* wire_call_digest() - CRC-32C over what all ranks must have called alike; never 0. */
+/*
+ * wire_call_digest() - CRC-32C over what all ranks must have called alike; never 0.
+ * @coding: such a number of codec, feedback and all their options; 0: none
+ */
 uint32_t wire_call_digest(uint8_t op, uint8_t type, uint8_t reduce, uint64_t count, uint64_t key,
-			  uint16_t codec, uint16_t feedback, uint16_t schedule);
+			  uint32_t coding, uint16_t schedule);
 
 #endif

@@ -11,8 +11,10 @@ const uint16_t sample_wire_kinds[] = {
 	WIRE_REFUSE, WIRE_TABLE,        WIRE_READY, WIRE_GO,     WIRE_LEAVE, WIRE_PROPOSE,
 	WIRE_END,    WIRE_BEAT,         WIRE_ACK,   WIRE_BYE,    0,
 };
-const uint16_t sample_ctl_requests[] = {CTL_ATTACH, CTL_CREATE, CTL_DESTROY, CTL_QUERY, 0};
-const uint16_t sample_ctl_answers[] = {CTL_OK, CTL_ERROR, CTL_ATTACHED, CTL_CREATED, CTL_MORE, 0};
+const uint16_t sample_ctl_requests[] = {CTL_ATTACH, CTL_CREATE, CTL_DESTROY,
+					CTL_QUERY,  CTL_TENSOR, 0};
+const uint16_t sample_ctl_answers[] = {CTL_OK,     CTL_ERROR, CTL_ATTACHED, CTL_CREATED, CTL_MORE,
+				       CTL_NUMBER, 0};
 
 #define GROUP 0x1122334455667788ull
 #define EPOCH 1
@@ -186,9 +188,8 @@ static void fill_data_fields(struct wire_frame *frame)
 	frame->reduce = SHM_AVG;
 	frame->payload_type = SHM_F32;
 	frame->flags = WIRE_FLAG_LAST;
-	frame->call_digest =
-		wire_call_digest(frame->op, frame->type, frame->reduce, frame->count, frame->key,
-				 frame->codec, frame->feedback, frame->schedule);
+	frame->call_digest = wire_call_digest(frame->op, frame->type, frame->reduce, frame->count,
+					      frame->key, frame->feedback, frame->schedule);
 }
 
 static void fill_call_fields(struct wire_frame *frame)
@@ -198,12 +199,14 @@ static void fill_call_fields(struct wire_frame *frame)
 	frame->seq = 12;
 	frame->key = 0x5eedull;
 	frame->count = 1000;
+	frame->codec = 4;
+	frame->feedback = 3;
 	frame->schedule = 1;
 	frame->op = WIRE_OP_ALLREDUCE;
 	frame->type = SHM_F32;
 	frame->reduce = SHM_AVG;
 	frame->call_digest = wire_call_digest(frame->op, frame->type, frame->reduce, frame->count,
-					      frame->key, 0, 0, frame->schedule);
+					      frame->key, frame->feedback, frame->schedule);
 }
 
 void sample_wire(uint16_t kind, struct wire_frame *frame, struct sample_payload *payload)
@@ -263,6 +266,13 @@ static void put_ctl_request(enum ctl_kind kind, struct sample_payload *packet)
 					  .timeout_ms = 300000};
 	const struct ctl_destroy destroy = {.handle = 3};
 	const struct ctl_query query = {.what = "status"};
+	const struct ctl_tensor tensor = {.key = 0x5eed,
+					  .count = 1000,
+					  .handle = 3,
+					  .type = SHM_F32,
+					  .key_name = "layer.0.weight",
+					  .codec = "int4:block=64",
+					  .feedback = "ef14"};
 
 	if (kind == CTL_ATTACH)
 		put(packet, &attach, sizeof(attach));
@@ -272,6 +282,8 @@ static void put_ctl_request(enum ctl_kind kind, struct sample_payload *packet)
 		put(packet, &destroy, sizeof(destroy));
 	else if (kind == CTL_QUERY)
 		put(packet, &query, sizeof(query));
+	else if (kind == CTL_TENSOR)
+		put(packet, &tensor, sizeof(tensor));
 }
 
 static void put_ctl_answer(enum ctl_kind kind, struct sample_payload *packet)
@@ -282,6 +294,7 @@ static void put_ctl_answer(enum ctl_kind kind, struct sample_payload *packet)
 		.total_bytes = 1u << 28, .lanes = 2, .client = 7, .version = "0.1.0"};
 	const struct ctl_created created = {
 		.group = GROUP, .handle = 3, .nodes = SAMPLE_NODES, .node = 2, .lanes = 2};
+	const struct ctl_number number = {.number = 7};
 	const char json[] = "{\"nodes\": []}";
 
 	if (kind == CTL_ERROR)
@@ -290,6 +303,8 @@ static void put_ctl_answer(enum ctl_kind kind, struct sample_payload *packet)
 		put(packet, &attached, sizeof(attached));
 	else if (kind == CTL_CREATED)
 		put(packet, &created, sizeof(created));
+	else if (kind == CTL_NUMBER)
+		put(packet, &number, sizeof(number));
 	else if (kind == CTL_MORE || kind == CTL_OK)
 		put(packet, json, sizeof(json) - 1);
 }

@@ -31,13 +31,23 @@ static void create_holds(const struct ctl_create *c)
 	PROPERTY(c->rank < c->ranks && c->ranks <= WIRE_RANKS_MAX);
 }
 
+static void tensor_holds(const struct ctl_tensor *t)
+{
+	TEXT(t->key_name);
+	TEXT(t->codec);
+	TEXT(t->feedback);
+	PROPERTY(t->handle < SHM_GROUPS_MAX || t->handle == CTL_NO_GROUP);
+	PROPERTY(!t->key == !t->key_name[0] && !t->type == !t->key_name[0]);
+	PROPERTY(t->count <= WIRE_COUNT_MAX && (t->key || !t->count));
+}
+
 static void request_holds(const struct ctl_header *header)
 {
 	const struct ctl_attach *attach = (const struct ctl_attach *)(header + 1);
 	const struct ctl_destroy *destroy = (const struct ctl_destroy *)(header + 1);
 	const struct ctl_query *query = (const struct ctl_query *)(header + 1);
 
-	PROPERTY(header->kind >= CTL_ATTACH && header->kind <= CTL_QUERY);
+	PROPERTY(header->kind >= CTL_ATTACH && header->kind <= CTL_TENSOR);
 	if (header->kind == CTL_ATTACH) {
 		PROPERTY(attach->arena_bytes <= 1ull << 46);
 		TEXT(attach->name);
@@ -45,6 +55,8 @@ static void request_holds(const struct ctl_header *header)
 		create_holds((const struct ctl_create *)(header + 1));
 	} else if (header->kind == CTL_DESTROY) {
 		PROPERTY(destroy->handle < SHM_GROUPS_MAX && !destroy->reserved);
+	} else if (header->kind == CTL_TENSOR) {
+		tensor_holds((const struct ctl_tensor *)(header + 1));
 	} else {
 		NAME(query->what);
 	}
@@ -56,7 +68,7 @@ static void answer_holds(const struct ctl_header *header)
 	const struct ctl_attached *attached = (const struct ctl_attached *)(header + 1);
 	const struct ctl_created *created = (const struct ctl_created *)(header + 1);
 
-	PROPERTY(header->kind >= CTL_OK && header->kind <= CTL_MORE);
+	PROPERTY(header->kind >= CTL_OK && header->kind <= CTL_NUMBER);
 	if (header->kind == CTL_ERROR) {
 		PROPERTY(error->error < 0 && error->error > -4096 && !error->reserved);
 		NAME(error->text);
@@ -67,6 +79,8 @@ static void answer_holds(const struct ctl_header *header)
 		PROPERTY(created->group && created->handle < SHM_GROUPS_MAX);
 		PROPERTY(created->node < created->nodes && created->nodes <= WIRE_NODES_MAX);
 		PROPERTY(created->lanes - 1 < SHM_LANES_MAX);
+	} else if (header->kind == CTL_NUMBER) {
+		PROPERTY(((const struct ctl_number *)(header + 1))->number < UINT16_MAX);
 	} else if (header->kind == CTL_MORE) {
 		PROPERTY(header->bytes);
 	}

@@ -9,6 +9,7 @@
  */
 #include "tests/fuzz/property.h"
 
+#include <math.h>
 #include <errno.h>
 
 #include "proto/shm.h"
@@ -32,9 +33,14 @@ static void submission_holds(struct input *in)
 		if (verdict != SHM_OK)
 			continue;
 		PROPERTY(s.group < SHM_GROUPS_MAX);
-		PROPERTY(!s.flags && !s.codec && !s.reserved);
+		if (s.coding)
+			PROPERTY(!(s.flags & ~SHM_DISCARD) && s.weight > 0 && s.scale > 0 &&
+				 isfinite(s.weight) && isfinite(s.scale));
+		else
+			PROPERTY(!s.flags && s.weight == 0 && s.scale == 0);
 		if (s.kind == SHM_ABORT) {
-			PROPERTY(!s.count && !s.in_offset && !s.out_offset && !s.type && !s.reduce);
+			PROPERTY(!s.coding && !s.count && !s.in_offset && !s.out_offset &&
+				 !s.type && !s.reduce);
 			continue;
 		}
 		PROPERTY(s.kind == SHM_ALLREDUCE && s.seq && shm_type_bytes(s.type));

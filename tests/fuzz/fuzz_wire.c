@@ -59,7 +59,7 @@ static void control_holds(const struct wire_frame *f)
 	size_t seq = offsetof(struct wire_frame, path_seq);
 
 	PROPERTY(all_zero(f, offsetof(struct wire_frame, group), seq));
-	PROPERTY(all_zero(f, END_OF(path_ack), END_OF(reserved)));
+	PROPERTY(all_zero(f, END_OF(path_ack), END_OF(reserved1)));
 	if (f->kind == WIRE_HELLO)
 		PROPERTY(!f->path_seq && !f->path_ack);
 	else if (f->kind == WIRE_BEAT || f->kind == WIRE_ACK)
@@ -76,7 +76,7 @@ static void credit_holds(const struct wire_frame *f)
 	PROPERTY(!f->seq && !f->key && !f->count && !f->weight && !f->chunk && !f->contributors);
 	PROPERTY(!f->divisor && !f->call_digest && !f->credit_post_us && !f->avail_post_us);
 	PROPERTY(f->node < WIRE_NODES_MAX && f->lane < WIRE_LANES_MAX && f->path < WIRE_PATHS_MAX);
-	PROPERTY(all_zero(f, offsetof(struct wire_frame, codec), END_OF(reserved)));
+	PROPERTY(all_zero(f, offsetof(struct wire_frame, codec), END_OF(reserved1)));
 	PROPERTY(!f->payload_bytes);
 }
 
@@ -88,14 +88,15 @@ static void call_holds(const struct wire_frame *f)
 	PROPERTY(f->node < WIRE_NODES_MAX && f->lane < WIRE_LANES_MAX && f->path < WIRE_PATHS_MAX);
 	PROPERTY(f->op == WIRE_OP_ALLREDUCE && shm_type_bytes(f->type));
 	PROPERTY(f->reduce >= SHM_SUM && f->reduce <= SHM_PROD);
-	PROPERTY(!f->codec && !f->feedback && !f->payload_type && !f->flags && !f->payload_bytes);
+	PROPERTY(!f->payload_type && !f->flags && !f->culprit && !f->payload_bytes);
 }
 
 static void good_frame_holds(const struct wire_frame *f)
 {
 	PROPERTY(f->magic == WIRE_MAGIC && f->version == WIRE_VERSION);
 	PROPERTY(strcmp(wire_kind_name(f->kind), "unknown kind"));
-	PROPERTY(all_zero(f, offsetof(struct wire_frame, reserved), END_OF(reserved)));
+	PROPERTY(!f->reserved0 && !f->reserved1);
+	PROPERTY(!f->culprit || f->flags & WIRE_FLAG_NONFINITE);
 	PROPERTY(f->payload_has_crc <= 1 && (f->payload_has_crc || !f->payload_crc));
 	if (f->kind == WIRE_CONTRIBUTION || f->kind == WIRE_FINAL)
 		data_holds(f);

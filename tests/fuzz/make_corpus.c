@@ -95,10 +95,16 @@ static void make_wire(const char *root)
 	payload.bytes = 0;
 	save_wire(root, "contribution-empty", &frame, &payload);
 	sample_wire(WIRE_FINAL, &frame, &payload);
+	frame.flags = WIRE_FLAG_NONFINITE;
+	frame.culprit = 7;
+	save_wire(root, "final-nonfinite", &frame, &payload);
+	frame.flags = 0;
+	save_wire(root, "final-culprit", &frame, &payload);
+	sample_wire(WIRE_FINAL, &frame, &payload);
 	frame.payload_has_crc = 0;
 	frame.payload_crc = 0;
 	save_wire(root, "final-without-crc", &frame, &payload);
-	frame.reserved[6] = 1;
+	frame.reserved1 = 1;
 	save_wire(root, "final-reserved", &frame, &payload);
 	frame.payload_bytes = UINT32_MAX;
 	save_wire(root, "final-too-long", &frame, &payload);

@@ -265,7 +265,8 @@ static bool post_something(struct world *w, struct node *node)
 	if (s > OPS)
 		return false;
 	rank->posted = s;
-	if (exchange_post(node->x, r, s, &w->calls[s], rank->in[s], rank->out[s], s) !=
+	if (exchange_post(node->x, r, s, &w->calls[s],
+			  &(struct exchange_rank){rank->in[s], rank->out[s], s, 0}) !=
 	    EXCHANGE_POSTED)
 		fail(w, "op %llu was not taken", (unsigned long long)s);
 	return true;

@@ -113,8 +113,8 @@ static struct shm_submission draw_submission(struct world_dice *d, const struct 
 	case 2: s.count = roll64(d) >> world_roll(d, 64); break;
 	case 3: s.in_offset = ARENA_BYTES - world_roll(d, 5000); break;
 	case 4: s.out_offset = s.in_offset + 1; break;
-	case 5: s.group = world_roll(d, 80); break;
-	case 6: s.schedule = (uint16_t)world_roll(d, 9); break;
+	case 5: s.group = (uint8_t)world_roll(d, 80); break;
+	case 6: s.schedule = (uint8_t)world_roll(d, 9); break;
 	case 7: words[world_roll(d, 8)] = roll64(d); break;
 	case 8: s.key = roll64(d); break;
 	default: break;
@@ -212,7 +212,8 @@ static struct wire_frame draw_frame(struct world *w, struct world_dice *d, uint1
 	uint64_t seq = 1 + world_roll(d, OPS);
 	const struct op_call *call = &g->op[seq].call;
 	enum vec_type type = (enum vec_type)call->type;
-	struct op_geometry geometry = op_geometry(call->count, type, g->nodes, g->chunk_bytes_max);
+	struct op_geometry geometry =
+		op_geometry(call->count, type, g->nodes, g->chunk_bytes_max, NULL);
 	const struct sched *sched = sched_choose(call->schedule, call->count * vec_type_bytes(type),
 						 g->nodes, g->flat_bytes_max);
 	uint32_t chunk = world_roll(d, geometry.chunks);
@@ -231,7 +232,7 @@ static struct wire_frame draw_frame(struct world *w, struct world_dice *d, uint1
 			   : call->reduce == VEC_AVG ? g->ranks
 						     : 1,
 		.call_digest = wire_call_digest(call->op, call->type, call->reduce, call->count, 0,
-						0, 0, sched->id),
+						0, sched->id),
 		.credit_contribution = world_roll(d, 40),
 		.credit_final = world_roll(d, 40),
 		.node = hostile,

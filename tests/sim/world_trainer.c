@@ -116,11 +116,11 @@ static bool post(struct world *w, struct world_group *g, struct world_rank *rank
 				  .count = call->count,
 				  .in_offset = op->in_offset,
 				  .out_offset = out_offset(g, (uint32_t)(rank - g->rank), seq),
-				  .group = handle_of(w, g),
+				  .group = (uint8_t)handle_of(w, g),
 				  .kind = SHM_ALLREDUCE,
 				  .type = call->type,
 				  .reduce = call->reduce,
-				  .schedule = call->schedule,
+				  .schedule = (uint8_t)call->schedule,
 			  }))
 		return false;
 	rank->posted[lane] = seq;
@@ -195,7 +195,7 @@ bool world_trainers_turn(struct world *w)
 
 void world_abort(struct world *w, struct world_group *g, struct world_rank *rank)
 {
-	struct shm_submission s = {.kind = SHM_ABORT, .group = handle_of(w, g)};
+	struct shm_submission s = {.kind = SHM_ABORT, .group = (uint8_t)handle_of(w, g)};
 
 	(void)world_submit(w, world_trainer_of(w, rank), 0, &s);
 }

@@ -100,7 +100,7 @@ static void header(void **state)
 	assert_int_equal(ctl_request_check(packet.data, packet.bytes), CTL_BAD_LENGTH);
 	h->kind = 0;
 	assert_int_equal(ctl_request_check(packet.data, packet.bytes), CTL_BAD_KIND);
-	h->kind = 5;
+	h->kind = 6;
 	assert_int_equal(ctl_request_check(packet.data, packet.bytes), CTL_BAD_KIND);
 	h->kind = UINT16_MAX;
 	assert_int_equal(ctl_request_check(packet.data, packet.bytes), CTL_BAD_KIND);
@@ -187,6 +187,29 @@ static void requests(void **state)
 	REFUSED(CTL_DESTROY, ctl_destroy, reserved, 1);
 
 	NAME(CTL_QUERY, ctl_query, what);
+}
+
+static void tensors(void **state)
+{
+	(void)state;
+	TAKEN(CTL_TENSOR, ctl_tensor, handle, SHM_GROUPS_MAX - 1);
+	REFUSED(CTL_TENSOR, ctl_tensor, handle, SHM_GROUPS_MAX);
+	TAKEN(CTL_TENSOR, ctl_tensor, handle, CTL_NO_GROUP);
+	TAKEN(CTL_TENSOR, ctl_tensor, count, 0);
+	TAKEN(CTL_TENSOR, ctl_tensor, count, WIRE_COUNT_MAX);
+	REFUSED(CTL_TENSOR, ctl_tensor, count, WIRE_COUNT_MAX + 1);
+	REFUSED(CTL_TENSOR, ctl_tensor, key, 0); /* a key has a hash, a name and a type */
+	REFUSED(CTL_TENSOR, ctl_tensor, type, 0);
+	REFUSED(CTL_TENSOR, ctl_tensor, type, SHM_I64 + 1);
+	REFUSED(CTL_TENSOR, ctl_tensor, key_name[0], 0);
+	REFUSED(CTL_TENSOR, ctl_tensor, reserved[0], 1);
+	REFUSED(CTL_TENSOR, ctl_tensor, reserved[2], 1);
+	TEXT(CTL_TENSOR, ctl_tensor, codec);
+	TEXT(CTL_TENSOR, ctl_tensor, feedback);
+	REFUSED(CTL_NUMBER, ctl_number, number, UINT16_MAX);
+	TAKEN(CTL_NUMBER, ctl_number, number, UINT16_MAX - 1);
+	TAKEN(CTL_NUMBER, ctl_number, plain, 1);
+	REFUSED(CTL_NUMBER, ctl_number, plain, 2);
 }
 
 static void answers(void **state)
@@ -413,6 +436,7 @@ int main(void)
 		cmocka_unit_test(largest_packet),
 		cmocka_unit_test(requests),
 		cmocka_unit_test(answers),
+		cmocka_unit_test(tensors),
 		cmocka_unit_test(verdict_names),
 		cmocka_unit_test_setup_teardown(packets_travel, pair, unpair),
 		cmocka_unit_test_setup_teardown(packet_without_body, pair, unpair),

@@ -288,11 +288,11 @@ static void what_a_lane_refuses(void **state)
 		struct shm_submission s = {.seq = cases[i].seq,
 					   .count = 10,
 					   .out_offset = 4096,
-					   .group = WORLD_HANDLE + cases[i].handle,
+					   .group = (uint8_t)(WORLD_HANDLE + cases[i].handle),
 					   .kind = SHM_ALLREDUCE,
 					   .type = SHM_F32,
 					   .reduce = SHM_SUM,
-					   .schedule = (uint16_t)cases[i].schedule};
+					   .schedule = (uint8_t)cases[i].schedule};
 
 		w->group[0]->rank[0].most = w->group[0]->rank[1].most = 0;
 		world_start(w);

@@ -178,7 +178,7 @@ static void post(struct node *n)
 		.kind = SHM_ALLREDUCE,
 		.type = (uint8_t)(1 + seq % VEC_TYPES),
 		.reduce = (uint8_t)(1 + seq % VEC_REDUCES),
-		.schedule = (uint16_t)(seq % 4),
+		.schedule = (uint8_t)(seq % 4),
 	};
 
 	if (n->posted - n->done >= 8)

@@ -71,7 +71,12 @@ static float tensor[100];
 
 static enum exchange_posted post(struct exchange *x, uint32_t rank, uint64_t seq)
 {
-	return exchange_post(x, rank, seq, &sum100, tensor, tensor, seq * 10 + rank);
+	return exchange_post(x, rank, seq, &sum100,
+			     &(struct exchange_rank){
+				     .in = tensor,
+				     .out = tensor,
+				     .work = seq * 10 + rank,
+			     });
 }
 
 /* The next completion is that one. */
@@ -307,7 +312,8 @@ static void a_tensor_of_too_many_chunks_fails_on_all_ranks(void **state)
 	struct exchange *x = make(2, 1);
 
 	(void)state;
-	assert_int_equal(exchange_post(x, 1, 1, &huge, NULL, NULL, 11), EXCHANGE_POST_TOO_BIG);
+	assert_int_equal(exchange_post(x, 1, 1, &huge, &(struct exchange_rank){.work = 11}),
+			 EXCHANGE_POST_TROUBLE);
 	expect_none(x); /* that is for all members to decide */
 	assert_true(exchange_take_trouble(x, &t));
 	assert_int_equal(t.kind, EXCHANGE_TOO_BIG);
@@ -316,7 +322,8 @@ static void a_tensor_of_too_many_chunks_fails_on_all_ranks(void **state)
 	assert_int_equal(t.call.count, huge.count);
 	assert_int_equal(t.count_max, 65536ull * 65536);
 	assert_false(exchange_take_trouble(x, &t));
-	assert_int_equal(exchange_post(x, 0, 1, &huge, NULL, NULL, 10), EXCHANGE_POSTED);
+	assert_int_equal(exchange_post(x, 0, 1, &huge, &(struct exchange_rank){.work = 10}),
+			 EXCHANGE_POSTED);
 	assert_false(exchange_take_trouble(x, &t));
 	assert_false(exchange_open(x, 1));
 	exchange_end(x, 1, 1, -EFBIG);
@@ -336,8 +343,9 @@ static void a_mismatch_names_both_ranks(void **state)
 	(void)state;
 	other.reduce = VEC_MAX;
 	assert_int_equal(post(x, 1, 1), EXCHANGE_POSTED);
-	assert_int_equal(exchange_post(x, 0, 1, &other, tensor, tensor, 10),
-			 EXCHANGE_POST_MISMATCH);
+	assert_int_equal(
+		exchange_post(x, 0, 1, &other, &(struct exchange_rank){tensor, tensor, 10, 0}),
+		EXCHANGE_POST_MISMATCH);
 	assert_true(exchange_take_mismatch(x, &m));
 	assert_true(m.local);
 	assert_int_equal(m.seq, 1);

@@ -48,7 +48,9 @@ static void post(struct exchange *x, uint64_t seq, uint64_t key, float *data)
 		.reduce = VEC_SUM,
 	};
 
-	assert_int_equal(exchange_post(x, 0, seq, &call, data, data, seq), EXCHANGE_POSTED);
+	assert_int_equal(
+		exchange_post(x, 0, seq, &call, &(struct exchange_rank){data, data, seq, 0}),
+		EXCHANGE_POSTED);
 }
 
 /* A key whose only chunk the other node owns. */

@@ -70,8 +70,10 @@ static void post(struct set *s, uint16_t node, uint64_t seq, const struct sched 
 			       .schedule = sched->id};
 
 	for (uint32_t r = 0; r < s->ranks[node]; r++)
-		assert_int_equal(exchange_post(s->x[node], r, seq, &call, s->in[node][r],
-					       s->out[node][r], seq),
+		assert_int_equal(exchange_post(s->x[node], r, seq, &call,
+					       &(struct exchange_rank){.in = s->in[node][r],
+								       .out = s->out[node][r],
+								       .work = seq}),
 				 EXCHANGE_POSTED);
 }
 

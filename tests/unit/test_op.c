@@ -26,7 +26,7 @@ static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t m
 {
 	struct op op = {
 		.call = {.count = count, .type = (uint8_t)type},
-		.geometry = op_geometry(count, type, nodes, most),
+		.geometry = op_geometry(count, type, nodes, most, NULL),
 	};
 	const struct op_geometry *g = &op.geometry;
 	uint64_t block = OP_CHUNK_BYTES_MIN / wide_bytes(type);
@@ -82,14 +82,14 @@ static void geometry_keeps_its_promises(void **state)
 
 static void what_has_too_many_chunks_is_said_to(void **state)
 {
-	struct op_geometry most = op_geometry(65536ull * 2048, VEC_F32, 2, 8192);
+	struct op_geometry most = op_geometry(65536ull * 2048, VEC_F32, 2, 8192, NULL);
 
 	(void)state;
 	assert_int_equal(most.chunks, OP_CHUNKS_MAX);
-	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192).chunks, 0);
-	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192).count_max,
+	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192, NULL).chunks, 0);
+	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192, NULL).count_max,
 			 65536ull * 2048);
-	assert_int_equal(op_geometry(1ull << 46, VEC_I8, 256, 4 << 20).chunks, 0);
+	assert_int_equal(op_geometry(1ull << 46, VEC_I8, 256, 4 << 20, NULL).chunks, 0);
 }
 
 /* Chunks are longer than usual where there would be too many, and only there. */
@@ -98,23 +98,23 @@ static void large_tensors_have_larger_chunks(void **state)
 	const uint64_t usual = OP_CHUNK_BYTES_USUAL / sizeof(float), most = 1 << 20;
 
 	(void)state;
-	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most).chunk_count, usual);
-	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most).chunks, 65536);
+	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most, NULL).chunk_count, usual);
+	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most, NULL).chunks, 65536);
 	for (uint32_t nodes = 1; nodes <= 256; nodes++) {
 		uint64_t chunks_max = OP_CHUNKS_MAX / nodes * nodes;
 		uint64_t counts_max = chunks_max * (most / sizeof(float));
 
 		for (uint64_t c = chunks_max * usual; c < counts_max; c += c / 7 + 1) {
-			struct op_geometry g = op_geometry(c + 1, VEC_F32, nodes, most);
+			struct op_geometry g = op_geometry(c + 1, VEC_F32, nodes, most, NULL);
 
 			assert_true(g.chunks <= OP_CHUNKS_MAX && g.chunks > chunks_max / 2);
 			assert_true(g.chunk_count > usual);
 			check(c + 1, VEC_BF16, nodes, most);
 		}
 		check(counts_max, VEC_F32, nodes, most);
-		assert_true(op_geometry(counts_max, VEC_F32, nodes, most).chunks);
-		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most).chunks, 0);
-		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most).count_max,
+		assert_true(op_geometry(counts_max, VEC_F32, nodes, most, NULL).chunks);
+		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most, NULL).chunks, 0);
+		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most, NULL).count_max,
 				 counts_max);
 	}
 }

@@ -78,9 +78,17 @@ static void values(void **state)
 	assert_int_equal(
 		parse(&o, "p --codec none --feedback none --timeout 9 --arena 3G -i 1K", why),
 		PERF_RUN);
+	assert_false(perf_is_coded(&o));
 	assert_int_equal(o.timeout_s, 9);
 	assert_true(o.arena_bytes == 3ull << 30);
 	assert_int_equal(o.step_bytes, 1024);
+	assert_int_equal(parse(&o, "p --codec int4:block=64 --schedule direct", why), PERF_RUN);
+	assert_string_equal(o.codec, "int4:block=64");
+	assert_string_equal(o.feedback, "none");
+	assert_true(perf_is_coded(&o));
+	assert_int_equal(parse(&o, "p --feedback ef21 --schedule auto", why), PERF_RUN);
+	assert_string_equal(o.feedback, "ef21");
+	assert_true(perf_is_coded(&o));
 	assert_int_equal(parse(&o, "p -h", why), PERF_HELP);
 	assert_int_equal(parse(&o, "p --version", why), PERF_VERSION);
 }
@@ -101,9 +109,10 @@ static void refusals(void **state)
 		{"p -r mean", "-r: \"mean\" is unknown; there is sum avg min max prod"},
 		{"p --schedule tree",
 		 "--schedule: \"tree\" is unknown; there is auto direct flat ring"},
-		{"p --codec bf16", "--codec: \"bf16\" is unknown; there is none (of this release)"},
-		{"p --feedback ef14",
-		 "--feedback: \"ef14\" is unknown; there is none (of this release)"},
+		{"p --codec int8 --schedule ring",
+		 "--schedule ring does not go with a codec or feedback: these go direct"},
+		{"p --feedback ef14 --schedule flat",
+		 "--schedule flat does not go with a codec or feedback: these go direct"},
 		{"p --rank 0", "--rank and --ranks go together"},
 		{"p --ranks 2", "--rank and --ranks go together"},
 		{"p --rank 2 --ranks 2", "--rank 2 is not below --ranks 2"},

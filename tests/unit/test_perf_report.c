@@ -22,6 +22,8 @@ static const struct perf_options options = {
 	.type = CARRY_F32,
 	.reduce = CARRY_SUM,
 	.check = true,
+	.codec = "none",
+	.feedback = "none",
 };
 static const struct perf_group group = {.ranks = 8, .nodes = 4};
 

@@ -1,6 +1,6 @@
 /*
- * test_shm.c - the layout, every verdict on a submission, positions that cannot be, and
- * the rings with two threads that really sleep.
+ * test_shm.c - the layout, positions that cannot be, and the rings with two threads that
+ * really sleep.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -122,142 +122,6 @@ static void header(void **state)
 	assert_int_equal(shm_header_check(&h, bytes, &out), -EPROTO);
 	h.lanes = UINT16_MAX;
 	assert_int_equal(shm_header_check(&h, bytes, &out), -EPROTO);
-}
-
-#define VERDICT(field, value, verdict)                                             \
-	do {                                                                       \
-		struct shm_submission s = sample_submission();                     \
-		s.field = value;                                                   \
-		assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), verdict); \
-	} while (0)
-
-static void submission_fields(void **state)
-{
-	(void)state;
-	VERDICT(work, 0, SHM_OK);
-	VERDICT(kind, 0, SHM_BAD_KIND);
-	VERDICT(kind, 3, SHM_BAD_KIND);
-	VERDICT(type, 0, SHM_BAD_TYPE);
-	VERDICT(type, SHM_I64 + 1, SHM_BAD_TYPE);
-	VERDICT(type, 255, SHM_BAD_TYPE);
-	VERDICT(reduce, 0, SHM_BAD_REDUCE);
-	VERDICT(reduce, SHM_PROD, SHM_OK);
-	VERDICT(reduce, SHM_PROD + 1, SHM_BAD_REDUCE);
-	VERDICT(flags, 1, SHM_NOT_ZERO);
-	VERDICT(codec, 1, SHM_NOT_ZERO);
-	VERDICT(reserved, 1, SHM_NOT_ZERO);
-	VERDICT(schedule, 3, SHM_OK);
-	VERDICT(key, UINT64_MAX, SHM_OK);
-	VERDICT(group, SHM_GROUPS_MAX - 1, SHM_OK);
-	VERDICT(group, SHM_GROUPS_MAX, SHM_BAD_GROUP);
-	VERDICT(seq, 0, SHM_BAD_SEQ);
-	VERDICT(seq, UINT64_MAX, SHM_OK);
-}
-
-static void submission_ranges(void **state)
-{
-	(void)state;
-	VERDICT(in_offset, SAMPLE_ARENA - 4000, SHM_OK);
-	VERDICT(in_offset, SAMPLE_ARENA - 3999, SHM_BAD_RANGE);
-	VERDICT(in_offset, UINT64_MAX, SHM_BAD_RANGE);
-	VERDICT(in_offset, UINT64_MAX - 3999, SHM_BAD_RANGE);
-	VERDICT(out_offset, SAMPLE_ARENA - 4000, SHM_OK);
-	VERDICT(out_offset, SAMPLE_ARENA - 3999, SHM_BAD_RANGE);
-	VERDICT(out_offset, UINT64_MAX - 3999, SHM_BAD_RANGE);
-	VERDICT(in_offset, 4097, SHM_OK); /* any alignment */
-	VERDICT(count, SAMPLE_ARENA / 4 + 1, SHM_BAD_RANGE);
-	VERDICT(count, 1ull << 62, SHM_BAD_RANGE); /* times 4 it is 0 */
-	VERDICT(count, (1ull << 62) + 1, SHM_BAD_RANGE);
-	VERDICT(count, UINT64_MAX, SHM_BAD_RANGE);
-	/* in at 4096, 4000 bytes */
-	VERDICT(out_offset, 4096, SHM_OK); /* in place */
-	VERDICT(out_offset, 4097, SHM_OVERLAP);
-	VERDICT(out_offset, 8095, SHM_OVERLAP);
-	VERDICT(out_offset, 8096, SHM_OK);
-	VERDICT(out_offset, 4095, SHM_OVERLAP);
-	VERDICT(out_offset, 97, SHM_OVERLAP);
-	VERDICT(out_offset, 96, SHM_OK);
-}
-
-static void submission_of_nothing(void **state)
-{
-	struct shm_submission s = sample_submission();
-
-	(void)state;
-	s.count = 0;
-	s.in_offset = SAMPLE_ARENA;
-	s.out_offset = 0;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_OK);
-	s.in_offset++;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_RANGE);
-}
-
-static void submission_order(void **state)
-{
-	struct shm_submission s = sample_submission();
-
-	(void)state;
-	s.out_offset = s.in_offset + 1;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_OVERLAP);
-	s.in_offset = SAMPLE_ARENA;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_RANGE);
-	s.seq = 0;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_SEQ);
-	s.group = SHM_GROUPS_MAX;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_GROUP);
-	s.reserved = 1;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_NOT_ZERO);
-	s.reduce = 0;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_REDUCE);
-	s.type = 0;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_TYPE);
-	s.kind = 0;
-	assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), SHM_BAD_KIND);
-}
-
-#define ABORT_VERDICT(field, value, verdict)                                       \
-	do {                                                                       \
-		struct shm_submission s = {.kind = SHM_ABORT, .group = 5};         \
-		s.field = value;                                                   \
-		assert_int_equal(shm_submission_check(&s, SAMPLE_ARENA), verdict); \
-	} while (0)
-
-static void submission_of_an_abort(void **state)
-{
-	(void)state;
-	ABORT_VERDICT(work, 7, SHM_OK);
-	ABORT_VERDICT(seq, 7, SHM_OK);
-	ABORT_VERDICT(group, SHM_GROUPS_MAX, SHM_BAD_GROUP);
-	ABORT_VERDICT(type, SHM_F32, SHM_BAD_TYPE);
-	ABORT_VERDICT(reduce, SHM_SUM, SHM_BAD_REDUCE);
-	ABORT_VERDICT(key, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(count, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(in_offset, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(out_offset, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(flags, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(schedule, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(codec, 1, SHM_NOT_ZERO);
-	ABORT_VERDICT(reserved, 1, SHM_NOT_ZERO);
-}
-
-static void types(void **state)
-{
-	static const size_t bytes[] = {0, 4, 8, 2, 2, 1, 1, 4, 8};
-
-	(void)state;
-	for (unsigned type = 0; type < 256; type++)
-		assert_int_equal(shm_type_bytes((uint8_t)type), type < 9 ? bytes[type] : 0);
-}
-
-static void verdict_names(void **state)
-{
-	(void)state;
-	assert_string_equal(shm_verdict_name(SHM_OK), "ok");
-	for (int i = SHM_OK; i <= SHM_RING_FULL; i++)
-		for (int j = SHM_OK; j < i; j++)
-			assert_string_not_equal(shm_verdict_name((enum shm_verdict)i),
-						shm_verdict_name((enum shm_verdict)j));
-	assert_string_equal(shm_verdict_name((enum shm_verdict)99), "unknown verdict");
 }
 
 /* Both ends of one ring, from `start`, through all fillings and across the wrap of the count. */
@@ -561,13 +425,6 @@ int main(void)
 		cmocka_unit_test(layout_holds_everything),
 		cmocka_unit_test(layout_limits),
 		cmocka_unit_test(header),
-		cmocka_unit_test(submission_fields),
-		cmocka_unit_test(submission_ranges),
-		cmocka_unit_test(submission_of_nothing),
-		cmocka_unit_test(submission_order),
-		cmocka_unit_test(submission_of_an_abort),
-		cmocka_unit_test(types),
-		cmocka_unit_test(verdict_names),
 		cmocka_unit_test(ring_positions),
 		cmocka_unit_test(ring_hostile_positions),
 		cmocka_unit_test(sleeping_alone),

@@ -27,6 +27,8 @@ struct perf_options {
 	uint32_t ranks;       /* 0: rank and ranks of the environment */
 	const char *root;     /* NULL: of the environment             */
 	const char *schedule; /* NULL: the group's own choice         */
+	const char *codec;    /* as the user wrote it, or "none"      */
+	const char *feedback; /* alike                                */
 	uint32_t timeout_s;
 	uint64_t arena_bytes; /* 0: as much as max_bytes needs        */
 };
@@ -52,6 +54,9 @@ bool perf_next_bytes(const struct perf_options *o, uint64_t *bytes);
 
 /* perf_size_count() - sizes from min_bytes to max_bytes. */
 size_t perf_size_count(const struct perf_options *o);
+
+/* Does a codec or feedback come in, so that results are near but not equal? */
+bool perf_is_coded(const struct perf_options *o);
 
 /* As on the command line: "f32", "sum". */
 const char *perf_type_name(enum carry_type type);

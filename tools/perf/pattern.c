@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Format of a type; floats: value = 1.fraction * 2^exponent. */
 struct format {
@@ -256,4 +257,43 @@ struct pattern_wrong pattern_check(const struct pattern *p, const void *got, siz
 		}
 	}
 	return wrong;
+}
+
+/* The number that a float's bit pattern stands for. */
+static double widen(enum carry_type type, uint64_t bits)
+{
+	uint32_t word = (uint32_t)bits;
+	float value;
+
+	if (type == CARRY_F16) {
+		double magnitude = bits >> 10 & 0x1f ? ldexp((double)(0x400 | (bits & 0x3ff)),
+							     (int)(bits >> 10 & 0x1f) - 25)
+						     : ldexp((double)(bits & 0x3ff), -24);
+
+		if ((bits >> 10 & 0x1f) == 0x1f)
+			magnitude = bits & 0x3ff ? NAN : INFINITY;
+		return bits & 0x8000 ? -magnitude : magnitude;
+	}
+	if (type == CARRY_BF16)
+		word <<= 16;
+	memcpy(&value, &word, sizeof(value));
+	return (double)value;
+}
+
+struct pattern_error pattern_error(const struct pattern *p, enum carry_type type, const void *got,
+				   size_t count)
+{
+	struct pattern_error error = {0};
+	double squares = 0, exact = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		double right = widen(type, p->expected[class_of(p, i)]);
+		double off = fabs(widen(type, get(p, got, i)) - right);
+
+		squares += off * off;
+		exact += right * right;
+		error.greatest = off > error.greatest || isnan(off) ? off : error.greatest;
+	}
+	error.relative = exact > 0 ? sqrt(squares / exact) : 0;
+	return error;
 }

@@ -57,6 +57,14 @@ void pattern_fill(const struct pattern *p, void *out, size_t count);
 /* pattern_spoil() - write to out[count] what is wrong in every element. */
 void pattern_spoil(const struct pattern *p, void *out, size_t count);
 
+/* How far a result is from the exact one; of f32, f16 and bf16. */
+struct pattern_error {
+	double relative; /* l2 norm of the error / l2 norm of the exact result; 0 if that is 0 */
+	double greatest; /* of an element, absolute                                            */
+};
+struct pattern_error pattern_error(const struct pattern *p, enum carry_type type, const void *got,
+				   size_t count);
+
 /* pattern_check() - compare got[count] with the expected result, bit by bit. */
 struct pattern_wrong pattern_check(const struct pattern *p, const void *got, size_t count);
 

@@ -45,8 +45,14 @@ double perf_ratio(uint64_t bytes, uint32_t nodes, double wire_bytes)
 
 void perf_print_header(FILE *file, const struct perf_options *o, const struct perf_group *g)
 {
-	fprintf(file, "# carry-perf %s: allreduce, %u ranks on %u nodes, schedule %s\n",
-		CARRY_RELEASE, g->ranks, g->nodes, o->schedule ? o->schedule : "auto");
+	bool coded = perf_is_coded(o);
+
+	fprintf(file, "# carry-perf %s: allreduce, %u ranks on %u nodes, schedule %s",
+		CARRY_RELEASE, g->ranks, g->nodes,
+		coded         ? "direct"
+		: o->schedule ? o->schedule
+			      : "auto");
+	fprintf(file, coded ? ", codec %s, feedback %s\n" : "\n", o->codec, o->feedback);
 	fprintf(file,
 		"# minBytes %llu maxBytes %llu step: %llu(%s) warmup iters: %u iters: %u "
 		"validation: %d\n#\n",
@@ -54,12 +60,13 @@ void perf_print_header(FILE *file, const struct perf_options *o, const struct pe
 		(unsigned long long)(o->step_bytes ? o->step_bytes : o->factor),
 		o->step_bytes ? "bytes" : "factor", o->warmups, o->iterations, o->check);
 	fprintf(file, "#%80s %34s\n", "out-of-place", "in-place");
-	fprintf(file, "#%11s %13s %9s %7s %6s %10s %7s %7s %6s %10s %7s %7s %6s %7s %12s\n", "size",
-		"count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong", "time",
-		"algbw", "busbw", "#wrong", "ratio", "wire bytes");
-	fprintf(file, "#%11s %13s %9s %7s %6s %10s %7s %7s %6s %10s %7s %7s %6s %7s %12s\n", "(B)",
-		"(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)", "", "(us)", "(GB/s)",
-		"(GB/s)", "", "", "(B/op/node)");
+	fprintf(file, "#%11s %13s %9s %7s %6s %10s %7s %7s %6s %10s %7s %7s %6s %7s %12s%s\n",
+		"size", "count", "type", "redop", "root", "time", "algbw", "busbw", "#wrong",
+		"time", "algbw", "busbw", "#wrong", "ratio", "wire bytes",
+		coded ? "  rel error  max error" : "");
+	fprintf(file, "#%11s %13s %9s %7s %6s %10s %7s %7s %6s %10s %7s %7s %6s %7s %12s%s\n",
+		"(B)", "(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)", "", "(us)", "(GB/s)",
+		"(GB/s)", "", "", "(B/op/node)", coded ? "       (l2)  (element)" : "");
 	fflush(file);
 }
 
@@ -88,9 +95,12 @@ void perf_print_result(FILE *file, const struct perf_options *o, const struct pe
 	print_side(file, o, g, r->bytes, &r->out_of_place);
 	print_side(file, o, g, r->bytes, &r->in_place);
 	if (wire > 0)
-		fprintf(file, " %7.2f %12.0f\n", perf_ratio(r->bytes, g->nodes, wire), wire);
+		fprintf(file, " %7.2f %12.0f", perf_ratio(r->bytes, g->nodes, wire), wire);
 	else
-		fprintf(file, " %7s %12.0f\n", "-", wire);
+		fprintf(file, " %7s %12.0f", "-", wire);
+	if (perf_is_coded(o))
+		fprintf(file, " %10.3g %10.3g", r->out_of_place.error, r->out_of_place.error_max);
+	fprintf(file, "\n");
 	fflush(file);
 }
 
@@ -121,7 +131,7 @@ static json_t *side_json(const struct perf_options *o, const struct perf_group *
 {
 	double gb = (double)bytes * o->iterations / 1e9;
 
-	return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:f, s:f, s:f, s:f}",
+	return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:f, s:f, s:f, s:f, s:o, s:o}",
 			 "time_us_mean", side->mean_us, "time_us_median", side->median_us,
 			 "time_us_p99", side->p99_us, "time_us_min", side->min_us, "time_us_max",
 			 side->max_us, "algbw_gbs", perf_algbw_gbs(bytes, side->mean_us),
@@ -129,7 +139,9 @@ static json_t *side_json(const struct perf_options *o, const struct perf_group *
 			 o->check ? json_integer((json_int_t)side->wrong) : json_null(),
 			 "wire_bytes", side->wire_bytes, "ratio",
 			 perf_ratio(bytes, g->nodes, side->wire_bytes), "trainer_cpu_s",
-			 side->cpu_s, "trainer_cpu_s_per_gb", gb > 0 ? side->cpu_s / gb : 0.0);
+			 side->cpu_s, "trainer_cpu_s_per_gb", gb > 0 ? side->cpu_s / gb : 0.0,
+			 "error_l2", perf_is_coded(o) ? json_real(side->error) : json_null(),
+			 "error_max", perf_is_coded(o) ? json_real(side->error_max) : json_null());
 }
 
 static json_t *result_json(const struct perf_options *o, const struct perf_group *g,
@@ -169,8 +181,8 @@ char *perf_json(const struct perf_options *o, const struct perf_group *g,
 		(json_int_t)o->step_bytes, "factor", (json_int_t)o->factor, "iterations",
 		(int)o->iterations, "warmups", (int)o->warmups, "type", perf_type_name(o->type),
 		"redop", perf_reduce_name(o->reduce), "check", o->check, "schedule",
-		o->schedule ? o->schedule : "auto", "codec", "none", "feedback", "none", "results",
-		list);
+		o->schedule ? o->schedule : "auto", "codec", o->codec, "feedback", o->feedback,
+		"results", list);
 	if (json)
 		text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	json_decref(json);

@@ -1,0 +1,60 @@
+/*
+ * control_tensor.c - CTL_TENSOR: what a trainer says of how its tensors go over the wire, and what
+ * there is of that to be looked at; see control.h and tensor.h.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/control_state.h"
+
+static struct control_group *group_of_handle(struct control *c, uint32_t client, uint32_t handle)
+{
+	for (struct control_group *g = c->groups; g; g = g->next)
+		for (uint32_t i = 0; i < g->group->local_ranks; i++) {
+			const struct group_local *local = &g->group->local[i];
+
+			if (local->client == client && local->handle == handle &&
+			    local->state == GROUP_RANK_HERE)
+				return g;
+		}
+	return NULL;
+}
+
+void tensor_request(struct control *c, const struct client_request *request)
+{
+	const struct ctl_tensor *wanted = &request->tensor;
+	const struct tensor_use use = {
+		.name = wanted->key_name,
+		.key = wanted->key,
+		.count = wanted->count,
+		.type = wanted->type,
+		.codec = wanted->codec,
+		.feedback = wanted->feedback,
+	};
+	struct ctl_number answer = {0};
+	struct control_group *g = NULL;
+	struct coding coding;
+	struct err err;
+	int ret;
+
+	if (wanted->handle != CTL_NO_GROUP) {
+		g = group_of_handle(c, request->client, wanted->handle);
+		if (!g) {
+			client_answer_error(c->clients, request->client, request->id, GROUP_LEFT,
+					    "this rank has left the group");
+			return;
+		}
+	}
+	ret = coding_parse(&coding, use.codec, use.feedback, 0, &err);
+	answer.plain = ret == 0 && coding_plain(&coding);
+	if (!ret && g && !answer.plain)
+		ret = tensors_add(g->tensors, &use, &err);
+	if (ret < 0) {
+		client_answer_error(c->clients, request->client, request->id, ret, err.text);
+		return;
+	}
+	answer.number = (uint32_t)ret;
+	client_answer_number(c->clients, request->client, request->id, &answer);
+}

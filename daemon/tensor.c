@@ -1,0 +1,421 @@
+/* tensor.c - see tensor.h. */
+#include "daemon/tensor.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "compress/codec_topk.h"
+#include "daemon/op.h"
+
+/*
+ * Who is in, packed into one word so that all lanes see one state: the op, how many lanes are in
+ * it, how many have left it well, the copy that holds the state, the copy that the op reads, and
+ * whether the other copy is what was before the last op.
+ */
+#define WORD_INSIDE (1ull << 32)
+#define WORD_GOOD (1ull << 40)
+#define WORD_CURRENT (1ull << 48)
+#define WORD_FROM (1ull << 49)
+#define WORD_UNDO (1ull << 50)
+
+struct tensor_copy {
+	unsigned char *vectors[FEEDBACK_VECTORS];
+	float *thresholds[TENSOR_WAYS]; /* [chunks_max] */
+	float mean[TENSOR_WAYS];        /* of them: for codecs with one threshold a tensor */
+	uint32_t digest;                /* of the coding that made them */
+	uint64_t step;
+	float weight;
+};
+
+struct tensor_state {
+	struct tensor_state *next;
+	char name[TENSOR_KEY_BYTES];
+	uint64_t key, count;
+	uint8_t type;
+	struct feedback_setting feedback; /* its id */
+	uint32_t lanes, chunks_max;
+	uint64_t bytes; /* of both copies, as mapped */
+	unsigned char *memory;
+	struct tensor_copy copies[2];
+	_Atomic uint64_t word;
+};
+
+struct tensors {
+	struct tensors_options options;
+	struct tensor_state *states;
+	uint64_t bytes;
+	_Atomic uint32_t count;
+	struct tensor table[TENSORS_MAX]; /* [count] are there for the lanes */
+};
+
+/* --- a state -------------------------------------------------------------------------------- */
+
+static uint32_t inside(uint64_t word)
+{
+	return (uint32_t)(word / WORD_INSIDE & 0xff);
+}
+
+static uint32_t good_lanes(uint64_t word)
+{
+	return (uint32_t)(word / WORD_GOOD & 0xff);
+}
+
+/* The word with this op in it, as the first lane or as another one. */
+static uint64_t entered(uint64_t word, const struct tensor_op *op)
+{
+	uint64_t flags = word & (WORD_CURRENT | WORD_UNDO);
+
+	if ((uint32_t)word == (uint32_t)op->seq)
+		return word + WORD_INSIDE;
+	if (op->discard && (flags & WORD_UNDO))
+		flags ^= WORD_CURRENT;
+	flags &= ~WORD_UNDO; /* the other copy is written to from now on */
+	if (flags & WORD_CURRENT)
+		flags |= WORD_FROM;
+	return (uint32_t)op->seq | WORD_INSIDE | flags;
+}
+
+bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn)
+{
+	struct tensor_state *s = op->tensor->state;
+	uint64_t word = atomic_load(&s->word), next;
+	const struct tensor_copy *from;
+
+	do {
+		if (inside(word) && (uint32_t)word != (uint32_t)op->seq)
+			return false;
+		next = entered(word, op);
+	} while (!atomic_compare_exchange_weak(&s->word, &word, next));
+	turn->from = next & WORD_FROM ? 1 : 0;
+	from = &s->copies[turn->from];
+	turn->step = from->step;
+	turn->last_weight = from->weight;
+	return true;
+}
+
+static float mean_threshold(const float *thresholds, const struct tensor_op *op, bool all)
+{
+	double sum = 0;
+	uint32_t counted = 0;
+
+	for (uint32_t c = 0; c < op->chunks; c++) {
+		sum += (double)thresholds[c];
+		counted += all || thresholds[c] > 0;
+	}
+	return counted ? (float)(sum / counted) : 0;
+}
+
+/* The last lane has left well: what was written is the state. */
+static void commit(const struct tensor_op *op, const struct tensor_turn *turn)
+{
+	struct tensor_state *s = op->tensor->state;
+	struct tensor_copy *to = &s->copies[!turn->from];
+	uint64_t word = atomic_load(&s->word), next;
+
+	to->step = turn->step + 1;
+	to->weight = op->weight;
+	to->digest = op->tensor->digest;
+	/* Every node encodes all chunks up, but only those that it owns down. */
+	to->mean[TENSOR_UP] = mean_threshold(to->thresholds[TENSOR_UP], op, true);
+	to->mean[TENSOR_DOWN] = mean_threshold(to->thresholds[TENSOR_DOWN], op, false);
+	do
+		next = (word ^ WORD_CURRENT) | WORD_UNDO;
+	while (!atomic_compare_exchange_weak(&s->word, &word, next));
+}
+
+void tensor_leave(const struct tensor_op *op, const struct tensor_turn *turn, bool good)
+{
+	struct tensor_state *s = op->tensor->state;
+
+	/* As long as it is inside, no other op begins. */
+	if (good && good_lanes(atomic_fetch_add(&s->word, WORD_GOOD)) + 1 == s->lanes)
+		commit(op, turn);
+	(void)atomic_fetch_sub(&s->word, WORD_INSIDE);
+}
+
+void tensor_slices(const struct tensor_state *s, const struct tensor_turn *turn, uint64_t first,
+		   struct feedback_state *out)
+{
+	const struct tensor_copy *now = &s->copies[turn->from], *next = &s->copies[!turn->from];
+
+	*out = (struct feedback_state){0};
+	for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
+		size_t at;
+
+		if (!now->vectors[v])
+			continue;
+		at = feedback_vector_bytes(&s->feedback, v, first);
+		out->now[v] = now->vectors[v] + at;
+		out->next[v] = next->vectors[v] + at;
+	}
+}
+
+float tensor_threshold(const struct tensor_op *op, const struct tensor_turn *turn,
+		       enum tensor_way way, uint32_t chunk)
+{
+	const struct tensor_copy *from = &op->tensor->state->copies[turn->from];
+	const struct coding *coding = &op->tensor->coding;
+	const struct codec_setting *codec = way == TENSOR_UP ? &coding->up : &coding->down;
+
+	if (from->digest != op->tensor->digest)
+		return 0;
+	return codec->scope == TOPK_TENSOR ? from->mean[way] : from->thresholds[way][chunk];
+}
+
+void tensor_keep_threshold(const struct tensor_op *op, const struct tensor_turn *turn,
+			   enum tensor_way way, uint32_t chunk, float threshold)
+{
+	op->tensor->state->copies[!turn->from].thresholds[way][chunk] = threshold;
+}
+
+const char *tensor_name(const struct tensor *t)
+{
+	return t && t->state ? t->state->name : "";
+}
+
+/* --- making one ----------------------------------------------------------------------------- */
+
+static void *piece(unsigned char *base, size_t *used, size_t bytes)
+{
+	void *at = base ? base + *used : NULL;
+
+	*used += (bytes + 4095) / 4096 * 4096;
+	return at;
+}
+
+/* Lay both copies out at `base` (NULL: only count).  Return: bytes. */
+static size_t state_layout(struct tensor_state *s, unsigned char *base)
+{
+	size_t used = 0;
+
+	for (int i = 0; i < 2; i++) {
+		struct tensor_copy *copy = &s->copies[i];
+
+		for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
+			size_t bytes = feedback_vector_bytes(&s->feedback, v, s->count);
+
+			if (bytes)
+				copy->vectors[v] = piece(base, &used, bytes);
+		}
+		for (enum tensor_way way = 0; way < TENSOR_WAYS; way++)
+			copy->thresholds[way] = piece(base, &used, s->chunks_max * sizeof(float));
+	}
+	return used;
+}
+
+static int no_room(const struct tensors *t, const struct tensor_use *use, uint64_t bytes,
+		   struct err *err)
+{
+	return err_set(err, -ENOMEM,
+		       "key \"%s\": the state of feedback %s for %" PRIu64
+		       " elements needs %" PRIu64 " bytes, %" PRIu64
+		       " of [limits] state_bytes = %" PRIu64 " are left",
+		       use->name, use->feedback, use->count, bytes, t->options.bytes_max - t->bytes,
+		       t->options.bytes_max);
+}
+
+static int state_new(struct tensors *t, const struct tensor_use *use, uint8_t feedback,
+		     struct tensor_state **out, struct err *err)
+{
+	struct tensor_state *s = calloc(1, sizeof(*s));
+	uint64_t chunks = use->count / OP_BLOCK + 1;
+
+	if (!s)
+		return err_set(err, -ENOMEM, "no memory for a tensor");
+	(void)snprintf(s->name, sizeof(s->name), "%s", use->name);
+	s->key = use->key;
+	s->count = use->count;
+	s->type = use->type;
+	s->feedback.id = feedback;
+	s->lanes = t->options.lanes;
+	s->chunks_max = chunks < OP_CHUNKS_MAX ? (uint32_t)chunks : OP_CHUNKS_MAX;
+	s->bytes = state_layout(s, NULL);
+	if (s->bytes > t->options.bytes_max - t->bytes) {
+		int ret = no_room(t, use, s->bytes, err);
+
+		free(s);
+		return ret;
+	}
+	s->memory = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (s->memory == MAP_FAILED) {
+		uint64_t bytes = s->bytes;
+
+		free(s);
+		return err_set(err, -ENOMEM, "cannot map %" PRIu64 " bytes for key \"%s\"", bytes,
+			       use->name);
+	}
+	(void)state_layout(s, s->memory);
+	s->next = t->states;
+	t->states = s;
+	t->bytes += s->bytes;
+	*out = s;
+	return 0;
+}
+
+/* The state of this key and algorithm, which may be used with other codecs. */
+static int state_of(struct tensors *t, const struct tensor_use *use, uint8_t feedback,
+		    struct tensor_state **out, struct err *err)
+{
+	for (struct tensor_state *s = t->states; s; s = s->next) {
+		if (s->key != use->key)
+			continue;
+		if (strcmp(s->name, use->name) != 0)
+			return err_set(err, -EINVAL,
+				       "keys \"%s\" and \"%s\" have the same hash: rename one",
+				       s->name, use->name);
+		if (s->count != use->count || s->type != use->type)
+			return err_set(err, -EINVAL,
+				       "key \"%s\" is a tensor of %" PRIu64
+				       " %s elements, not of %" PRIu64 " %s",
+				       use->name, s->count, vec_type_name((enum vec_type)s->type),
+				       use->count, vec_type_name((enum vec_type)use->type));
+		if (s->feedback.id == feedback) {
+			*out = s;
+			return 0;
+		}
+	}
+	return state_new(t, use, feedback, out, err);
+}
+
+/* --- the table ------------------------------------------------------------------------------ */
+
+int tensors_new(struct tensors **out, const struct tensors_options *options)
+{
+	*out = calloc(1, sizeof(**out));
+	if (!*out)
+		return -ENOMEM;
+	(*out)->options = *options;
+	return 0;
+}
+
+void tensors_free(struct tensors *t)
+{
+	while (t && t->states) {
+		struct tensor_state *s = t->states;
+
+		t->states = s->next;
+		(void)munmap(s->memory, s->bytes);
+		free(s);
+	}
+	free(t);
+}
+
+static int check_use(const struct tensor_use *use, const struct coding *coding, struct err *err)
+{
+	uint8_t feedback = coding->feedback.id;
+
+	if (feedback == FEEDBACK_NONE)
+		return 0;
+	if (!use->key)
+		return err_set(err, -EINVAL,
+			       "feedback %s needs a tensor key: it keeps what is lost under it",
+			       feedback_by_id(feedback)->name);
+	if (vec_sum_type((enum vec_type)use->type) != VEC_F32)
+		return err_set(err, -EINVAL,
+			       "key \"%s\": feedback is for f32, f16 and bf16, not %s", use->name,
+			       vec_type_name((enum vec_type)use->type));
+	return 0;
+}
+
+int tensors_add(struct tensors *t, const struct tensor_use *use, struct err *err)
+{
+	uint32_t count = atomic_load_explicit(&t->count, memory_order_relaxed);
+	struct tensor made = {0};
+	int ret = coding_parse(&made.coding, use->codec, use->feedback, t->options.chunk_bytes_max,
+			       err);
+
+	if (!ret)
+		ret = check_use(use, &made.coding, err);
+	if (!ret && made.coding.feedback.id != FEEDBACK_NONE) {
+		made.key = use->key;
+		made.count = use->count;
+		made.type = use->type;
+		ret = state_of(t, use, made.coding.feedback.id, &made.state, err);
+	}
+	if (ret)
+		return ret;
+	for (uint32_t i = 0; i < count; i++)
+		if (t->table[i].state == made.state &&
+		    coding_same(&t->table[i].coding, &made.coding))
+			return (int)i;
+	if (count == TENSORS_MAX)
+		return err_set(err, -ENOSPC,
+			       "a group may have %d keys and codecs together, and has them",
+			       TENSORS_MAX);
+	made.digest = coding_digest(&made.coding);
+	t->table[count] = made;
+	atomic_store_explicit(&t->count, count + 1, memory_order_release);
+	return (int)count;
+}
+
+const struct tensor *tensors_at(const struct tensors *t, uint32_t number)
+{
+	if (!t || number >= atomic_load_explicit(&t->count, memory_order_acquire))
+		return NULL;
+	return &t->table[number];
+}
+
+/* --- report --------------------------------------------------------------------------------- */
+
+uint64_t tensors_bytes(const struct tensors *t)
+{
+	return t->bytes;
+}
+
+/* Lanes may be writing to it: single words are read, and what changed meanwhile is not used. */
+static double norm_of(const float *v, uint64_t count)
+{
+	double sum = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		float value;
+
+		__atomic_load(v + i, &value, __ATOMIC_RELAXED);
+		sum += (double)value * (double)value;
+	}
+	return sqrt(sum);
+}
+
+static void report_norm(const struct tensor_state *s, uint64_t *budget, struct tensor_report *out)
+{
+	uint64_t word = atomic_load(&s->word);
+	const struct tensor_copy *copy = &s->copies[word & WORD_CURRENT ? 1 : 0];
+	const unsigned char *vector = copy->vectors[FEEDBACK_RESIDUAL];
+
+	out->steps = copy->step;
+	if (!vector)
+		vector = copy->vectors[FEEDBACK_ESTIMATE];
+	/* loco's is not of float32 */
+	if (!vector || s->feedback.id == FEEDBACK_LOCO || s->count * sizeof(float) > *budget)
+		return;
+	*budget -= s->count * sizeof(float);
+	out->norm = norm_of((const float *)(const void *)vector, s->count);
+	out->has_norm = ((atomic_load(&s->word) ^ word) & WORD_CURRENT) == 0;
+}
+
+bool tensors_report(const struct tensors *t, uint32_t i, uint64_t *budget,
+		    struct tensor_report *out)
+{
+	const struct tensor_state *s = t->states;
+
+	while (s && i--)
+		s = s->next;
+	if (!s)
+		return false;
+	*out = (struct tensor_report){.name = s->name,
+				      .key = s->key,
+				      .count = s->count,
+				      .type = s->type,
+				      .feedback = feedback_by_id(s->feedback.id)->name,
+				      .bytes = s->bytes};
+	report_norm(s, budget, out);
+	return true;
+}
