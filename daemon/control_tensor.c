@@ -8,6 +8,10 @@
 #include <string.h>
 
 #include "daemon/control_state.h"
+#include "daemon/report.h"
+
+/* Norms read whole vectors: so many bytes of them at most for one report, about 20 ms. */
+enum { NORM_BYTES_MAX = 128 << 20 };
 
 static struct control_group *group_of_handle(struct control *c, uint32_t client, uint32_t handle)
 {
@@ -57,4 +61,42 @@ void tensor_request(struct control *c, const struct client_request *request)
 	}
 	answer.number = (uint32_t)ret;
 	client_answer_number(c->clients, request->client, request->id, &answer);
+}
+
+/* --- to be looked at -------------------------------------------------------------------------- */
+
+static json_t *keys_json(const struct tensors *t, uint64_t *budget)
+{
+	json_t *keys = json_array();
+	struct tensor_report r;
+
+	for (uint32_t i = 0; tensors_report(t, i, budget, &r); i++)
+		(void)json_array_append_new(
+			keys,
+			json_pack("{s:o, s:I, s:s, s:s, s:I, s:I, s:o}", "key", report_text(r.name),
+				  "count", (json_int_t)r.count, "type",
+				  vec_type_name((enum vec_type)r.type), "feedback", r.feedback,
+				  "bytes", (json_int_t)r.bytes, "steps", (json_int_t)r.steps,
+				  "norm", r.has_norm ? json_real(r.norm) : json_null()));
+	return keys;
+}
+
+json_t *control_state_json(const struct control *c)
+{
+	uint64_t budget = NORM_BYTES_MAX;
+	json_t *groups = json_array();
+
+	for (const struct control_group *g = c->groups; g; g = g->next) {
+		char id[24];
+
+		(void)snprintf(id, sizeof(id), "%016" PRIx64, g->group->id);
+		(void)json_array_append_new(
+			groups,
+			json_pack("{s:s, s:o, s:o, s:I, s:I, s:o}", "id", id, "name",
+				  report_text(g->group->name), "run", report_text(g->group->run),
+				  "state_bytes", (json_int_t)tensors_bytes(g->tensors),
+				  "state_bytes_max", (json_int_t)c->config->state_bytes, "keys",
+				  keys_json(g->tensors, &budget)));
+	}
+	return groups;
 }

@@ -145,11 +145,14 @@ static void run_query(struct daemon *d, const struct client_request *request, ui
 				.lane_count = d->lanes.count,
 				.groups = control_groups_json(d->control),
 				.peers = control_peers_json(d->control)};
+	bool state = strcmp(request->query.what, "state") == 0;
 	struct err err;
 	char *text;
 
 	main_lanes_report(&d->lanes, lanes);
+	report.state = state ? control_state_json(d->control) : NULL;
 	text = report_answer(&report, request->query.what, &err);
+	json_decref(report.state);
 	json_decref(report.groups);
 	json_decref(report.peers);
 	if (text)

@@ -55,6 +55,7 @@ struct report {
 	uint32_t lane_count;
 	json_t *groups; /* arrays; borrowed */
 	json_t *peers;
+	json_t *state; /* NULL if it was not asked for */
 };
 
 /*

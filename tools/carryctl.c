@@ -30,6 +30,7 @@ struct report_row {
 static const struct report_row rows[] = {
 	{"status", "the daemon, its lanes, its trainers, its memory", show_status},
 	{"groups", "groups, what they did, their peers", show_groups},
+	{"state", "state of error feedback, by group and tensor key", show_state},
 	{"config", "every key of the configuration and where it was set", show_config},
 };
 

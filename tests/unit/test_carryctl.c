@@ -319,9 +319,29 @@ static void configuration(void **state)
 	      "[daemon]   socket_group                  default\n");
 }
 
+static void state_of_feedback(void **state)
+{
+	(void)state;
+	shows(show_state,
+	      "[{\"name\": \"world\", \"id\": \"00ff\", \"state_bytes\": 1536,"
+	      " \"state_bytes_max\": 8589934592, \"keys\": ["
+	      "{\"key\": \"w\", \"count\": 100, \"type\": \"f32\", \"feedback\": \"ef14\","
+	      " \"bytes\": 1024, \"steps\": 7, \"norm\": 1.25},"
+	      "{\"key\": \"layer.bias\", \"count\": 5, \"type\": \"bf16\", \"feedback\":"
+	      " \"loco\", \"bytes\": 512, \"steps\": 0, \"norm\": null}]},"
+	      "{\"name\": \"b\", \"id\": \"01\", \"keys\": []}]",
+	      "group world (00ff): 2 keys with state, 1.5K of 8.0G\n"
+	      "key         elements  type  feedback  state  steps  norm\n"
+	      "w                100  f32   ef14       1.0K      7  1.25\n"
+	      "layer.bias         5  bf16  loco       512B      0     -\n"
+	      "\n"
+	      "group b (01): 0 keys with state, 0B of 0B\n");
+}
+
 static void nothing_to_show(void **state)
 {
 	(void)state;
+	shows(show_state, "[]", "no groups\n");
 	shows(show_groups, "[]", "no groups\n");
 	/* An answer of another daemon's making does no harm. */
 	shows(show_groups, "{}", "no groups\n");
@@ -331,10 +351,15 @@ static void nothing_to_show(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good_answer),     cmocka_unit_test(bad_answers),
-		cmocka_unit_test(nobody_there),    cmocka_unit_test(no_permission),
-		cmocka_unit_test(sizes),           cmocka_unit_test(status),
-		cmocka_unit_test(groups),          cmocka_unit_test(configuration),
+		cmocka_unit_test(state_of_feedback),
+		cmocka_unit_test(good_answer),
+		cmocka_unit_test(bad_answers),
+		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(no_permission),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(status),
+		cmocka_unit_test(groups),
+		cmocka_unit_test(configuration),
 		cmocka_unit_test(nothing_to_show),
 	};
 

@@ -180,10 +180,15 @@ static void groups_and_unknown(void **state)
 	json = answer(&s, "groups");
 	assert_true(json_equal(json, s.report.groups));
 	json_decref(json);
+	s.report.state = json_pack("[{s:s}]", "name", "world");
+	json = answer(&s, "state");
+	assert_true(json_equal(json, s.report.state));
+	json_decref(json);
+	json_decref(s.report.state);
 	assert_null(report_answer(&s.report, "stats", &err));
 	assert_int_equal(err.code, -ENOENT);
 	assert_string_equal(err.text,
-			    "there is no report \"stats\"; there are status, groups, config");
+			    "there is no report \"stats\"; there are status, groups, state, config");
 	json_decref(s.report.groups);
 	s.report.groups = NULL; /* control had no memory for them */
 	assert_null(report_answer(&s.report, "groups", &err));

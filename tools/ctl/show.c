@@ -224,6 +224,56 @@ int show_groups(const json_t *groups, FILE *to)
 	return error;
 }
 
+static int show_keys(const json_t *keys, FILE *to)
+{
+	struct table t;
+	size_t index;
+	json_t *key;
+
+	table_init(&t, "key|>elements|type|feedback|>state|>steps|>norm");
+	json_array_foreach(keys, index, key)
+	{
+		const json_t *norm = json_object_get(key, "norm");
+
+		table_cell(&t, "%s", text_of(key, "key"));
+		cell_number(&t, key, "count");
+		table_cell(&t, "%s", text_of(key, "type"));
+		table_cell(&t, "%s", text_of(key, "feedback"));
+		cell_size(&t, key, "bytes");
+		cell_number(&t, key, "steps");
+		if (json_is_number(norm))
+			table_cell(&t, "%.4g", json_number_value(norm));
+		else
+			table_cell(&t, "-");
+	}
+	return table_end(&t, to);
+}
+
+int show_state(const json_t *groups, FILE *to)
+{
+	size_t index;
+	json_t *group;
+	int error = 0;
+
+	if (json_array_size(groups) == 0)
+		(void)fprintf(to, "no groups\n");
+	json_array_foreach(groups, index, group)
+	{
+		const json_t *keys = json_object_get(group, "keys");
+		char used[16], most[16];
+
+		(void)fprintf(
+			to, "%sgroup %s (%s): %zu keys with state, %s of %s\n", index ? "\n" : "",
+			text_of(group, "name"), text_of(group, "id"), json_array_size(keys),
+			table_size((uint64_t)number_of(group, "state_bytes"), used, sizeof(used)),
+			table_size((uint64_t)number_of(group, "state_bytes_max"), most,
+				   sizeof(most)));
+		if (json_array_size(keys) && !error)
+			error = show_keys(keys, to);
+	}
+	return error;
+}
+
 int show_config(const json_t *config, FILE *to)
 {
 	struct table t;

@@ -13,6 +13,7 @@
 
 int show_status(const json_t *status, FILE *to);
 int show_groups(const json_t *groups, FILE *to);
+int show_state(const json_t *groups, FILE *to);
 int show_config(const json_t *config, FILE *to);
 
 #endif

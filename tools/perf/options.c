@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/coding.h"
 #include "tools/common/number.h"
 #include "tools/common/option.h"
 #include "tools/perf/pattern.h"
@@ -240,6 +241,27 @@ size_t perf_size_count(const struct perf_options *o)
 	return count;
 }
 
+/* Are codec and feedback something, and something for this type and reduction? */
+static bool coding_ok(const struct perf_options *o, char *why, size_t why_bytes)
+{
+	bool floats = o->type == CARRY_F32 || o->type == CARRY_F16 || o->type == CARRY_BF16;
+	bool sums = o->reduce == CARRY_SUM || o->reduce == CARRY_AVG;
+	struct coding coding;
+	struct err err;
+
+	if (coding_parse(&coding, o->codec, o->feedback, 0, &err)) {
+		snprintf(why, why_bytes, "%s", err.text);
+		return false;
+	}
+	if (!perf_is_coded(o) || (floats && sums))
+		return true;
+	snprintf(
+		why, why_bytes,
+		"codec and feedback are for sums and averages of f32, f16 and bf16, not for %s of %s",
+		perf_reduce_name(o->reduce), perf_type_name(o->type));
+	return false;
+}
+
 /* What two options say together.  Return: false with the sentence in why. */
 static bool agree(const struct perf_options *o, bool rank_given, char *why, size_t why_bytes)
 {
@@ -258,7 +280,7 @@ static bool agree(const struct perf_options *o, bool rank_given, char *why, size
 	else if (perf_size_count(o) > SIZES_MAX)
 		snprintf(why, why_bytes, "-b, -e and -i make more than %u sizes", SIZES_MAX);
 	else
-		return true;
+		return coding_ok(o, why, why_bytes);
 	return false;
 }
 
