@@ -12,13 +12,16 @@
  *   - `in` is read once: it may be memory that somebody else writes to.  What is needed twice is
  *     kept in residual_out, on the stack or in work.
  *   - decode(encode(0)) = 0; a block of zeros has scale 0.
- *   - the bytes depend on (setting, values, first, random key) alone: not on the CPU variant,
- *     nor on how a tensor is cut at multiples of the codec's block.
- *   - NaN or infinity in p: encode says so and its output is not to be used.  Decoding finite
- *     bytes that encode made gives finite numbers: what is too large for the format saturates.
- *   - decode trusts nothing: bytes of a wrong length, scales that are not finite, indices out of
- *     range or out of order are -EBADMSG; then out is undefined, and nothing beyond it is touched.
- *     decode_add checks everything before it adds anything.
+ *   - the bytes depend on (setting, values, first, random keys, threshold) alone: not on the CPU
+ *     variant, nor on how a tensor is cut at multiples of the codec's block, if it has one.
+ *   - NaN or infinity in p: encode says so, and out, residual_out and all else that it wrote or
+ *     returned is not to be used.  One exception: `none` has written p, all of it, and `bytes`.
+ *   - decode trusts nothing: bytes of a wrong length, scales or values that are not finite, indices
+ *     out of range or out of order are -EBADMSG; then out is undefined, and nothing beyond it is
+ *     touched.  decode_add checks everything before it adds anything.
+ *   - what is decoded is finite: what is too large for float32 saturates.  Three exceptions: of
+ *     none, bf16 and fp16 any bytes of the right length are taken.  A payload of plain floats is as
+ *     its sender wrote it, and gives NaN and infinity where it has them.
  *   - decode_add(weight) adds weight * decode(bytes), each product rounded once and then added.
  * The floating-point environment must be the default one (round to nearest, denormals kept).
  */
@@ -87,14 +90,14 @@ struct codec_input {
 	struct random_key rank_key;   /* draws of this rank's own                        */
 	struct random_key shared_key; /* draws that are the same on all ranks            */
 	float threshold;              /* of the last step, for codecs that reuse it; 0: none    */
-	bool away;                    /* residual_out will not be read soon: past the caches    */
-	void *work;                   /* codec_work_bytes(), aligned to 64                      */
+	bool away;  /* a hint: residual_out will not be read soon, so past the caches     */
+	void *work; /* codec_work_bytes(), aligned to 64                      */
 };
 
 struct codec_result {
 	size_t bytes;    /* written; 1 to codec_bound()                                  */
-	bool nonfinite;  /* p has a NaN or an infinity: nothing else is valid            */
-	float threshold; /* for the next step; 0: the codec has none                     */
+	bool nonfinite;  /* p has a NaN or an infinity: nothing else is valid, see above */
+	float threshold; /* for the next step, but not if nonfinite; 0: the codec has none */
 };
 
 /* What decoding needs beside the bytes. */
@@ -128,7 +131,8 @@ struct codec {
 			  float weight, float *sum, size_t count);
 	/*
 	 * E||C(x) - x||^2 <= (1 - delta) ||x||^2, the mean over the draws: the delta that is
-	 * promised, from 0: nothing is, to 1: nothing is lost.  NULL: 0.
+	 * promised, from 0: nothing is, to 1: nothing is lost.  NULL: 0.  Beside that, each
+	 * element may lose as much as the least normal number, 2^-126.
 	 */
 	double (*delta)(const struct codec_setting *s, size_t count);
 	/*

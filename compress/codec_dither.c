@@ -40,7 +40,7 @@ static void encode_block(const struct dither_format *f, const struct codec_setti
 			 size_t first, size_t count, unsigned char *block)
 {
 	struct random_key key = random_key_at(input->rank_key, input->first + first);
-	const float *p = input->work;
+	float *p = input->work;
 	unsigned char *to = block + f->header_bytes;
 	float decoded[DITHER_TILE];
 
@@ -52,9 +52,9 @@ static void encode_block(const struct dither_format *f, const struct codec_setti
 			float *out = input->residual_out + first + i;
 
 			f->decode(s, k, block, to, decoded, tile);
-			k->subtract(input->away ? decoded : out, p + i, decoded, tile);
+			k->subtract(input->away ? p + i : out, p + i, decoded, tile);
 			if (input->away)
-				copy_away(out, decoded, tile * sizeof(float));
+				copy_away(out, p + i, tile * sizeof(float));
 		}
 		to += f->bytes(s, tile);
 	}
