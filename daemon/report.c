@@ -164,7 +164,8 @@ char *report_answer(const struct report *r, const char *what, struct err *err)
 		answer = report_config(r->config);
 	} else {
 		(void)err_set(err, -ENOENT,
-			      "there is no report \"%.64s\"; there are status, groups, state, config",
+			      "there is no report \"%.64s\"; there are status, groups, state, "
+			      "config",
 			      what);
 		return NULL;
 	}

@@ -111,10 +111,12 @@ static void refusals(void **state)
 		 "--schedule: \"tree\" is unknown; there is auto direct flat ring"},
 		{"p --codec int9", "there is no codec \"int9\""},
 		{"p --codec int8 -t i32",
-		 "codec and feedback are for sums and averages of f32, f16 and bf16, not for sum of "
+		 "codec and feedback are for sums and averages of f32, f16 and bf16, not for sum "
+		 "of "
 		 "i32"},
 		{"p --feedback ef14 -r max",
-		 "codec and feedback are for sums and averages of f32, f16 and bf16, not for max of "
+		 "codec and feedback are for sums and averages of f32, f16 and bf16, not for max "
+		 "of "
 		 "f32"},
 		{"p --codec int8 --schedule ring",
 		 "--schedule ring does not go with a codec or feedback: these go direct"},

@@ -188,7 +188,8 @@ static void groups_and_unknown(void **state)
 	assert_null(report_answer(&s.report, "stats", &err));
 	assert_int_equal(err.code, -ENOENT);
 	assert_string_equal(err.text,
-			    "there is no report \"stats\"; there are status, groups, state, config");
+			    "there is no report \"stats\"; there are status, groups, state, "
+			    "config");
 	json_decref(s.report.groups);
 	s.report.groups = NULL; /* control had no memory for them */
 	assert_null(report_answer(&s.report, "groups", &err));
