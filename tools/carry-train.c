@@ -9,7 +9,7 @@
  * the ranks' gradients is the gradient of one process up to rounding, for any number of ranks.
  * At the end the ranks compare their weights bit by bit, by a hash.
  *
- * The last bucket has one element more than the layer: the loss, for the progress line.
+ * With --codec the gradients of layers of 16 KiB or more are encoded, under the key "layerN".
  */
 #include <errno.h>
 #include <jansson.h>
@@ -28,7 +28,6 @@
 #include "tools/train/options.h"
 #include "tools/train/reducer.h"
 
-#define MOMENTUM 0.9f
 #define DECAY 1e-3f
 #define PI 3.14159265358979f
 
@@ -82,7 +81,7 @@ static void load(struct training *t, const uint32_t *images, uint32_t count)
 	}
 }
 
-/* One step on images[n], the batch of all ranks.  Adds to the epoch's loss. */
+/* One step on images[n], the batch of all ranks.  Adds this rank's part to the epoch's loss. */
 static int train_step(struct training *t, const uint32_t *images, uint32_t n, float rate,
 		      double *loss)
 {
@@ -94,7 +93,6 @@ static int train_step(struct training *t, const uint32_t *images, uint32_t n, fl
 	model_forward(&t->model, &t->pass, part.count);
 	struct model_score score = model_judge(&t->model, &t->pass, t->labels, part.count);
 	model_backward_start(&t->model, &t->pass, t->labels, part.count, 1.0f / (float)n);
-	r->bucket[layers - 1][r->count[layers - 1] - 1] = (float)score.loss;
 	for (size_t l = layers; l-- > 0;) {
 		model_backward(&t->model, &t->pass, l, part.count, r->bucket[l]);
 		int code = reducer_post(r, l);
@@ -105,9 +103,9 @@ static int train_step(struct training *t, const uint32_t *images, uint32_t n, fl
 		int code = reducer_wait(r, l);
 		if (code)
 			return code;
-		model_step(&t->model, l, r->bucket[l], rate, MOMENTUM, DECAY);
+		model_step(&t->model, l, r->bucket[l], rate, t->options.momentum, DECAY);
 	}
-	*loss += (double)r->bucket[layers - 1][r->count[layers - 1] - 1];
+	*loss += score.loss;
 	return 0;
 }
 
@@ -132,8 +130,9 @@ static int train_epoch(struct training *t, uint32_t epoch)
 	}
 	t->outcome.steps += steps;
 	t->outcome.training_ns += clock_now_ns() - start_ns;
+	int code = reducer_sum(&t->reducer, &loss, 1);
 	t->outcome.loss = loss / t->train;
-	return 0;
+	return code;
 }
 
 /* Each rank looks at its part of the images held out. */
@@ -220,11 +219,12 @@ static json_t *outcome_json(const struct training *t)
 	char hash[17];
 
 	snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)out->hash);
-	return json_pack("{s:s, s:{s:I, s:i, s:i, s:f, s:b, s:i, s:i},"
+	return json_pack("{s:s, s:{s:I, s:i, s:i, s:f, s:f, s:b, s:i, s:i, s:s, s:s},"
 			 " s:{s:f, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:s, s:b}}",
 			 "version", CARRY_RELEASE, "config", "seed", (json_int_t)o->seed, "epochs",
-			 (int)o->epochs, "batch", (int)o->batch, "lr", (double)o->rate, "local",
-			 o->local, "ranks", (int)t->reducer.ranks, "nodes", (int)t->reducer.nodes,
+			 (int)o->epochs, "batch", (int)o->batch, "lr", (double)o->rate, "momentum",
+			 (double)o->momentum, "local", o->local, "ranks", (int)t->reducer.ranks,
+			 "nodes", (int)t->reducer.nodes, "codec", o->codec, "feedback", o->feedback,
 			 "result", "accuracy", percent(t), "correct", (int)out->correct, "held_out",
 			 (int)(t->digits.count - t->train), "loss", out->loss, "held_out_loss",
 			 out->held_out_loss, "steps", (json_int_t)out->steps, "seconds",
@@ -303,10 +303,13 @@ static int set_up(struct training *t, char *why, size_t why_bytes)
 		return -1;
 	for (size_t l = 0; l < o->shape.layers; l++)
 		counts[l] = model_layer_count(&o->shape, l);
-	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): options refuse 0 layers */
-	counts[o->shape.layers - 1]++;
-	if (reducer_open(&t->reducer, o->local, counts, o->shape.layers,
-			 o->timeout_s * CLOCK_NS_PER_S)) {
+	const struct reducer_options reduce = {
+		.local = o->local,
+		.codec = o->codec,
+		.feedback = o->feedback,
+		.timeout_ns = o->timeout_s * CLOCK_NS_PER_S,
+	};
+	if (reducer_open(&t->reducer, &reduce, counts, o->shape.layers)) {
 		snprintf(why, why_bytes, "%s", t->reducer.why);
 		return -1;
 	}

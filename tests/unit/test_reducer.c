@@ -68,6 +68,8 @@ int __wrap_carry_group_create(struct carry_group **out, struct carry *c,
 {
 	assert_ptr_equal(c, &handle);
 	assert_int_equal(o->ranks, 0); /* all from the environment */
+	assert_string_equal(o->codec, "int4");
+	assert_string_equal(o->feedback, "ef14");
 	if (lib.fail_create)
 		return lib.fail_create;
 	lib.created++;
@@ -105,6 +107,8 @@ uint32_t __wrap_carry_group_nodes(const struct carry_group *g)
 	return 2;
 }
 
+static const size_t counts[] = {5, 300000};
+
 /* Sums double: the other rank has what we have.  Hashes meet `other`. */
 int __wrap_carry_allreduce(struct carry_group *g, const void *in, void *out, size_t count,
 			   enum carry_type type, enum carry_reduce reduce,
@@ -115,7 +119,10 @@ int __wrap_carry_allreduce(struct carry_group *g, const void *in, void *out, siz
 {
 	assert_ptr_equal(g, &group);
 	assert_ptr_equal(in, out);
-	assert_null(o);
+	if (type == CARRY_F32) /* the state of each bucket's feedback has a name */
+		assert_string_equal(o->key, count == counts[0] ? "layer0" : "layer1");
+	else
+		assert_null(o);
 	if (lib.fail_allreduce)
 		return lib.fail_allreduce;
 	for (size_t i = 0; i < count; i++) {
@@ -150,11 +157,12 @@ int __wrap_carry_wait(struct carry_work *w, int64_t timeout_ns, struct carry_op_
 	return lib.fail_wait;
 }
 
-static const size_t counts[] = {5, 300000};
-
 static int open_it(struct reducer *r, bool local)
 {
-	return reducer_open(r, local, counts, 2, 7000000000);
+	const struct reducer_options options = {
+		.local = local, .codec = "int4", .feedback = "ef14", .timeout_ns = 7000000000};
+
+	return reducer_open(r, &options, counts, 2);
 }
 
 static int reset(void **state)

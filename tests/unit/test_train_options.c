@@ -68,6 +68,14 @@ static void values(void **state)
 	assert_string_equal(o.json, "-");
 	assert_int_equal(o.shape.layers, 5);
 	assert_int_equal(o.shape.widths[4], 4);
+	assert_true(o.momentum == 0.9f);
+	assert_string_equal(o.codec, "none");
+	assert_string_equal(o.feedback, "none");
+	assert_int_equal(parse(&o, "t --codec sign --feedback twosided --momentum 0", why),
+			 TRAIN_RUN);
+	assert_string_equal(o.codec, "sign");
+	assert_string_equal(o.feedback, "twosided");
+	assert_true(o.momentum == 0);
 	assert_int_equal(parse(&o, "t --help", why), TRAIN_HELP);
 	assert_int_equal(parse(&o, "t --version", why), TRAIN_VERSION);
 }
@@ -81,6 +89,7 @@ static void refusals(void **state)
 		{"t --epochs many", "--epochs: \"many\" is not a number"},
 		{"t --seed -1", "--seed: \"-1\" is not a number"},
 		{"t --lr inf", "--lr: \"inf\" is not a number"},
+		{"t --momentum 1", "--momentum: \"1\" is out of range"},
 		{"t --hidden 3,,4", "--hidden: \"3,,4\" is not a number"},
 		{"t --hidden 3,", "--hidden: \"3,\" is not a number"},
 		{"t --hidden 2000", "--hidden: \"2000\" is out of range"},

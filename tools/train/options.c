@@ -14,6 +14,8 @@
 
 #define EPOCHS_MAX 100000
 #define TIMEOUT_MAX_S 86400
+#define RATE_MAX 100
+#define MOMENTUM_MAX 0.999
 
 const char train_usage[] =
 	"usage: carry-train [options]\n"
@@ -27,6 +29,9 @@ const char train_usage[] =
 	"  --batch N       images of a step, over all ranks (default 64)\n"
 	"  --hidden A,B..  neurons of the hidden layers (default 256,64)\n"
 	"  --lr X          learning rate of the first step (default 0.1)\n"
+	"  --momentum X    of the steps; 0 where the feedback has one (default 0.9)\n"
+	"  --codec SPEC    of the gradients: int4, sign, topk:density=0.01, ... (default none)\n"
+	"  --feedback SPEC of the codec's error: ef14, ef21-sgdm, ... (default none)\n"
 	"  --timeout S     for ranks to come, and for every sum (default 60)\n"
 	"  --quiet         no progress\n"
 	"  --json FILE     write the outcome there (rank 0); - is standard output\n"
@@ -41,6 +46,9 @@ enum {
 	OPT_BATCH,
 	OPT_HIDDEN,
 	OPT_LR,
+	OPT_MOMENTUM,
+	OPT_CODEC,
+	OPT_FEEDBACK,
 	OPT_TIMEOUT,
 	OPT_QUIET,
 	OPT_JSON,
@@ -56,6 +64,9 @@ static const struct option table[] = {
 	{"batch", required_argument, NULL, OPT_BATCH},
 	{"hidden", required_argument, NULL, OPT_HIDDEN},
 	{"lr", required_argument, NULL, OPT_LR},
+	{"momentum", required_argument, NULL, OPT_MOMENTUM},
+	{"codec", required_argument, NULL, OPT_CODEC},
+	{"feedback", required_argument, NULL, OPT_FEEDBACK},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"quiet", no_argument, NULL, OPT_QUIET},
 	{"json", required_argument, NULL, OPT_JSON},
@@ -101,10 +112,10 @@ static int hidden(const char *text, struct model_shape *out)
 	return 0;
 }
 
-static int rate(const char *text, float *out)
+static int real(const char *text, double most, float *out)
 {
 	double value;
-	int r = number_real(text, 0, 100, &value);
+	int r = number_real(text, 0, most, &value);
 
 	if (!r)
 		*out = (float)value;
@@ -123,7 +134,10 @@ static int take(struct train_options *o, int option)
 	case OPT_EPOCHS: return small_count(optarg, EPOCHS_MAX, &o->epochs);
 	case OPT_BATCH: return small_count(optarg, DIGITS_IMAGES_MAX, &o->batch);
 	case OPT_HIDDEN: return hidden(optarg, &o->shape);
-	case OPT_LR: return rate(optarg, &o->rate);
+	case OPT_LR: return real(optarg, RATE_MAX, &o->rate);
+	case OPT_MOMENTUM: return real(optarg, MOMENTUM_MAX, &o->momentum);
+	case OPT_CODEC: o->codec = optarg; return 0;
+	case OPT_FEEDBACK: o->feedback = optarg; return 0;
 	case OPT_TIMEOUT: return small_count(optarg, TIMEOUT_MAX_S, &o->timeout_s);
 	}
 	return -EINVAL;
@@ -138,6 +152,9 @@ enum train_action train_options_parse(struct train_options *o, int argc, char **
 		.seed = 1,
 		.epochs = 40,
 		.batch = 64,
+		.momentum = 0.9f,
+		.codec = "none",
+		.feedback = "none",
 		.shape = {3, {DIGITS_PIXELS, 256, 64, DIGITS_CLASSES}},
 		.rate = 0.1f,
 		.timeout_s = 60,

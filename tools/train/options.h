@@ -19,8 +19,10 @@ struct train_options {
 	uint32_t epochs;
 	uint32_t batch; /* images of a step, over all ranks           */
 	struct model_shape shape;
-	float rate; /* at the first step; falls to 0 along a cosine   */
+	float rate;     /* at the first step; falls to 0 along a cosine   */
+	float momentum; /* of the trainer's own steps                 */
 	uint32_t timeout_s;
+	const char *codec, *feedback; /* as the user wrote them, or "none"    */
 	bool local;
 	bool quiet;
 };

@@ -38,7 +38,7 @@ static int open_local(struct reducer *r, size_t bytes)
 	return 0;
 }
 
-static int open_group(struct reducer *r, size_t bytes)
+static int open_group(struct reducer *r, const struct reducer_options *options, size_t bytes)
 {
 	uint64_t arena_bytes = aligned(bytes + ARENA_SPARE_BYTES);
 	struct carry_open_options open = {
@@ -46,7 +46,12 @@ static int open_group(struct reducer *r, size_t bytes)
 		.arena_bytes = arena_bytes < 1u << 20 ? 1u << 20 : arena_bytes,
 		.timeout_ns = r->timeout_ns,
 	};
-	struct carry_group_options group = {.size = sizeof(group), .timeout_ns = r->timeout_ns};
+	struct carry_group_options group = {
+		.size = sizeof(group),
+		.timeout_ns = r->timeout_ns,
+		.codec = options->codec,
+		.feedback = options->feedback,
+	};
 
 	int code = carry_open_with(&r->carry, &open);
 	if (code)
@@ -63,18 +68,18 @@ static int open_group(struct reducer *r, size_t bytes)
 	return 0;
 }
 
-int reducer_open(struct reducer *r, bool local, const size_t *counts, size_t buckets,
-		 uint64_t timeout_ns)
+int reducer_open(struct reducer *r, const struct reducer_options *options, const size_t *counts,
+		 size_t buckets)
 {
 	size_t bytes = aligned(REDUCER_VALUES_MAX * sizeof(*r->values));
 
 	assert(buckets <= REDUCER_BUCKETS_MAX);
-	*r = (struct reducer){.buckets = buckets, .timeout_ns = timeout_ns};
+	*r = (struct reducer){.buckets = buckets, .timeout_ns = options->timeout_ns};
 	for (size_t b = 0; b < buckets; b++) {
 		r->count[b] = counts[b];
 		bytes += aligned(counts[b] * sizeof(float));
 	}
-	int code = local ? open_local(r, bytes) : open_group(r, bytes);
+	int code = options->local ? open_local(r, bytes) : open_group(r, options, bytes);
 	if (code) {
 		reducer_close(r);
 		return code;
@@ -126,12 +131,15 @@ static int wait_for(struct reducer *r, struct carry_work *work, struct carry_op_
 int reducer_post(struct reducer *r, size_t bucket)
 {
 	float *gradient = r->bucket[bucket];
+	char key[32];
+	struct carry_op_options options = {.size = sizeof(options), .key = key};
 
 	assert(!r->work[bucket]);
 	if (!r->carry)
 		return 0;
+	snprintf(key, sizeof(key), "layer%zu", bucket);
 	int code = carry_allreduce(r->group, gradient, gradient, r->count[bucket], CARRY_F32,
-				   CARRY_SUM, NULL, &r->work[bucket]);
+				   CARRY_SUM, &options, &r->work[bucket]);
 	return code ? failed(r, code, "cannot sum a gradient") : 0;
 }
 

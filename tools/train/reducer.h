@@ -40,13 +40,18 @@ struct reducer {
 	void *memory;   /* buckets and values, if local              */
 };
 
+struct reducer_options {
+	bool local;
+	const char *codec, *feedback; /* of buckets of 16 KiB or more; NULL: none  */
+	uint64_t timeout_ns;          /* for the ranks to come, and for every sum  */
+};
+
 /*
- * reducer_open() - @counts: elements of each bucket.  @timeout_ns: for the ranks to come, and for
- * every sum.  Rank, size and root come from the environment (carry.h).  On failure nothing is
- * left open but r->why may be read.
+ * reducer_open() - @counts: elements of each bucket.  Rank, size and root come from the environment
+ * (carry.h).  On failure nothing is left open but r->why may be read.
  */
-int reducer_open(struct reducer *r, bool local, const size_t *counts, size_t buckets,
-		 uint64_t timeout_ns);
+int reducer_open(struct reducer *r, const struct reducer_options *options, const size_t *counts,
+		 size_t buckets);
 
 /* reducer_close() - after a failure too; other ranks' sums then fail. */
 void reducer_close(struct reducer *r);
