@@ -36,19 +36,27 @@ static size_t most(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+void cluster_specs(struct feedback_setting *feedback, const char *feedback_spec,
+		   struct codec_setting *up, const char *up_spec, struct codec_setting *down,
+		   const char *down_spec)
+{
+	struct err err;
+
+	must(feedback_parse(feedback, feedback_spec, &err), &err);
+	must(codec_parse(up, up_spec, &err), &err);
+	must(codec_parse(down, down_spec, &err), &err);
+}
+
 void cluster_init(struct cluster *c, const char *feedback, const char *up, const char *down,
 		  uint32_t nodes, size_t count, size_t chunk)
 {
-	struct err err;
 	const char *refused;
 
 	assert(nodes >= 1 && nodes <= CLUSTER_NODES);
 	*c = (struct cluster){.nodes = nodes, .count = count, .seed = 1, .scale = 1};
 	c->chunk = chunk < count ? chunk : count;
 	c->kernels = codec_kernels_of(vec_best()); /* asking the processor takes long */
-	must(feedback_parse(&c->feedback, feedback, &err), &err);
-	must(codec_parse(&c->up, up, &err), &err);
-	must(codec_parse(&c->down, down, &err), &err);
+	cluster_specs(&c->feedback, feedback, &c->up, up, &c->down, down);
 	refused = feedback_refuse(&c->feedback, &c->up, &c->down, c->chunk);
 	if (refused) {
 		fprintf(stderr, "%s of %s and %s: %s\n", feedback, up, down, refused);

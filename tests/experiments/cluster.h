@@ -39,6 +39,11 @@ struct cluster {
 	uint64_t left_out; /* bit of each node whose contribution is not taken */
 };
 
+/* cluster_specs() - what specs say; those that do not parse end the program. */
+void cluster_specs(struct feedback_setting *feedback, const char *feedback_spec,
+		   struct codec_setting *up, const char *up_spec, struct codec_setting *down,
+		   const char *down_spec);
+
 /* cluster_init() - specs that do not parse or do not go together end the program. */
 void cluster_init(struct cluster *c, const char *feedback, const char *up, const char *down,
 		  uint32_t nodes, size_t count, size_t chunk);

@@ -80,7 +80,7 @@ void experiment_d(struct experiment *e)
 		for (size_t s = SIZES; s-- > 0;) {
 			experiment_point(c, sizes[s], measured[s * RULES + r]);
 			experiment_near(e, measured[s * RULES + r], rules[r].expected[s], 0.05,
-					"%s, %u node%s", rules[r].name, sizes[s],
+					"%s, %u node%s, published", rules[r].name, sizes[s],
 					sizes[s] > 1 ? "s" : "");
 		}
 	}

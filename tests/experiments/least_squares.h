@@ -8,20 +8,23 @@
 #ifndef TESTS_EXPERIMENTS_LEAST_SQUARES_H
 #define TESTS_EXPERIMENTS_LEAST_SQUARES_H
 
-#include "tests/experiments/experiment.h"
+#include "tests/experiments/team.h"
 
 enum { SQUARES_NODES = 5, SQUARES_DIM = 200 };
 
+#define SQUARES_SMOOTHNESS 2.2 /* L: mean of A_i^2 */
+
 struct least_squares {
-	struct cluster c;
-	struct experiment_inputs inputs;
+	struct team team;
 	struct experiment_random random;
 	double x[SQUARES_DIM], best[SQUARES_DIM], pull[SQUARES_NODES][SQUARES_DIM];
 	double noise, step;
+	size_t steps;                   /* done so far */
+	struct experiment_curve *curve; /* of the error, or NULL */
 };
 
-void least_squares_init(struct least_squares *s, const char *feedback, const char *codec,
-			double spread, double noise, double rate);
+void least_squares_init(struct least_squares *s, enum team_kind kind, const char *feedback,
+			const char *codec, double spread, double noise, double rate);
 void least_squares_deinit(struct least_squares *s);
 void least_squares_run(struct least_squares *s, size_t steps);
 

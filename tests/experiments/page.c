@@ -1,6 +1,8 @@
 /* page.c - see page.h. */
 #include "tests/experiments/page.h"
 
+#include <string.h>
+
 #include "tests/experiments/plot.h"
 #include "tests/experiments/report.h"
 
@@ -24,7 +26,8 @@ static const char head[] =
 	" is a small problem whose outcome is known beforehand: from the papers, from arithmetic,"
 	" or from the same rules computed in float64 in the same run. What is measured is this"
 	" project's own code: codecs and feedback as the daemons run them, in float32, without a"
-	" network between them.</p>\n"
+	" network between them. What is expected is published where the line says so, otherwise"
+	" arithmetic or the float64 run.</p>\n"
 	"<p>Names: <em>none</em> compresses and forgets what is lost. <em>ef14</em> adds what was"
 	" lost to the next gradient. <em>ef21</em> keeps an estimate of each node's gradient and"
 	" sends compressed differences to it; <em>ef21-sgdm</em> does so with gradients that are"
@@ -55,16 +58,18 @@ static void contents(FILE *out, const struct experiment *e, size_t count)
 static void figure(FILE *out, const struct experiment_row *row)
 {
 	char expected[REPORT_CELL_BYTES], tolerance[REPORT_CELL_BYTES];
-	bool holds = experiment_row_holds(row);
+	bool holds = experiment_row_holds(row), is_share;
 
 	report_expected(row, expected);
 	report_tolerance(row, tolerance);
+	is_share = !strncmp(tolerance, "+-", 2);
 	(void)fputs("<tr><td>", out);
 	plot_text(out, row->what);
 	(void)fprintf(out,
-		      "</td><td class=\"n\">%.6g</td><td class=\"n\">%s</td><td>%s</td>"
+		      "</td><td class=\"n\">%.6g</td><td class=\"n\">%s</td><td>%s%s</td>"
 		      "<td><span class=\"%s\">%s</span></td></tr>\n",
-		      row->measured, expected, tolerance, holds ? "ok" : "differs",
+		      row->measured, expected, is_share ? "\xc2\xb1" : "",
+		      tolerance + (is_share ? 2 : 0), holds ? "ok" : "differs",
 		      holds ? "ok" : "DIFFERS");
 }
 

@@ -8,7 +8,7 @@ void report_expected(const struct experiment_row *row, char text[REPORT_CELL_BYT
 {
 	text[0] = '\0';
 	if (!isnan(row->expected))
-		(void)snprintf(text, REPORT_CELL_BYTES, "%.5g", row->expected);
+		(void)snprintf(text, REPORT_CELL_BYTES, "%.6g", row->expected);
 }
 
 void report_tolerance(const struct experiment_row *row, char text[REPORT_CELL_BYTES])
@@ -34,7 +34,7 @@ void report_lines(FILE *out, const struct experiment *e)
 
 		report_expected(row, expected);
 		report_tolerance(row, tolerance);
-		(void)fprintf(out, "%s  %-56s %12.6g %12s  %-20s  %s\n", e->letter, row->what,
+		(void)fprintf(out, "%s  %-60s %12.6g %12s  %-20s  %s\n", e->letter, row->what,
 			      row->measured, expected, tolerance,
 			      experiment_row_holds(row) ? "ok" : "DIFFERS");
 	}

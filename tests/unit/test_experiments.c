@@ -18,6 +18,7 @@
 #include "tests/experiments/page.h"
 #include "tests/experiments/plot.h"
 #include "tests/experiments/report.h"
+#include "tests/experiments/team.h"
 
 /* --- command line ------------------------------------------------------------------------- */
 
@@ -116,6 +117,50 @@ static void uncommitted_is_no_number(void **state)
 		assert_true(isnan(inputs.result[i]));
 	experiment_inputs_deinit(&inputs);
 	cluster_deinit(&c);
+}
+
+/* Both kinds of team, the same ops: plain, changed in unit, dense, as a sum. */
+static void own_code_is_the_rules(void **state)
+{
+	static const char *const kinds[][3] = {
+		{"none", "topk:density=0.1", "none"},
+		{"ef14", "topk:density=0.1", "none"},
+		{"ef14", "sign:block=64", "none"},
+		{"twosided", "sign:block=64", "sign:block=64,scale=l2"},
+		{"ef21", "topk:density=0.1", "none"},
+		{"ef21-w", "topk:density=0.1", "none"},
+		{"ef21-sgdm:eta=0.1", "topk:density=0.1", "none"},
+		{"econtrol:eta=0.1", "topk:density=0.1", "none"},
+	};
+	enum { NODES = 3, COUNT = 100 };
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+		struct experiment_random random;
+		struct team own, exact;
+
+		experiment_seed(&random, k);
+		team_init(&own, TEAM_OWN, kinds[k][0], kinds[k][1], kinds[k][2], NODES, COUNT);
+		team_init(&exact, TEAM_FLOAT64, kinds[k][0], kinds[k][1], kinds[k][2], NODES,
+			  COUNT);
+		team_weigh(&own, 1, 1.5);
+		team_weigh(&exact, 1, k == 5 ? 1.5 : 1); /* the others have no weights */
+		for (int op = 0; op < 8; op++) {
+			own.scale = exact.scale = op == 3 ? 0.5 : 1;
+			own.dense = exact.dense = op == 5;
+			own.average = exact.average = op < 6;
+			for (size_t i = 0; i < NODES * COUNT; i++)
+				own.in[i] = exact.in[i] = (double)(float)experiment_normal(&random);
+			team_op(&own);
+			team_op(&exact);
+			for (size_t i = 0; i < COUNT; i++)
+				if (!(fabs(own.out[i] - exact.out[i]) < 1e-5))
+					fail_msg("%s %d %zu: %g, not %g", kinds[k][0], op, i,
+						 own.out[i], exact.out[i]);
+		}
+		team_deinit(&own);
+		team_deinit(&exact);
+	}
 }
 
 struct visits {
@@ -296,9 +341,9 @@ static void a_short_one(void **state)
 		assert_true(strcmp(last, experiment_table[i].letter) < 0);
 		last = experiment_table[i].letter;
 	}
-	assert_true(i >= 8);
+	assert_int_equal(i, 8);
 	experiment_a(&e);
-	assert_true(e.rows >= 5 && e.words);
+	assert_true(e.rows >= 10 && e.words && e.plots);
 	assert_int_equal(experiment_failed(&e), 0);
 	experiment_deinit(&e);
 }
@@ -310,6 +355,7 @@ int main(void)
 		cmocka_unit_test(bad_usage),
 		cmocka_unit_test(figures_hold_or_not),
 		cmocka_unit_test(uncommitted_is_no_number),
+		cmocka_unit_test(own_code_is_the_rules),
 		cmocka_unit_test(every_case_once),
 		cmocka_unit_test(lines),
 		cmocka_unit_test(json),
