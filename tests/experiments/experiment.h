@@ -17,7 +17,7 @@
 
 #include "tests/experiments/cluster.h"
 
-enum { EXPERIMENT_ROWS = 128, EXPERIMENT_PLOTS = 4, EXPERIMENT_CURVES = 8 };
+enum { EXPERIMENT_ROWS = 192, EXPERIMENT_PLOTS = 4, EXPERIMENT_CURVES = 8 };
 
 /* A figure.  It holds if low <= measured <= high; a NaN never does. */
 struct experiment_row {
@@ -114,6 +114,7 @@ void experiment_op(struct cluster *c, struct experiment_inputs *x);
 #define EXPERIMENTS(X)                                                     \
 	X(a, "A", "divergence without feedback")                           \
 	X(b, "B", "heterogeneous least squares")                           \
+	X(c, "C", "ef21 with weights")                                     \
 	X(d, "D", "ef21 with noise needs momentum")                        \
 	X(e, "E", "a sign without feedback goes nowhere")                  \
 	X(f, "F", "l1 and l2 scales of a sign, one-hot input")             \
