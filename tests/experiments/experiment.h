@@ -120,7 +120,8 @@ void experiment_op(struct cluster *c, struct experiment_inputs *x);
 	X(f, "F", "l1 and l2 scales of a sign, one-hot input")             \
 	X(g, "G", "1-bit Adam")                                            \
 	X(p, "P", "drift of the aggregate in float32")                     \
-	X(q, "Q", "loss of state")
+	X(q, "Q", "loss of state")                                         \
+	X(r, "R", "what codecs lose")
 /* clang-format on */
 
 #define EXPERIMENT_DECLARE(name, letter, title) void experiment_##name(struct experiment *e);
