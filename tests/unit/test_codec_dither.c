@@ -19,7 +19,7 @@ static void exactly(const char *spec, const float *in, size_t count, const unsig
 {
 	struct codec_case c;
 
-	case_encode(&c, spec, in, NULL, count, 0, 1);
+	case_encode(&c, spec, &(struct case_input){.in = in, .count = count});
 	assert_int_equal(c.result.bytes, length);
 	assert_memory_equal(c.bytes, bytes, length);
 	for (size_t i = 0; i < count; i++)
@@ -48,10 +48,12 @@ static void bytes_of_small_cases(void **state)
 	exactly("terngrad:clip=0", signs, 7, terngrad, sizeof(terngrad));
 }
 
-static void within(const char *spec, enum case_shape shape, double expected, double share)
+static void within(const char *spec, enum draw_law law, double expected, double share)
 {
-	double loss = case_nmse(spec, shape, 1 << 20);
+	float *in = draw_vector(law, 1 << 20, 1, 1);
+	double loss = case_nmse(spec, in, 1 << 20, 65536);
 
+	free(in);
 	if (!(fabs(loss - expected) <= share * expected))
 		fail_msg("%s: %g, not %g", spec, loss, expected);
 }
@@ -59,15 +61,15 @@ static void within(const char *spec, enum case_shape shape, double expected, dou
 static void losses(void **state)
 {
 	(void)state;
-	within("natural", CASE_GAUSS, 0.0816, 0.02);
-	within("natural", CASE_LAPLACE, 0.0820, 0.05);
-	within("qsgd", CASE_GAUSS, 5.3e-3, 0.02);
-	within("qsgd:levels=7", CASE_GAUSS, 1.58, 0.02);
-	within("qsgd:levels=7", CASE_LAPLACE, 1.33, 0.05);
-	within("qsgd:levels=1", CASE_GAUSS, 17, 0.02);
-	within("qsgd:levels=1", CASE_LAPLACE, 15, 0.05);
-	within("terngrad:block=65536", CASE_GAUSS, 1.01, 0.02);
-	within("terngrad:block=65536", CASE_LAPLACE, 0.88, 0.05);
+	within("natural", DRAW_GAUSS, 0.0816, 0.02);
+	within("natural", DRAW_LAPLACE, 0.0820, 0.05);
+	within("qsgd", DRAW_GAUSS, 5.3e-3, 0.02);
+	within("qsgd:levels=7", DRAW_GAUSS, 1.58, 0.02);
+	within("qsgd:levels=7", DRAW_LAPLACE, 1.33, 0.05);
+	within("qsgd:levels=1", DRAW_GAUSS, 17, 0.02);
+	within("qsgd:levels=1", DRAW_LAPLACE, 15, 0.05);
+	within("terngrad:block=65536", DRAW_GAUSS, 1.01, 0.02);
+	within("terngrad:block=65536", DRAW_LAPLACE, 0.88, 0.05);
 }
 
 /* The expected loss, from the values, in double: magnitudes between levels lo and hi. */
@@ -81,7 +83,7 @@ static void losses_from_values(void **state)
 	enum { COUNT = 1024, DRAWS = 400 };
 	static const char *const specs[] = {"natural", "qsgd:block=1024,levels=15,scale=max",
 					    "qsgd:block=1024,levels=15", "terngrad:clip=0"};
-	float *in = case_vector(CASE_LAPLACE, COUNT, 9);
+	float *in = draw_vector(DRAW_LAPLACE, COUNT, 1, 9);
 
 	(void)state;
 	for (int n = 0; n < 4; n++) {
@@ -103,7 +105,8 @@ static void losses_from_values(void **state)
 		for (uint64_t step = 0; step < DRAWS; step++) {
 			struct codec_case c;
 
-			case_encode(&c, specs[n], in, NULL, COUNT, 0, step);
+			case_encode(&c, specs[n],
+				    &(struct case_input){.in = in, .count = COUNT, .step = step});
 			for (size_t i = 0; i < COUNT; i++)
 				lost += (double)c.residual[i] * (double)c.residual[i] / DRAWS;
 			case_drop(&c);
@@ -130,7 +133,7 @@ static void extremes(void **state)
 
 			for (size_t i = 0; i < 65536; i++)
 				in[i] = i % 2 ? size[n] : -size[n];
-			case_encode(&c, specs[k], in, NULL, 65536, 0, 1);
+			case_encode(&c, specs[k], &(struct case_input){.in = in, .count = 65536});
 			assert_false(c.result.nonfinite);
 			for (size_t i = 0; i < 65536; i++) {
 				assert_true(isfinite(c.decoded[i]));
@@ -155,17 +158,21 @@ static void cut_anywhere(void **state)
 	static const char *const specs[] = {"natural:block=64", "qsgd:block=64",
 					    "terngrad:block=64"};
 	uint64_t first = ((uint64_t)1 << 32) - 640;
-	float *in = case_vector(CASE_GAUSS, 1280, 1);
+	float *in = draw_vector(DRAW_GAUSS, 1280, 1, 1);
 
 	(void)state;
 	for (size_t n = 0; n < 3; n++) {
 		struct codec_case whole, half;
 
-		case_encode(&whole, specs[n], in, NULL, 1280, first, 1);
-		case_encode(&half, specs[n], in, NULL, 640, first, 1);
+		case_encode(&whole, specs[n],
+			    &(struct case_input){.in = in, .count = 1280, .first = first});
+		case_encode(&half, specs[n],
+			    &(struct case_input){.in = in, .count = 640, .first = first});
 		assert_memory_equal(half.bytes, whole.bytes, half.result.bytes);
 		case_drop(&half);
-		case_encode(&half, specs[n], in + 640, NULL, 640, first + 640, 1);
+		case_encode(
+			&half, specs[n],
+			&(struct case_input){.in = in + 640, .count = 640, .first = first + 640});
 		assert_memory_equal(half.bytes, whole.bytes + half.result.bytes, half.result.bytes);
 		case_drop(&half);
 		case_drop(&whole);
@@ -179,7 +186,7 @@ static void hostile(const char *spec, size_t count, size_t at, const void *bytes
 	float *in = calloc(count, sizeof(*in));
 	struct codec_case c;
 
-	case_encode(&c, spec, in, NULL, count, 0, 1);
+	case_encode(&c, spec, &(struct case_input){.in = in, .count = count});
 	assert_true(at + length <= c.result.bytes);
 	memcpy(c.bytes + at, bytes, length);
 	assert_int_equal(case_decode(&c, c.bytes, c.result.bytes), error);

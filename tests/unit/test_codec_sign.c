@@ -33,7 +33,7 @@ static void bytes_of_small_cases(void **state)
 	struct codec_case c;
 
 	(void)state;
-	case_encode(&c, "sign", in, NULL, 10, 0, 1);
+	case_encode(&c, "sign", &(struct case_input){.in = in, .count = 10});
 	assert_int_equal(c.result.bytes, sizeof(bytes));
 	assert_memory_equal(c.bytes, bytes, sizeof(bytes));
 	for (size_t i = 0; i < 10; i++) {
@@ -43,7 +43,7 @@ static void bytes_of_small_cases(void **state)
 	}
 	case_drop(&c);
 
-	case_encode(&c, "sign:scale=l2", in, NULL, 10, 0, 1);
+	case_encode(&c, "sign:scale=l2", &(struct case_input){.in = in, .count = 10});
 	assert_true(scale_at(c.bytes) == (float)sqrt(7.4));
 	assert_memory_equal(c.bytes + 4, bytes + 4, 2);
 	case_drop(&c);
@@ -51,7 +51,7 @@ static void bytes_of_small_cases(void **state)
 	for (size_t i = 0; i < 64; i++)
 		ones[i] = -1;
 	ones[64] = 2;
-	case_encode(&c, "sign:block=64", ones, NULL, 65, 0, 1);
+	case_encode(&c, "sign:block=64", &(struct case_input){.in = ones, .count = 65});
 	assert_int_equal(c.result.bytes, sizeof(two));
 	assert_memory_equal(c.bytes, two, sizeof(two));
 	case_drop(&c);
@@ -61,15 +61,15 @@ static void bytes_of_small_cases(void **state)
 static void scales(void **state)
 {
 	enum { COUNT = 5000, BLOCK = 1024 };
-	float *in = case_vector(CASE_LAPLACE, COUNT, 3);
-	float *residual = case_vector(CASE_GAUSS, COUNT, 4);
+	float *in = draw_vector(DRAW_LAPLACE, COUNT, 1, 3);
+	float *residual = draw_vector(DRAW_GAUSS, COUNT, 1, 4);
 
 	(void)state;
 	for (int squares = 0; squares < 2; squares++) {
 		struct codec_case c;
 
-		case_encode(&c, squares ? "sign:scale=l2" : "sign:scale=l1", in, residual, COUNT, 0,
-			    1);
+		case_encode(&c, squares ? "sign:scale=l2" : "sign:scale=l1",
+			    &(struct case_input){.in = in, .residual = residual, .count = COUNT});
 		for (size_t first = 0, at = 0; first < COUNT; first += BLOCK) {
 			size_t count = COUNT - first < BLOCK ? COUNT - first : BLOCK;
 			double sum = 0, mean;
@@ -96,15 +96,24 @@ static void within(double value, double expected, double share)
 		fail_msg("%g, not %g", value, expected);
 }
 
+static double loss(const char *spec, enum draw_law law)
+{
+	float *in = draw_vector(law, 1 << 20, 1, 1);
+	double nmse = case_nmse(spec, in, 1 << 20, 65536);
+
+	free(in);
+	return nmse;
+}
+
 static void losses(void **state)
 {
 	(void)state;
 	/* 1 - phi and 2 (1 - sqrt(phi)); phi = 2 / pi of Gauss, 1/2 of Laplace. */
-	within(case_nmse("sign:block=65536", CASE_GAUSS, 1 << 20), 0.363, 0.02);
-	within(case_nmse("sign:block=65536", CASE_LAPLACE, 1 << 20), 0.500, 0.05);
-	within(case_nmse("sign:scale=l2,block=65536", CASE_GAUSS, 1 << 20), 0.404, 0.02);
-	within(case_nmse("sign:scale=l2,block=65536", CASE_LAPLACE, 1 << 20), 0.587, 0.05);
-	within(case_nmse("sign", CASE_GAUSS, 1 << 20), 0.363, 0.02);
+	within(loss("sign:block=65536", DRAW_GAUSS), 0.363, 0.02);
+	within(loss("sign:block=65536", DRAW_LAPLACE), 0.500, 0.05);
+	within(loss("sign:scale=l2,block=65536", DRAW_GAUSS), 0.404, 0.02);
+	within(loss("sign:scale=l2,block=65536", DRAW_LAPLACE), 0.587, 0.05);
+	within(loss("sign", DRAW_GAUSS), 0.363, 0.02);
 }
 
 /* Sums that overflow float, squares that overflow and underflow it; the sum alone is not finite. */
@@ -120,7 +129,7 @@ static void extremes(void **state)
 			in[i] = i % 3 ? size[n] : -size[n];
 		for (int squares = 0; squares < 2; squares++) {
 			case_encode(&c, squares ? "sign:block=65536,scale=l2" : "sign:block=65536",
-				    in, NULL, 65536, 0, 1);
+				    &(struct case_input){.in = in, .count = 65536});
 			assert_false(c.result.nonfinite);
 			assert_true(scale_at(c.bytes) == size[n]);
 			assert_memory_equal(c.decoded, in, n < 4 ? 65536 * sizeof(*in) : 0);
@@ -132,7 +141,8 @@ static void extremes(void **state)
 	for (size_t i = 0; i < 65536; i++)
 		in[i] = residual[i] = 0;
 	in[65535] = residual[65535] = FLT_MAX;
-	case_encode(&c, "sign", in, residual, 65536, 0, 1);
+	case_encode(&c, "sign",
+		    &(struct case_input){.in = in, .residual = residual, .count = 65536});
 	assert_true(c.result.nonfinite);
 	case_drop(&c);
 	free(in);
@@ -147,7 +157,7 @@ static void hostile_bytes(void **state)
 	unsigned char *bytes;
 
 	(void)state;
-	case_encode(&c, "sign:block=64", in, NULL, 70, 0, 1);
+	case_encode(&c, "sign:block=64", &(struct case_input){.in = in, .count = 70});
 	bytes = malloc(c.result.bytes);
 	memcpy(bytes, c.bytes, c.result.bytes);
 	assert_int_equal(c.result.bytes, 12 + 5);
