@@ -6,6 +6,9 @@
 # Carry.  Both split the 1,797 images alike, so accuracies on the third held out may be compared:
 # their means must be within LIMIT points, and all ranks must end with the same weights.
 #
+# Then the cluster trains with gradients that are encoded, with and without error feedback: those
+# with feedback must be as good as the dense ones, but for the points in the table CODED.
+#
 # The lab is taken down however this ends.  One demo of a user at a time: the lock tells whether
 # a lab of that name belongs to a demo that runs or to one that was killed.
 set -uo pipefail
@@ -13,12 +16,20 @@ export LC_ALL=C
 
 readonly NODES=4 PER_NODE=2
 readonly LIMIT=0.2 # points
+# codec, feedback, learning rate, momentum of the trainer, points that the mean may be worse
+readonly CODED='int4 ef14 0.1 0.9 0.5
+int4 none 0.1 0.9 -
+sign twosided 0.03 0.9 1.0
+sign none 0.03 0.9 -
+topk:density=0.01 ef21-sgdm:eta=0.5 1.0 0 1.0
+topk:density=0.01 none 1.0 0 -'
 
 usage() {
 	cat <<'END'
 usage: tools/demo.sh [--seeds N]
 Trains on 4 nodes x 2 trainers with the seeds 1 to N (default 5), then in one process, and
-compares.  Needs `make` to have run; $BUILD is its folder (default build).
+compares; then with codecs, with and without error feedback (limits hold for 5 seeds and more).
+Needs `make` to have run; $BUILD is its folder (default build).
 Exit status: 0 done, 1 failed or the results differ, 2 bad usage.
 END
 }
@@ -41,10 +52,10 @@ progress() { # LABEL
 		[[ $line =~ ^epoch\ +([0-9]+)/([0-9]+) ]] || continue
 		epoch=${BASH_REMATCH[1]}
 		if [ -t 1 ]; then
-			printf '\r  %-12s %s' "$1" "$line"
+			printf '\r  %-22s %s' "$1" "$line"
 			shown=yes
 		elif [ $((epoch % 20)) -eq 0 ]; then
-			printf '  %-12s %s\n' "$1" "$line"
+			printf '  %-22s %s\n' "$1" "$line"
 		fi
 	done
 	[ -z "$shown" ] || printf '\n'
@@ -69,11 +80,11 @@ clean_up() {
 	exit "$code"
 }
 
-train() { # KIND SEED COMMAND...
-	local kind=$1 seed=$2
-	shift 2
-	"$@" "$bin/carry-train" ${local_option:+"$local_option"} --data "$data" --seed "$seed" \
-		--json "$work/$kind.$seed" 2>&1 9>&- | tee "$work/output" | progress "seed $seed"
+train() { # KIND SEED LABEL COMMAND...
+	local kind=$1 seed=$2 label=$3
+	shift 3
+	"$@" --data "$data" --seed "$seed" --json "$work/$kind.$seed" 2>&1 9>&- |
+		tee "$work/output" | progress "$label"
 	[ "${PIPESTATUS[0]}" -eq 0 ] && return
 	echo "demo: training with seed $seed failed; the end of what it said:" >&2
 	tail -n 20 "$work/output" >&2
@@ -122,6 +133,72 @@ compare() {
 			points <= limit ? "the limit is" : "NOT within", limit
 		exit differ || points > limit
 	}'
+}
+
+on_cluster() { # KIND SEED LABEL OPTIONS OF carry-train...
+	local kind=$1 seed=$2 label=$3
+	shift 3
+	train "$kind" "$seed" "$label" "$bin/carry-lab" run --name "$name" --per-node $PER_NODE \
+		"$bin/carry-train" "$@"
+}
+
+mean() { # KIND KEY
+	local seed
+	for ((seed = 1; seed <= seeds; seed++)); do
+		field "$work/$1.$seed" "$2"
+	done | awk '{ sum += $1 } END { print sum / NR }'
+}
+
+# coded_row FEWER_THAN CODEC FEEDBACK ACCURACY BYTES REMARK
+coded_row() {
+	awk -v dense="$1" -v codec="$2" -v feedback="$3" -v right="$4" -v bytes="$5" -v more="$6" '
+	BEGIN {
+		printf "%-18s %-18s %7.2f %% %11.0f %8.1f x   %s\n", codec, feedback, right,
+			bytes, dense / bytes, more
+	}'
+}
+
+# Accuracy and bytes of each line of CODED beside those of dense gradients.
+coded_table() {
+	local codec feedback rate momentum limit row=0 worse=0 remark right
+	local dense_right dense_bytes
+	dense_right=$(mean group accuracy)
+	dense_bytes=$(mean group wire_bytes_per_step)
+	printf '\n%-18s %-18s %9s %11s %10s\n' codec feedback accuracy bytes/step fewer
+	coded_row "$dense_bytes" none none "$dense_right" "$dense_bytes" ''
+	while read -r codec feedback rate momentum limit; do
+		right=$(mean coded$row accuracy)
+		remark=''
+		if [ "$limit" != - ]; then
+			remark="may be $limit points worse"
+			[ "$seeds" -lt 5 ] || awk -v a="$dense_right" -v b="$right" \
+				-v l="$limit" 'BEGIN { exit a - b > l }' ||
+				{ remark="$remark: IS MORE"; worse=1; }
+		fi
+		coded_row "$dense_bytes" "$codec" "$feedback" "$right" \
+			"$(mean coded$row wire_bytes_per_step)" "$remark"
+		row=$((row + 1))
+	done <<<"$CODED"
+	printf '\nMeans of %d seeds.  Layers of less than 16 KiB are sent dense.\n' "$seeds"
+	return $worse
+}
+
+# Trains with each line of CODED.
+coded() {
+	local codec feedback rate momentum limit seed row=0
+	echo
+	echo "The same cluster with encoded gradients:"
+	while read -r codec feedback rate momentum limit; do
+		for ((seed = 1; seed <= seeds; seed++)); do
+			on_cluster coded$row $seed "${codec%%:*} ${feedback%%:*} $seed" \
+				--codec "$codec" --feedback "$feedback" --lr "$rate" \
+				--momentum "$momentum" </dev/null
+			[ "$(field "$work/coded$row.$seed" same_weights)" = true ] ||
+				die "the ranks' weights differ: $codec $feedback"
+		done
+		row=$((row + 1))
+	done <<<"$CODED"
+	coded_table
 }
 
 # The results of both kinds side by side, then their means; fails if they differ too much.
@@ -176,14 +253,14 @@ lab_up=yes
 lab up -n $NODES --name "$name" || die "the cluster did not come up"
 echo "Training on it, $PER_NODE trainers a node:"
 for ((seed = 1; seed <= seeds; seed++)); do
-	train group $seed "$bin/carry-lab" run --name "$name" --per-node $PER_NODE
+	on_cluster group $seed "seed $seed"
 done
 echo "The same in one process:"
-local_option=--local
 for ((seed = 1; seed <= seeds; seed++)); do
-	train one $seed
+	train one $seed "seed $seed" "$bin/carry-train" --local
 done
 table
 code=$?
+coded || code=1
 echo "Took $((SECONDS - started)) s."
 exit $code

@@ -255,11 +255,10 @@ static bool coding_ok(const struct perf_options *o, char *why, size_t why_bytes)
 	}
 	if (!perf_is_coded(o) || (floats && sums))
 		return true;
-	snprintf(
-		why, why_bytes,
-		"codec and feedback are for sums and averages of f32, f16 and bf16, not for %s "
+	snprintf(why, why_bytes,
+		 "codec and feedback are for sums and averages of f32, f16 and bf16, not for %s "
 		 "of %s",
-		perf_reduce_name(o->reduce), perf_type_name(o->type));
+		 perf_reduce_name(o->reduce), perf_type_name(o->type));
 	return false;
 }
 
