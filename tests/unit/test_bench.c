@@ -18,6 +18,8 @@ static struct {
 	int fail_create, fail_wait;
 	size_t fail_alloc_at; /* the n-th carry_alloc(), from 1 */
 	bool idle;            /* allreduce does nothing         */
+	bool coded;           /* with a codec                   */
+	bool differs;         /* another rank has another hash  */
 	size_t spoil_at;      /* byte of each op's result, from 1 */
 	int in_place, out_of_place, of_bench;
 	int closed, destroyed;
@@ -70,7 +72,9 @@ int __wrap_carry_group_create(struct carry_group **out, struct carry *c,
 			      const struct carry_group_options *o)
 {
 	assert_ptr_equal(c, &handle);
-	assert_string_equal(o->schedule, "flat");
+	assert_string_equal(o->schedule, lib.coded ? "direct" : "flat");
+	assert_string_equal(o->codec, lib.coded ? "int8" : "none");
+	assert_int_equal(o->codec_bytes_min, 1); /* what is measured is what was asked for */
 	if (lib.fail_create)
 		return lib.fail_create;
 	*out = (struct carry_group *)(void *)&group;
@@ -114,11 +118,16 @@ int __wrap_carry_allreduce(struct carry_group *g, const void *in, void *out, siz
 			   const struct carry_op_options *o, struct carry_work **w)
 {
 	assert_ptr_equal(g, &group);
-	assert_null(o);
+	if (type == CARRY_BF16 && lib.coded) /* feedback keeps its state under a key of each size */
+		assert_string_equal(o->key, in == out ? "in-place.500" : "out.500");
+	else
+		assert_string_equal(o->key, "");
 	*w = (struct carry_work *)(void *)&work;
 	if (type != CARRY_BF16) {
 		lib.of_bench++; /* barriers and figures */
 		assert_ptr_equal(in, out);
+		if (type == CARRY_I64 && reduce == CARRY_MIN && lib.differs)
+			*(int64_t *)out = 0;
 		return 0;
 	}
 	assert_int_equal(reduce, CARRY_AVG);
@@ -151,6 +160,8 @@ static const struct perf_options options = {
 	.reduce = CARRY_AVG,
 	.check = true,
 	.schedule = "flat",
+	.codec = "none",
+	.feedback = "none",
 	.timeout_s = 7,
 };
 
@@ -225,6 +236,38 @@ static void unchecked(void **state)
 	bench_close(&b);
 }
 
+/* With a codec results are near: how near is told; "wrong" is what differs between ranks. */
+static void coded(void **state)
+{
+	struct perf_options o = options;
+	struct perf_result r = {0};
+	struct bench b;
+
+	(void)state;
+	o.codec = "int8";
+	o.feedback = "ef14";
+	o.schedule = "direct";
+	for (int differs = 0; differs < 2; differs++) {
+		reset(state);
+		lib.coded = true;
+		lib.differs = differs;
+		lib.spoil_at = 77;
+		assert_int_equal(bench_open(&b, &o), 0);
+		assert_int_equal(bench_measure(&b, 1000, &r), 0);
+		assert_true(r.out_of_place.error > 0 && r.out_of_place.error_max > 0);
+		assert_true(r.in_place.error > 0); /* its input is filled in anew each time */
+		assert_int_equal(r.out_of_place.wrong, differs ? 500 : 0);
+		assert_int_equal(r.in_place.wrong, differs ? 500 : 0);
+		bench_close(&b);
+	}
+	reset(state);
+	lib.coded = true;
+	assert_int_equal(bench_open(&b, &o), 0);
+	assert_int_equal(bench_measure(&b, 1000, &r), 0);
+	assert_true(r.out_of_place.error == 0 && r.in_place.error_max == 0);
+	bench_close(&b);
+}
+
 static void failures(void **state)
 {
 	struct perf_result r = {0};
@@ -265,6 +308,7 @@ int main(void)
 		cmocka_unit_test_setup(measures, reset),
 		cmocka_unit_test_setup(wrong_results, reset),
 		cmocka_unit_test_setup(unchecked, reset),
+		cmocka_unit_test_setup(coded, reset),
 		cmocka_unit_test_setup(failures, reset),
 	};
 

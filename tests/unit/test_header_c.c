@@ -45,10 +45,15 @@ static void test_layouts(void **state)
 	assert_int_equal(offsetof(struct carry_group_options, rank), 40);
 	assert_int_equal(offsetof(struct carry_group_options, root_port), 48);
 	assert_int_equal(offsetof(struct carry_group_options, timeout_ns), 56);
-	assert_int_equal(sizeof(struct carry_group_options), 64);
-	assert_int_equal(sizeof(struct carry_op_options), 24);
+	assert_int_equal(offsetof(struct carry_group_options, codec), 64);
+	assert_int_equal(sizeof(struct carry_group_options), 96);
+	assert_int_equal(offsetof(struct carry_op_options, codec), 24);
+	assert_int_equal(offsetof(struct carry_op_options, result), 56);
+	assert_int_equal(sizeof(struct carry_op_options), 64);
+	assert_int_equal(offsetof(struct carry_op_result, flags), 12);
 	assert_int_equal(offsetof(struct carry_op_result, seq), 16);
-	assert_int_equal(sizeof(struct carry_op_result), 32);
+	assert_int_equal(offsetof(struct carry_op_result, culprit), 32);
+	assert_int_equal(sizeof(struct carry_op_result), 40);
 	assert_int_equal(sizeof(struct carry_arena), 32);
 #endif
 	assert_int_equal(offsetof(struct carry_open_options, size), 0);
