@@ -102,6 +102,10 @@ static void add_figures(json_t *object, const struct control_group *g)
 
 		posted = lane_posted > posted ? lane_posted : posted;
 	}
+	(void)json_object_set_new(object, "ops_coded",
+				  json_integer((json_int_t)figure(&g->stats[0].ops_coded)));
+	(void)json_object_set_new(object, "state_bytes",
+				  json_integer((json_int_t)tensors_bytes(g->tensors)));
 	(void)json_object_set_new(object, "ops_done", json_integer((json_int_t)done));
 	(void)json_object_set_new(object, "ops_failed", json_integer((json_int_t)failed));
 	(void)json_object_set_new(

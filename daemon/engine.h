@@ -48,7 +48,8 @@ enum {
  */
 struct engine_group_stats {
 	_Atomic uint64_t ops_posted;    /* of which a local rank has called               */
-	_Atomic uint64_t ops_done;      /* of them                                        */
+	_Atomic uint64_t ops_coded;     /* of them, with codec or feedback                */
+	_Atomic uint64_t ops_done;      /* of those posted                                */
 	_Atomic uint64_t ops_failed;    /* of them                                        */
 	_Atomic uint64_t bytes_reduced; /* tensors of ops done, whole, on each lane alike */
 	_Atomic uint64_t payload_sent;  /* bytes of contributions and finals of those over */

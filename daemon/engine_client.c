@@ -71,6 +71,8 @@ static void tally_posted(struct engine_group *group, const struct shm_submission
 	group->tally[s->seq % EXCHANGE_OPS_MAX].bytes = s->count * shm_type_bytes(s->type);
 	if (group->stats)
 		engine_count(&group->stats->ops_posted, 1);
+	if (group->stats && s->coding)
+		engine_count(&group->stats->ops_coded, 1);
 }
 
 /* So does the first to hear that it is over. */

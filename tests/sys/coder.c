@@ -231,6 +231,38 @@ static void case_memory(void)
 	scene_close(&s);
 }
 
+/* Three steps of each of these words, on tensors of a few sizes: their last results. */
+static void case_sums(void)
+{
+	static const char *const words[][2] = {
+		{"int4:rounding=stochastic", "ef14"},
+		{"sign", "twosided"},
+		{"topk:density=0.02", "ef21-sgdm"},
+		{"randk:density=0.1", "ef21"},
+		{"eden:bits=2", "none"},
+		{"int8", "loco"},
+	};
+	static const size_t counts[] = {1, 5000, COUNT};
+	struct scene s = scene_open(NULL, NULL, NULL);
+	struct carry_op_result r;
+
+	for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++)
+		for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
+			struct carry_op_options o = {
+				.size = sizeof(o), .codec = words[w][0], .feedback = words[w][1]};
+			char key[64];
+
+			(void)snprintf(key, sizeof(key), "%s.%zu", words[w][0], counts[c]);
+			for (uint32_t step = 0; step < 3; step++) {
+				fill(&s, step);
+				need(reduce(&s, counts[c], key, &o, &r), "sum");
+			}
+			printf("%s %s %zu: ok %016" PRIx64 "\n", words[w][0], words[w][1],
+			       counts[c], hash_of(s.out, counts[c]));
+		}
+	scene_close(&s);
+}
+
 /* Ops for ever, until somebody dies. */
 static void case_endless(void)
 {
@@ -254,7 +286,7 @@ int main(int argc, char **argv)
 		{"defaults", case_defaults},   {"refusals", case_refusals},
 		{"nonfinite", case_nonfinite}, {"control", case_control},
 		{"mismatch", case_mismatch},   {"memory", case_memory},
-		{"endless", case_endless},
+		{"sums", case_sums},           {"endless", case_endless},
 	};
 
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);

@@ -294,14 +294,15 @@ static void groups(void **state)
 	      " \"ended\": \"rank 1 left\"}]",
 	      "group g (0a): running, epoch 1\n"
 	      "    3 ranks on 2 nodes, 1 lanes, schedule auto, memory 1.0M\n"
-	      "    12 ops done, 1 failed, 3 in flight; 2.0K reduced, 3.0M sent\n"
+	      "    12 ops done, 1 failed, 3 in flight, 0 of all with a codec; 2.0K reduced, "
+	      "3.0M sent\n"
 	      "     node  ranks  host  address        state\n"
 	      "        0      2  n0    10.0.0.1:7117  here\n"
 	      "        1      1  n1    10.0.0.2:7117  dead\n"
 	      "\n"
 	      "group h of run 7 (0b): over, epoch 0\n"
 	      "    0 ranks on 0 nodes, 0 lanes, schedule , memory 0B\n"
-	      "    0 ops done, 0 failed, 0 in flight; 0B reduced, 0B sent\n"
+	      "    0 ops done, 0 failed, 0 in flight, 0 of all with a codec; 0B reduced, 0B sent\n"
 	      "    ended: rank 1 left\n");
 }
 

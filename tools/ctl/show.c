@@ -197,9 +197,9 @@ static void show_group(const json_t *group, FILE *to)
 		table_size((uint64_t)number_of(group, "memory_bytes"), memory, sizeof(memory)));
 	(void)fprintf(to,
 		      "    %" PRId64 " ops done, %" PRId64 " failed, %" PRId64
-		      " in flight; %s reduced, %s sent\n",
+		      " in flight, %" PRId64 " of all with a codec; %s reduced, %s sent\n",
 		      number_of(group, "ops_done"), number_of(group, "ops_failed"),
-		      number_of(group, "ops_in_flight"),
+		      number_of(group, "ops_in_flight"), number_of(group, "ops_coded"),
 		      table_size((uint64_t)number_of(group, "bytes_reduced"), bytes, sizeof(bytes)),
 		      table_size((uint64_t)number_of(group, "payload_sent"), sent, sizeof(sent)));
 	if (*ended)
