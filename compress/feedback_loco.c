@@ -81,10 +81,12 @@ static struct codec_result loco_contribution(const struct feedback_op *op,
 	const char *now = state->now[FEEDBACK_RESIDUAL];
 	float *lost = residual_of(op), beta = op->setting->beta;
 	float old[FEEDBACK_BLOCK];
+	struct feedback_op near = *op;
 	struct codec_result r;
 
+	near.away = false; /* what is lost is read at once */
 	load(lost, now, op->count);
-	r = feedback_encode_up(op, input, input->in, restarts(op) ? NULL : lost, op->scale, lost,
+	r = feedback_encode_up(&near, input, input->in, restarts(op) ? NULL : lost, op->scale, lost,
 			       out);
 	if (r.nonfinite || feedback_nonfinite(lost, op->count)) {
 		r.nonfinite = true;
