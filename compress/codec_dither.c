@@ -7,6 +7,13 @@
 #include "compress/codec_kernels.h"
 #include "compress/copy.h"
 
+static const struct dither_format *format_of(const struct codec_setting *s)
+{
+	return s->id == CODEC_NATURAL ? &dither_natural
+	       : s->id == CODEC_QSGD  ? &dither_qsgd
+				      : &dither_terngrad;
+}
+
 static size_t at_most(size_t count, size_t most)
 {
 	return count < most ? count : most;
@@ -21,8 +28,9 @@ static size_t block_bytes(const struct dither_format *f, const struct codec_sett
 	       (rest ? f->bytes(s, rest) : 0);
 }
 
-size_t dither_bound(const struct dither_format *f, const struct codec_setting *s, size_t count)
+size_t dither_bound(const struct codec_setting *s, size_t count)
 {
+	const struct dither_format *f = format_of(s);
 	size_t rest = count % s->block;
 
 	return count / s->block * block_bytes(f, s, s->block) +
@@ -60,10 +68,10 @@ static void encode_block(const struct dither_format *f, const struct codec_setti
 	}
 }
 
-struct codec_result dither_encode(const struct dither_format *f, const struct codec_setting *s,
-				  const struct codec_kernels *k, const struct codec_input *input,
-				  void *out)
+struct codec_result dither_encode(const struct codec_setting *s, const struct codec_kernels *k,
+				  const struct codec_input *input, void *out)
 {
+	const struct dither_format *f = format_of(s);
 	unsigned char *to = out;
 
 	for (size_t first = 0; first < input->count; first += s->block) {
@@ -85,7 +93,7 @@ struct codec_result dither_encode(const struct dither_format *f, const struct co
 static int check(const struct dither_format *f, const struct codec_setting *s,
 		 const unsigned char *from, size_t length, size_t count)
 {
-	if (length != dither_bound(f, s, count))
+	if (length != dither_bound(s, count))
 		return -EBADMSG;
 	for (size_t first = 0; first < count; first += s->block) {
 		size_t block = at_most(count - first, s->block);
@@ -104,13 +112,15 @@ static int check(const struct dither_format *f, const struct codec_setting *s,
 	return 0;
 }
 
-int dither_decode(const struct dither_format *f, const struct codec_setting *s,
-		  const struct codec_kernels *k, const void *bytes, size_t length, float *out,
+int dither_decode(const struct codec_setting *s, const struct codec_kernels *k,
+		  const struct codec_origin *origin, const void *bytes, size_t length, float *out,
 		  size_t count)
 {
+	const struct dither_format *f = format_of(s);
 	const unsigned char *from = bytes;
 	int error = check(f, s, from, length, count);
 
+	(void)origin;
 	for (size_t first = 0; !error && first < count; first += s->block) {
 		size_t block = at_most(count - first, s->block);
 		const unsigned char *header = from;
@@ -126,14 +136,16 @@ int dither_decode(const struct dither_format *f, const struct codec_setting *s,
 	return error;
 }
 
-int dither_decode_add(const struct dither_format *f, const struct codec_setting *s,
-		      const struct codec_kernels *k, const void *bytes, size_t length, float weight,
-		      float *sum, size_t count)
+int dither_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
+		      const struct codec_origin *origin, const void *bytes, size_t length,
+		      float weight, float *sum, size_t count)
 {
+	const struct dither_format *f = format_of(s);
 	const unsigned char *from = bytes;
 	int error = check(f, s, from, length, count);
 	float decoded[DITHER_TILE];
 
+	(void)origin;
 	for (size_t first = 0; !error && first < count; first += s->block) {
 		size_t block = at_most(count - first, s->block);
 		const unsigned char *header = from;

@@ -2,8 +2,9 @@
  * codec_dither.h - what natural, qsgd and terngrad have in common: blocks with a header each, and
  * in them tiles of codes that are rounded at random.
  *
- * A format says how; dither_encode() and the others go over blocks and tiles.  On the wire: block
- * after block, its header, then its tiles, each as many bytes as the format says.
+ * A format says how; dither_encode() and the others, which are struct codec's, go over blocks and
+ * tiles.  On the wire: block after block, its header, then its tiles, each as many bytes as the
+ * format says.
  */
 #ifndef COMPRESS_CODEC_DITHER_H
 #define COMPRESS_CODEC_DITHER_H
@@ -29,18 +30,18 @@ struct dither_format {
 	bool (*good_tile)(const struct codec_setting *s, const unsigned char *bytes, size_t count);
 };
 
-size_t dither_bound(const struct dither_format *f, const struct codec_setting *s, size_t count);
+extern const struct dither_format dither_natural, dither_qsgd, dither_terngrad;
+
+size_t dither_bound(const struct codec_setting *s, size_t count);
 size_t dither_work(const struct codec_setting *s, size_t count);
-struct codec_result dither_encode(const struct dither_format *f, const struct codec_setting *s,
-				  const struct codec_kernels *k, const struct codec_input *input,
-				  void *out);
-/* Return: 0 or -EBADMSG. */
-int dither_decode(const struct dither_format *f, const struct codec_setting *s,
-		  const struct codec_kernels *k, const void *bytes, size_t length, float *out,
+struct codec_result dither_encode(const struct codec_setting *s, const struct codec_kernels *k,
+				  const struct codec_input *input, void *out);
+int dither_decode(const struct codec_setting *s, const struct codec_kernels *k,
+		  const struct codec_origin *origin, const void *bytes, size_t length, float *out,
 		  size_t count);
-int dither_decode_add(const struct dither_format *f, const struct codec_setting *s,
-		      const struct codec_kernels *k, const void *bytes, size_t length, float weight,
-		      float *sum, size_t count);
+int dither_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
+		      const struct codec_origin *origin, const void *bytes, size_t length,
+		      float weight, float *sum, size_t count);
 
 /* A scale as a header: float32, little-endian, finite and not negative. */
 float dither_scale(const unsigned char *header);

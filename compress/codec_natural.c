@@ -70,7 +70,7 @@ static bool natural_good_tile(const struct codec_setting *s, const unsigned char
 	return true;
 }
 
-static const struct dither_format natural_format = {
+const struct dither_format dither_natural = {
 	.header_bytes = 1,
 	.tile = DITHER_TILE,
 	.bytes = natural_bytes,
@@ -81,34 +81,6 @@ static const struct dither_format natural_format = {
 	.good_header = natural_good_header,
 	.good_tile = natural_good_tile,
 };
-
-static size_t natural_bound(const struct codec_setting *s, size_t count)
-{
-	return dither_bound(&natural_format, s, count);
-}
-
-static struct codec_result natural_encode(const struct codec_setting *s,
-					  const struct codec_kernels *k,
-					  const struct codec_input *input, void *out)
-{
-	return dither_encode(&natural_format, s, k, input, out);
-}
-
-static int natural_decode(const struct codec_setting *s, const struct codec_kernels *k,
-			  const struct codec_origin *origin, const void *bytes, size_t length,
-			  float *out, size_t count)
-{
-	(void)origin;
-	return dither_decode(&natural_format, s, k, bytes, length, out, count);
-}
-
-static int natural_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
-			      const struct codec_origin *origin, const void *bytes, size_t length,
-			      float weight, float *sum, size_t count)
-{
-	(void)origin;
-	return dither_decode_add(&natural_format, s, k, bytes, length, weight, sum, count);
-}
 
 static double natural_delta(const struct codec_setting *s, size_t count)
 {
@@ -141,11 +113,11 @@ const struct codec codec_natural = {
 	.id = CODEC_NATURAL,
 	.options = natural_options,
 	.examples = natural_examples,
-	.bound = natural_bound,
+	.bound = dither_bound,
 	.work = dither_work,
-	.encode = natural_encode,
-	.decode = natural_decode,
-	.decode_add = natural_decode_add,
+	.encode = dither_encode,
+	.decode = dither_decode,
+	.decode_add = dither_decode_add,
 	.delta = natural_delta,
 	.unbiased = natural_unbiased,
 };

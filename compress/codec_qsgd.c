@@ -142,7 +142,7 @@ static bool qsgd_good_tile(const struct codec_setting *s, const unsigned char *b
 	return bits % 8 == 0 || bytes[bits / 8] >> bits % 8 == 0;
 }
 
-static const struct dither_format qsgd_format = {
+const struct dither_format dither_qsgd = {
 	.header_bytes = sizeof(float),
 	.tile = DITHER_TILE,
 	.bytes = qsgd_bytes,
@@ -153,33 +153,6 @@ static const struct dither_format qsgd_format = {
 	.good_header = dither_good_scale,
 	.good_tile = qsgd_good_tile,
 };
-
-static size_t qsgd_bound(const struct codec_setting *s, size_t count)
-{
-	return dither_bound(&qsgd_format, s, count);
-}
-
-static struct codec_result qsgd_encode(const struct codec_setting *s, const struct codec_kernels *k,
-				       const struct codec_input *input, void *out)
-{
-	return dither_encode(&qsgd_format, s, k, input, out);
-}
-
-static int qsgd_decode(const struct codec_setting *s, const struct codec_kernels *k,
-		       const struct codec_origin *origin, const void *bytes, size_t length,
-		       float *out, size_t count)
-{
-	(void)origin;
-	return dither_decode(&qsgd_format, s, k, bytes, length, out, count);
-}
-
-static int qsgd_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
-			   const struct codec_origin *origin, const void *bytes, size_t length,
-			   float weight, float *sum, size_t count)
-{
-	(void)origin;
-	return dither_decode_add(&qsgd_format, s, k, bytes, length, weight, sum, count);
-}
 
 static double qsgd_delta(const struct codec_setting *s, size_t count)
 {
@@ -244,11 +217,11 @@ const struct codec codec_qsgd = {
 	.options = qsgd_options,
 	.refuse = qsgd_refuse,
 	.examples = qsgd_examples,
-	.bound = qsgd_bound,
+	.bound = dither_bound,
 	.work = dither_work,
-	.encode = qsgd_encode,
-	.decode = qsgd_decode,
-	.decode_add = qsgd_decode_add,
+	.encode = dither_encode,
+	.decode = dither_decode,
+	.decode_add = dither_decode_add,
 	.delta = qsgd_delta,
 	.runs_away = qsgd_runs_away,
 	.unbiased = qsgd_unbiased,

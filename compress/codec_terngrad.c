@@ -78,7 +78,7 @@ static bool terngrad_good_tile(const struct codec_setting *s, const unsigned cha
 	return true;
 }
 
-static const struct dither_format terngrad_format = {
+const struct dither_format dither_terngrad = {
 	.header_bytes = sizeof(float),
 	.tile = DITHER_TERNARY,
 	.bytes = terngrad_bytes,
@@ -89,34 +89,6 @@ static const struct dither_format terngrad_format = {
 	.good_header = dither_good_scale,
 	.good_tile = terngrad_good_tile,
 };
-
-static size_t terngrad_bound(const struct codec_setting *s, size_t count)
-{
-	return dither_bound(&terngrad_format, s, count);
-}
-
-static struct codec_result terngrad_encode(const struct codec_setting *s,
-					   const struct codec_kernels *k,
-					   const struct codec_input *input, void *out)
-{
-	return dither_encode(&terngrad_format, s, k, input, out);
-}
-
-static int terngrad_decode(const struct codec_setting *s, const struct codec_kernels *k,
-			   const struct codec_origin *origin, const void *bytes, size_t length,
-			   float *out, size_t count)
-{
-	(void)origin;
-	return dither_decode(&terngrad_format, s, k, bytes, length, out, count);
-}
-
-static int terngrad_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
-			       const struct codec_origin *origin, const void *bytes, size_t length,
-			       float weight, float *sum, size_t count)
-{
-	(void)origin;
-	return dither_decode_add(&terngrad_format, s, k, bytes, length, weight, sum, count);
-}
 
 static const char *terngrad_runs_away(const struct codec_setting *s, size_t count)
 {
@@ -155,11 +127,11 @@ const struct codec codec_terngrad = {
 	.id = CODEC_TERNGRAD,
 	.options = terngrad_options,
 	.examples = terngrad_examples,
-	.bound = terngrad_bound,
+	.bound = dither_bound,
 	.work = dither_work,
-	.encode = terngrad_encode,
-	.decode = terngrad_decode,
-	.decode_add = terngrad_decode_add,
+	.encode = dither_encode,
+	.decode = dither_decode,
+	.decode_add = dither_decode_add,
 	.runs_away = terngrad_runs_away,
 	.unbiased = terngrad_unbiased,
 };
