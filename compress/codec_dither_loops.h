@@ -4,7 +4,7 @@
  *
  * Every operation is one of IEEE 754 on one element, or of integers; so the width changes no bit.
  */
-#define INLINE static inline __attribute__((always_inline))
+#include "compress/inline.h"
 
 enum { LANES = 16 };
 

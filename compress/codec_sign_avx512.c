@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 #define VARIANT avx512
-#define INLINE static inline __attribute__((always_inline))
 #define FENCE() _mm_sfence()
 
 #ifdef __clang__

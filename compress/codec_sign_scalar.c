@@ -4,8 +4,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 #define VARIANT scalar
-#define INLINE static inline __attribute__((always_inline))
 #define EACH for (size_t i = 0; i < 16; i++)
 #define FENCE() ((void)0)
 

@@ -9,7 +9,7 @@
  *
  * The trip counts of the innermost loops are constant, so that compilers make them wide.
  */
-#define INLINE static inline __attribute__((always_inline))
+#include "compress/inline.h"
 
 enum { LINE = 16 }; /* elements of a cache line */
 

@@ -21,7 +21,7 @@
  *
  * No kernel multiplies and then adds, so there is nothing that contraction could fuse.
  */
-#define INLINE static inline __attribute__((always_inline))
+#include "compress/inline.h"
 
 struct operands { /* those beyond the number of inputs repeat the first and don't count */
 	const unsigned char *a, *b, *c, *d;
