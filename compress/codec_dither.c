@@ -81,7 +81,7 @@ struct codec_result dither_encode(const struct codec_setting *s, const struct co
 			k->dither->source(input->work, input->in + first, residual,
 					  input->residual_scale, count, f->squares(s));
 
-		if (measure.greatest >= 0x7f800000u)
+		if (measure.greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
 		f->header_of(s, measure, count, to);
 		encode_block(f, s, k->dither, input, first, count, to);
@@ -175,7 +175,7 @@ bool dither_good_scale(const unsigned char *header)
 	uint32_t bits;
 
 	memcpy(&bits, header, sizeof(bits));
-	return bits < 0x7f800000u;
+	return bits < CODEC_NONFINITE_BITS;
 }
 
 float dither_shift(float scale)

@@ -45,7 +45,6 @@ enum { EDEN_RANK = 0, EDEN_SHARED };
 
 /* Magnitudes as the bits of a float32. */
 enum {
-	FLOAT_INFINITY = 0x7f800000,
 	EDEN_HUGE = 0x75000000, /* 2^107: below, nothing that is decoded is near 2^128 */
 };
 
@@ -193,7 +192,7 @@ static bool eden_leaves_finite(const struct eden_kernels *k, const struct eden_p
 {
 	eden_back(k, scale, n, x);
 	k->left(x, fabsf(scale), place->key, place->word, n, p, x);
-	return k->source(x, NULL, 0, n, x) < FLOAT_INFINITY;
+	return k->source(x, NULL, 0, n, x) < CODEC_NONFINITE_BITS;
 }
 
 static void eden_residual(const struct codec_input *input, const struct eden_kernels *k,
@@ -221,7 +220,7 @@ static uint32_t eden_encode_block(const struct codec_setting *s, const struct ed
 		eden_place(s, input->rank_key, input->shared_key, input->first + at);
 	uint32_t greatest = eden_source(k, input, at, there, n, p);
 
-	if (greatest >= FLOAT_INFINITY)
+	if (greatest >= CODEC_NONFINITE_BITS)
 		return greatest;
 	if (greatest)
 		scale = eden_quantise(s, k, &place, p, greatest, true, n, x, to + sizeof(scale));
@@ -249,7 +248,7 @@ static struct codec_result eden_encode(const struct codec_setting *s, const stru
 		size_t there = n < left ? n : left;
 
 		if (eden_encode_block(s, k->eden, input, at, there, n, input->work, to) >=
-		    FLOAT_INFINITY)
+		    CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
 		to += eden_block_bytes(s, n);
 		at += there;
@@ -270,7 +269,7 @@ static bool eden_sound(const struct codec_setting *s, const uint8_t *bytes, size
 		uint32_t scale;
 
 		memcpy(&scale, bytes, sizeof(scale));
-		if ((scale & 0x7fffffff) >= FLOAT_INFINITY)
+		if ((scale & 0x7fffffff) >= CODEC_NONFINITE_BITS)
 			return false;
 		bytes += eden_block_bytes(s, n);
 		at += n;

@@ -50,7 +50,7 @@ static struct codec_result int_encode(const struct codec_setting *s, const struc
 	uint32_t greatest = k->integer->encode[int_kind(s)][s->rounding](s, input, out);
 
 	return (struct codec_result){.bytes = int_bound(s, input->count),
-				     .nonfinite = greatest >= 0x7f800000};
+				     .nonfinite = greatest >= CODEC_NONFINITE_BITS};
 }
 
 /* The length, all scales, and the bits after the last code. */

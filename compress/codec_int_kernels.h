@@ -28,7 +28,7 @@ enum {
 
 /* One CPU variant; counts are of the chunk, bytes as codec_int.c lays them out, checked. */
 struct int_kernels {
-	/* By kind and rounding.  Return: greatest bits of |p|; from 0x7f800000 all else is void. */
+	/* By kind and rounding.  Return: greatest bits of |p|; see CODEC_NONFINITE_BITS. */
 	uint32_t (*encode[INT_KINDS][2])(const struct codec_setting *s,
 					 const struct codec_input *input, unsigned char *out);
 	void (*decode[INT_KINDS])(const struct codec_setting *s, const unsigned char *bytes,

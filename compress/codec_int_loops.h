@@ -238,7 +238,7 @@ LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_st
 			greatest[n] = source(input->in + i, NULL, 0, soon, length, p + at);
 		most = greatest[n] > most ? greatest[n] : most;
 	}
-	if (most >= 0x7f800000)
+	if (most >= CODEC_NONFINITE_BITS)
 		return most;
 	for (size_t at = 0, n = 0; at < count; at += block, n++) {
 		scale[n] = block_scale(kind, stochastic, format, p + at,
@@ -272,7 +272,7 @@ LANE uint32_t encode_all(enum int_kind kind, bool stochastic, enum residual_stor
 	size_t batch = s->block > BATCH ? s->block : BATCH;
 	uint32_t most = 0;
 
-	for (size_t at = 0; at < input->count && most < 0x7f800000; at += batch)
+	for (size_t at = 0; at < input->count && most < CODEC_NONFINITE_BITS; at += batch)
 		most = encode_batch(kind, stochastic, store, s, input, at, batch, &out);
 	if (store == RESIDUAL_AWAY)
 		stream_end();

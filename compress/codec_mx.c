@@ -84,7 +84,7 @@ static struct codec_result mx_encode(const struct codec_setting *s, const struct
 			memcpy(input->residual_out + at, residual, rest);
 	}
 	return (struct codec_result){.bytes = mx_bound(s, input->count),
-				     .nonfinite = greatest >= 0x7f800000u};
+				     .nonfinite = greatest >= CODEC_NONFINITE_BITS};
 }
 
 /* Does a block's scale and does each element stand for a number? */

@@ -111,7 +111,7 @@ static struct codec_result randk_encode(const struct codec_setting *s,
 
 		if (k->sparse->source(input->in + first,
 				      input->residual ? input->residual + first : NULL,
-				      input->residual_scale, p, count) >= 0x7f800000u)
+				      input->residual_scale, p, count) >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
 		for (size_t i = 0; i < count; i += RANDK_BLOCK) {
 			size_t block = count - i < RANDK_BLOCK ? count - i : RANDK_BLOCK;
@@ -146,7 +146,7 @@ static int randk_check(struct randk_draw draw, const unsigned char *bytes, size_
 		bits &= 0x7fffffffu;
 		greatest = bits > greatest ? bits : greatest;
 	}
-	return greatest < 0x7f800000u ? 0 : -EBADMSG;
+	return greatest < CODEC_NONFINITE_BITS ? 0 : -EBADMSG;
 }
 
 static int randk_decode(const struct codec_setting *s, const struct codec_kernels *k,

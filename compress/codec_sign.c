@@ -98,7 +98,7 @@ static int sign_check(const struct codec_setting *s, const unsigned char *bytes,
 		uint32_t scale;
 
 		memcpy(&scale, bytes + at, sizeof(scale));
-		if (scale >= 0x7f800000u)
+		if (scale >= CODEC_NONFINITE_BITS)
 			return -EBADMSG;
 	}
 	return count % 8 && bytes[length - 1] >> count % 8 ? -EBADMSG : 0;

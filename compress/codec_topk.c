@@ -218,7 +218,7 @@ static uint32_t threshold_bits(float threshold)
 	uint32_t bits;
 
 	memcpy(&bits, &threshold, sizeof(bits));
-	return bits < 0x7f800000u ? bits : 0;
+	return bits < CODEC_NONFINITE_BITS ? bits : 0;
 }
 
 /*
@@ -261,7 +261,7 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		return topk_block_encode(s, &l, input, out);
 	if (s->mode == TOPK_THRESHOLD && hint) {
 		gather_reaching(s, &l, input, hint);
-		result.nonfinite = l.greatest >= 0x7f800000u;
+		result.nonfinite = l.greatest >= CODEC_NONFINITE_BITS;
 		if (result.nonfinite)
 			return result;
 		result.threshold = threshold_next(s->density, input->threshold, l.n, keep);
@@ -277,7 +277,7 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		hint = 0; /* too many or too few */
 	} else {
 		gather(&l, input);
-		result.nonfinite = l.greatest >= 0x7f800000u;
+		result.nonfinite = l.greatest >= CODEC_NONFINITE_BITS;
 		if (result.nonfinite)
 			return result;
 	}
@@ -311,7 +311,7 @@ static int values_read(const struct codec_setting *s, struct topk_list *l,
 		bits &= 0x7fffffffu;
 		greatest = bits > greatest ? bits : greatest;
 	}
-	return greatest < 0x7f800000u ? 0 : -EBADMSG;
+	return greatest < CODEC_NONFINITE_BITS ? 0 : -EBADMSG;
 }
 
 static int message_read(const struct codec_setting *s, struct topk_list *l,

@@ -79,7 +79,7 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 			input->in + first, input->residual ? input->residual + first : NULL,
 			input->residual_scale, p, tile);
 
-		if (greatest >= 0x7f800000u)
+		if (greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
 		topk_block(l, p, tile, topk_keep(s->density, tile), greatest);
 		block_write(s, l, p, out, &places, as_bitmap(s) ? indices + first / 8 : NULL);

@@ -65,7 +65,7 @@ bool feedback_nonfinite(const float *x, size_t count)
 	}
 	for (size_t j = 0; j < WIDE; j++)
 		most = greatest[j] > most ? greatest[j] : most;
-	return most >= 0x7f800000;
+	return (uint32_t)most >= CODEC_NONFINITE_BITS;
 }
 
 /* --- parts -------------------------------------------------------------------------------- */
