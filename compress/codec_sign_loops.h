@@ -67,13 +67,12 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 		pack->even = splat16(0);
 		pack->odd = splat16(0);
 		for (size_t i = first; i < end; i += 2 * LANES) {
-			const float *r = feedback ? residual + i : NULL;
+			const float *r = (feedback ? residual : in) + i;
 
 			pack_16(pack, &pack->even, bits + i / 8, p + i,
 				source(in + i, r, scale, feedback), squares);
 			pack_16(pack, &pack->odd, bits + i / 8 + 2, p + i + LANES,
-				source(in + i + LANES, feedback ? r + LANES : r, scale, feedback),
-				squares);
+				source(in + i + LANES, r + LANES, scale, feedback), squares);
 		}
 		if (!squares)
 			pack->sums = sums_add(pack->sums, add16(pack->even, pack->odd));
