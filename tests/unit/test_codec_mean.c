@@ -117,8 +117,8 @@ static double expected(const struct tally *t, size_t i)
  * What may be lost of a block: (1 - delta) of its squares, but where float32 ends.
  *
  * int8, int4, int2: a scale is 2^-126 at least.  A block whose greatest element is below 127 or 7
- * times that is rounded to multiples of 2^-126: of an element at most all is lost, and at most
- * half of that.  The scale of int2 fits all elements; it is at least greatest / (3 n), as the
+ * times that is rounded to multiples of 2^-126: of an element at most half of that is lost, in
+ * the mean square too; to nearest, at most all.  The scale of int2 fits all elements; it is at least greatest / (3 n), as the
  * greatest has level 3 (or, where all are nearly equal, 1) and the squares of n levels are 9 n at
  * most; where it would be below 2^-126, the block is lost.
  *
@@ -134,7 +134,7 @@ static double block_may_lose(const struct codec_setting *s, const float *in, siz
 		greatest = fmax(greatest, fabs((double)in[i]));
 	if ((s->id == CODEC_INT8 && greatest < 127 * 0x1p-126) ||
 	    (s->id == CODEC_INT4 && greatest < 7 * 0x1p-126))
-		return fmin(norm2, (double)n * 0x1p-254);
+		return fmin(s->rounding == CODEC_NEAREST ? norm2 : INFINITY, (double)n * 0x1p-254);
 	if (s->id == CODEC_INT2 && greatest < 3 * (double)n * 0x1p-126)
 		return norm2;
 	if (s->id == CODEC_QSGD && norm2 > 0) {
