@@ -117,10 +117,10 @@ static double expected(const struct tally *t, size_t i)
  * What may be lost of a block: (1 - delta) of its squares, but where float32 ends.
  *
  * int8, int4, int2: a scale is 2^-126 at least.  A block whose greatest element is below 127 or 7
- * times that is rounded to multiples of 2^-126: of an element at most half of that is lost, in
- * the mean square too; to nearest, at most all.  The scale of int2 fits all elements; it is at least greatest / (3 n), as the
- * greatest has level 3 (or, where all are nearly equal, 1) and the squares of n levels are 9 n at
- * most; where it would be below 2^-126, the block is lost.
+ * times that is rounded to multiples of 2^-126: of an element at most half of that is lost, in the
+ * mean square too; to nearest, at most all.  The scale of int2 fits all elements; it is at least
+ * greatest / (3 n), as the greatest has level 3 (or, where all are nearly equal, 1) and the squares
+ * of n levels are 9 n at most; where it would be below 2^-126, the block is lost.
  *
  * qsgd: the step, norm / levels, is rounded up, by at most one unit in the last place, and its
  * multiples to nearest.  So neighbours are at most step * (1 + (levels + 1) 2^-23) + 2^-149 apart,
