@@ -18,26 +18,19 @@ static bool among(const char *const *list, const char *spec)
 	return false;
 }
 
-/* These may lose more than there was: with any feedback the residual could grow without end. */
-static bool inflates(const char *codec, size_t count)
+/* What these lose grows from op to op when it is fed back. */
+static bool runs_away(const char *codec)
 {
-	static const char *const always[] = {"int8:rounding=stochastic",
-					     "int8:rounding=stochastic,scale=pow2",
-					     "int4:rounding=stochastic",
-					     "int4:rounding=stochastic,scale=pow2",
-					     "int2:rounding=stochastic",
-					     "int2:rounding=stochastic,scale=pow2",
-					     "randk:density=0.25,scale=unbiased",
-					     "qsgd:levels=7",
-					     "qsgd:levels=1,block=64",
-					     "terngrad:clip=0",
-					     "eden",
-					     NULL};
+	static const char *const list[] = {"randk:density=0.25,scale=unbiased",
+					   "qsgd:levels=7",
+					   "qsgd:levels=1,block=64",
+					   "terngrad",
+					   "terngrad:clip=0",
+					   "terngrad:block=64",
+					   "terngrad:block=65536",
+					   NULL};
 
-	/* It loses n / (4 * 31^2) of a block of n. */
-	if (strcmp(codec, "qsgd:levels=31,block=65536,scale=max") == 0)
-		return count > 3844;
-	return among(always, codec);
+	return among(list, codec);
 }
 
 /* econtrol's eta is 2 densities at most. */
@@ -60,8 +53,8 @@ static bool too_eager(const char *feedback, const char *codec)
 bool pair_goes(const char *feedback, const char *codec, size_t count)
 {
 	const struct codec_setting exact = {.id = CODEC_NONE};
-	bool goes = strcmp(feedback, "none") == 0 ||
-		    (!inflates(codec, count) && !too_eager(feedback, codec));
+	bool goes =
+		strcmp(feedback, "none") == 0 || (!runs_away(codec) && !too_eager(feedback, codec));
 	struct feedback_setting s;
 	struct codec_setting c;
 	struct err err;

@@ -182,7 +182,7 @@ static double norm(const float *x, size_t count)
  * times, the owner's q and E once each; econtrol: in - h, + e, - d, and h + d.  So no magnitude
  * counts more than NODES + 4 times.  econtrol's result is G, which is rounded beside the h it is
  * the sum of: it drifts from them until an op is absolute.  A contribution that is left out is
- * added to p - c again, which is at most the norm of p: more no codec loses that may be used.
+ * added to p - c again; an element of that is taken to be at most twice the norm of p.
  */
 static void conserving_op(struct run *r)
 {
