@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "daemon/codec_spec.h"
+#include "tests/common/draw.h"
 
 enum { SAMPLES = 1 << 20, CHUNK = 1 << 18 };
 
@@ -87,47 +88,6 @@ static double lost(const float *in, const float *out, size_t count)
 		all += (double)in[i] * (double)in[i];
 	}
 	return error / all;
-}
-
-/* --- data --------------------------------------------------------------------------------- */
-
-static double uniform(uint64_t *state) /* of splitmix64, in (0, 1) */
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-	x = (x ^ x >> 27) * 0x94d049bb133111eb;
-	return ((double)((x ^ x >> 31) >> 11) + 0.5) * 0x1p-53;
-}
-
-static double gauss(uint64_t *state)
-{
-	double u = uniform(state);
-
-	return sqrt(-2 * log(u)) * cos(2 * M_PI * uniform(state));
-}
-
-enum law { GAUSS, LAPLACE, STUDENT_3, LAWS };
-
-static float *samples(enum law law, size_t count, double times, uint64_t seed)
-{
-	float *v = malloc(count * sizeof(*v));
-
-	for (size_t i = 0; i < count; i++) {
-		double x = gauss(&seed), u, a, b, c;
-
-		if (law == LAPLACE) {
-			u = uniform(&seed) - 0.5;
-			x = copysign(log(1 - 2 * fabs(u)), u);
-		} else if (law == STUDENT_3) {
-			a = gauss(&seed);
-			b = gauss(&seed);
-			c = gauss(&seed);
-			x /= sqrt((a * a + b * b + c * c) / 3);
-		}
-		v[i] = (float)(x * times);
-	}
-	return v;
 }
 
 /* --- the format --------------------------------------------------------------------------- */
@@ -295,7 +255,8 @@ static void as_defined(void **state)
 	for (unsigned int bits = 1; bits <= 4; bits++) {
 		for (size_t n = 64; n <= 2048; n *= 2) {
 			for (size_t i = 0; i < sizeof(rest) / sizeof(*rest); i++) {
-				float *in = samples((enum law)(n / 64 % LAWS), n, 3, n + bits);
+				float *in =
+					draw_vector((enum draw_law)(n / 64 % 3), n, 3, n + bits);
 				char spec[64];
 
 				(void)snprintf(spec, sizeof(spec), "eden:bits=%u,block=%zu%s", bits,
@@ -311,7 +272,7 @@ static void as_defined(void **state)
 static void tails(void **state)
 {
 	static const size_t part[] = {4096, 512, 64, 7};
-	float *in = samples(GAUSS, 4096 + 512 + 64 + 7, 1, 3);
+	float *in = draw_vector(DRAW_GAUSS, 4096 + 512 + 64 + 7, 1, 3);
 	struct encoded whole, alone;
 	size_t at = 0, byte = 0;
 
@@ -339,7 +300,7 @@ static void hostile_scales(void **state)
 {
 	static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
 	static const float good[] = {0, -0.0f, 0x1.fffffep127f, -0x1.fffffep127f, 0x1p-149f};
-	float *in = samples(GAUSS, 4096 + 100, 1, 3), sum[4096 + 100] = {0};
+	float *in = draw_vector(DRAW_GAUSS, 4096 + 100, 1, 3), sum[4096 + 100] = {0};
 	struct encoded e;
 
 	(void)state;
@@ -389,8 +350,8 @@ static void errors(void **state)
 	};
 
 	(void)state;
-	for (enum law law = GAUSS; law < LAWS; law++) {
-		float *in = samples(law, SAMPLES, 1, 17);
+	for (enum draw_law law = DRAW_GAUSS; law <= DRAW_STUDENT; law++) {
+		float *in = draw_vector(law, SAMPLES, 1, 17);
 
 		for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 			double error = 0, all = 0;
@@ -407,7 +368,7 @@ static void errors(void **state)
 			}
 			error /= all;
 			print_message("%s, law %d: %.4g\n", rows[i].spec, (int)law, error);
-			if (fabs(error / rows[i].error - 1) > (law == GAUSS ? 0.02 : 0.05))
+			if (fabs(error / rows[i].error - 1) > (law == DRAW_GAUSS ? 0.02 : 0.05))
 				fail_msg("%s: %g, not %g", rows[i].spec, error, rows[i].error);
 		}
 		free(in);
@@ -417,7 +378,7 @@ static void errors(void **state)
 /* The same input on eight ranks: rotations of their own average out, a shared one does not. */
 static void ranks_average(void **state)
 {
-	float *in = samples(GAUSS, 8192, 1, 9), *mean = calloc(8192, sizeof(*mean));
+	float *in = draw_vector(DRAW_GAUSS, 8192, 1, 9), *mean = calloc(8192, sizeof(*mean));
 
 	(void)state;
 	for (int shared = 0; shared < 2; shared++) {
@@ -450,7 +411,7 @@ static void scaled_inputs(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		float *in = samples(GAUSS, 4096, rows[i].times, 21);
+		float *in = draw_vector(DRAW_GAUSS, 4096, rows[i].times, 21);
 		struct encoded e;
 
 		encode(&e, "eden:scale=mse", in, 0, 4096, 1);
@@ -476,9 +437,9 @@ static void greatest_inputs(void **state)
 		struct encoded e;
 
 		for (size_t j = 0; j < 4096; j++) {
-			in[j] = uniform(&seed) < 0.5 ? 0x1.fffffep127f : -0x1.fffffep127f;
+			in[j] = draw_uniform(&seed) < 0.5 ? 0x1.fffffep127f : -0x1.fffffep127f;
 			if (i / 5 == 1)
-				in[j] *= (float)uniform(&seed);
+				in[j] *= (float)draw_uniform(&seed);
 			else if (i / 5 == 2)
 				in[j] *= j == 77 ? 1 : 0x1p-30f;
 			else if (i / 5 == 3)

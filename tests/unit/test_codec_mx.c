@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "daemon/codec_spec.h"
+#include "tests/common/draw.h"
 
 enum { BLOCK = 32, SAMPLES = 1 << 20, CHUNK = 1 << 18 };
 
@@ -211,44 +212,6 @@ static void every_code(void **state)
 
 /* --- errors ------------------------------------------------------------------------------- */
 
-static double uniform(uint64_t *state) /* of splitmix64, in (0, 1) */
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-	x = (x ^ x >> 27) * 0x94d049bb133111eb;
-	return ((double)((x ^ x >> 31) >> 11) + 0.5) * 0x1p-53;
-}
-
-static double gauss(uint64_t *state)
-{
-	double u = uniform(state);
-
-	return sqrt(-2 * log(u)) * cos(2 * M_PI * uniform(state));
-}
-
-enum law { GAUSS, LAPLACE, STUDENT_3, LAWS };
-
-static float sample(enum law law, uint64_t *state)
-{
-	double chi = 0, normal, u;
-
-	switch (law) {
-	case GAUSS: return (float)gauss(state);
-	case LAPLACE: u = uniform(state) - 0.5; return (float)copysign(log(1 - 2 * fabs(u)), u);
-	case STUDENT_3:
-		normal = gauss(state);
-		for (int i = 0; i < 3; i++) {
-			double g = gauss(state);
-
-			chi += g * g;
-		}
-		return (float)(normal / sqrt(chi / 3));
-	case LAWS: break;
-	}
-	return 0;
-}
-
 /* The nearest of all values; of two as near the even code; beyond them the greatest. */
 static double nearest(size_t f, const double *values, double v)
 {
@@ -323,25 +286,26 @@ static void errors(void **state)
 	uint64_t seed = 1;
 
 	(void)state;
-	for (enum law law = GAUSS; law < LAWS; law++) {
+	for (enum draw_law law = DRAW_GAUSS; law <= DRAW_STUDENT; law++) {
 		for (size_t i = 0; i < SAMPLES; i++)
-			in[i] = sample(law, &seed);
+			in[i] = (float)draw_of(law, &seed);
 		for (size_t f = 0; f < FORMATS; f++) {
 			double error = error_of(f, in);
-			double right = law == GAUSS ? formats[f].gauss : formats[f].laplace;
-			double limit = law == GAUSS ? 0.02 : 0.05;
+			double right = law == DRAW_GAUSS ? formats[f].gauss : formats[f].laplace;
+			double limit = law == DRAW_GAUSS ? 0.02 : 0.05;
 
 			print_message("%s, law %d: %.3g\n", formats[f].spec, (int)law, error);
-			if (law != STUDENT_3 && fabs(error / right - 1) > limit)
+			if (law != DRAW_STUDENT && fabs(error / right - 1) > limit)
 				fail_msg("%s: %g, not %g", formats[f].spec, error, right);
 		}
 	}
 	/* Everything between the least and the greatest float. */
 	for (size_t i = 0; i < SAMPLES; i++) {
-		double exponent = uniform(&seed) * 276 - 149;
+		double exponent = draw_uniform(&seed) * 276 - 149;
 
-		exponent = i / BLOCK % 2 ? exponent : -140 + uniform(&seed) * 20;
-		in[i] = (float)(exp2(fmin(exponent, 127.99)) * (uniform(&seed) < 0.5 ? -1 : 1));
+		exponent = i / BLOCK % 2 ? exponent : -140 + draw_uniform(&seed) * 20;
+		in[i] = (float)(exp2(fmin(exponent, 127.99)) *
+				(draw_uniform(&seed) < 0.5 ? -1 : 1));
 	}
 	for (size_t f = 0; f < FORMATS; f++)
 		assert_true(error_of(f, in) < 0.1);
