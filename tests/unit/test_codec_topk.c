@@ -96,8 +96,7 @@ static void select_by_sort(const float *in, size_t count, size_t keep, float *ou
 
 static void keeps_the_greatest(void **state)
 {
-	static float (*const shapes[])(uint64_t *) = {topk_gauss, topk_laplace, topk_coarse,
-						      topk_nothing};
+	static const enum draw_law shapes[] = {DRAW_GAUSS, DRAW_LAPLACE, DRAW_COARSE, DRAW_ZERO};
 	static const struct {
 		const char *exact, *block;
 		double density;
@@ -111,7 +110,7 @@ static void keeps_the_greatest(void **state)
 	for (size_t n = 0; n < 4 * 4 * 8; n++) {
 		size_t count = counts[n % 8], spec = n / 8 % 4;
 		size_t keep = (size_t)ceil(specs[spec].density * (double)count - 1e-9);
-		float *in = topk_vector(shapes[n / 32], count, n),
+		float *in = draw_vector(shapes[n / 32], count, 1, n),
 		      *right = malloc(count * sizeof(*in));
 		/* Any threshold may be passed in: it must not matter. */
 		float hints[] = {0, 1e-3f, 0.7f, 2.4f, 1e9f, INFINITY, NAN};
@@ -156,7 +155,7 @@ static void keeps_round_numbers(void **state)
 	(void)state;
 	for (size_t i = 0; i < 5; i++)
 		for (size_t count = 1000; count <= 256000; count *= 4) {
-			float *in = topk_vector(topk_gauss, count, i);
+			float *in = draw_vector(DRAW_GAUSS, count, 1, i);
 			struct topk_message m;
 
 			topk_encode(&m, specs[i], in, count, 0);
@@ -172,13 +171,13 @@ static void near(double value, double right, double part)
 		fail_msg("%g, not %g", value, right);
 }
 
-static double lost(const char *spec, float (*of)(uint64_t *))
+static double lost(const char *spec, enum draw_law law)
 {
 	enum { COUNT = 1 << 18 };
 	double left = 0, all = 0;
 
 	for (uint64_t chunk = 0; chunk < 4; chunk++) {
-		float *in = topk_vector(of, COUNT, chunk);
+		float *in = draw_vector(law, COUNT, 1, chunk);
 		struct topk_message m;
 
 		topk_encode(&m, spec, in, COUNT, 0);
@@ -205,8 +204,8 @@ static void loses_what_it_must(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		near(lost(rows[i].spec, topk_gauss), rows[i].gauss, 0.02);
-		near(lost(rows[i].spec, topk_laplace), rows[i].laplace, 0.05);
+		near(lost(rows[i].spec, DRAW_GAUSS), rows[i].gauss, 0.02);
+		near(lost(rows[i].spec, DRAW_LAPLACE), rows[i].laplace, 0.05);
 	}
 }
 
@@ -216,8 +215,8 @@ static void residual_in_place(void **state)
 	static const char *const specs[] = {"topk", "topk:mode=block", "topk:mode=threshold",
 					    "topk:mode=threshold,scope=tensor", "randk"};
 	enum { COUNT = 5003 };
-	float *in = topk_vector(topk_gauss, COUNT, 1),
-	      *residual = topk_vector(topk_laplace, COUNT, 2);
+	float *in = draw_vector(DRAW_GAUSS, COUNT, 1, 1),
+	      *residual = draw_vector(DRAW_LAPLACE, COUNT, 1, 2);
 	float *room = aligned_alloc(64, 5056 * sizeof(float));
 	unsigned char *bytes = malloc(COUNT * 8), *again = malloc(COUNT * 8);
 	void *work = aligned_alloc(64, 1 << 20);
@@ -269,7 +268,7 @@ static void residual_in_place(void **state)
 static void threshold_keeps_what_reaches_it(void **state)
 {
 	enum { COUNT = 5000, KEEP = 500 };
-	float *in = topk_vector(topk_gauss, COUNT, 3), right[COUNT];
+	float *in = draw_vector(DRAW_GAUSS, COUNT, 1, 3), right[COUNT];
 	static const float thresholds[] = {0.01f, 1.2f, 1.6f, 1.9f, 3.5f};
 
 	(void)state;
@@ -311,7 +310,7 @@ static void threshold_tends_to_k(void **state)
 		double sum = 0;
 
 		for (uint64_t step = 0; step < 120; step++) {
-			float *in = topk_vector(n % 2 ? topk_laplace : topk_gauss, 20000, step);
+			float *in = draw_vector(n % 2 ? DRAW_LAPLACE : DRAW_GAUSS, 20000, 1, step);
 			struct topk_message m;
 
 			topk_encode(&m, specs[n / 2], in, 20000, threshold);
@@ -339,7 +338,7 @@ static void one_threshold_for_a_tensor(void **state)
 		size_t all = 0;
 
 		for (uint64_t chunk = 0; chunk < CHUNKS; chunk++) {
-			float *in = topk_vector(topk_gauss, COUNT, step * CHUNKS + chunk);
+			float *in = draw_vector(DRAW_GAUSS, COUNT, 1, step * CHUNKS + chunk);
 
 			for (size_t i = 0; i < COUNT; i++)
 				in[i] *= chunk == 3 ? 2 : 0.25f;
@@ -359,7 +358,7 @@ static void one_threshold_for_a_tensor(void **state)
 
 static void tensor_keeps_nothing_or_all(void **state)
 {
-	float *in = topk_vector(topk_gauss, 3000, 1);
+	float *in = draw_vector(DRAW_GAUSS, 3000, 1, 1);
 	struct topk_message m;
 
 	(void)state;
@@ -399,9 +398,9 @@ static void bounds_hold(void **state)
 
 	(void)state;
 	for (size_t n = 0; n < 7 * 200; n++) {
-		size_t count = 1 + topk_draw(&seed) % 5000, large = topk_draw(&seed) % (count + 1);
-		size_t stride = 1 + topk_draw(&seed) % (1 + count / (large + 1));
-		float *in = topk_vector(topk_gauss, count, n);
+		size_t count = 1 + draw_u64(&seed) % 5000, large = draw_u64(&seed) % (count + 1);
+		size_t stride = 1 + draw_u64(&seed) % (1 + count / (large + 1));
+		float *in = draw_vector(DRAW_GAUSS, count, 1, n);
 		struct topk_message m;
 
 		for (size_t i = 0; i < count; i++) {
@@ -464,7 +463,7 @@ static void hostile_messages(void **state)
 /* A bitmap with the right number of bits, but not in each block. */
 static void blocks_have_their_shares(void **state)
 {
-	float *in = topk_vector(topk_gauss, 2048, 5);
+	float *in = draw_vector(DRAW_GAUSS, 2048, 1, 5);
 	struct topk_message m;
 	unsigned char *bitmap, *bytes;
 	size_t length, from = 0, to = 1024;

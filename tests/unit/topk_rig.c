@@ -1,7 +1,6 @@
 /* topk_rig.c - see topk_rig.h. */
 #include "tests/unit/topk_rig.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,45 +9,6 @@
 #include <cmocka.h>
 
 #include "daemon/codec_spec.h"
-
-uint64_t topk_draw(uint64_t *state) /* splitmix64 */
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-	x = (x ^ x >> 27) * 0x94d049bb133111eb;
-	return x ^ x >> 31;
-}
-
-static double uniform(uint64_t *state)
-{
-	return ((double)(topk_draw(state) >> 11) + 0.5) * 0x1p-53;
-}
-
-float topk_gauss(uint64_t *state)
-{
-	double radius = sqrt(-2 * log(uniform(state)));
-
-	return (float)(radius * cos(2 * M_PI * uniform(state)));
-}
-
-float topk_laplace(uint64_t *state)
-{
-	double u = uniform(state) - 0.5;
-
-	return (float)(copysign(log(1 - 2 * fabs(u)), u));
-}
-
-float topk_coarse(uint64_t *state)
-{
-	return roundf(2 * topk_gauss(state)) / 2;
-}
-
-float topk_nothing(uint64_t *state)
-{
-	(void)state;
-	return 0;
-}
 
 int topk_decode(struct topk_message *m, const void *bytes, size_t length)
 {
@@ -99,13 +59,4 @@ size_t topk_kept(const struct topk_message *m)
 
 	memcpy(&header, m->bytes, sizeof(header));
 	return header >> 8;
-}
-
-float *topk_vector(float (*of)(uint64_t *), size_t count, uint64_t seed)
-{
-	float *v = malloc(count * sizeof(*v));
-
-	for (size_t i = 0; i < count; i++)
-		v[i] = of(&seed);
-	return v;
 }

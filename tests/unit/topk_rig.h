@@ -1,20 +1,11 @@
 /*
- * topk_rig.h - what tests of topk need: numbers of several distributions, and one message with
- * what became of it.
+ * topk_rig.h - what tests of topk need: one message with what became of it.
  */
 #ifndef TESTS_UNIT_TOPK_RIG_H
 #define TESTS_UNIT_TOPK_RIG_H
 
 #include "compress/codec.h"
-
-uint64_t topk_draw(uint64_t *state); /* 64 random bits */
-float topk_gauss(uint64_t *state);
-float topk_laplace(uint64_t *state);
-float topk_coarse(uint64_t *state);  /* Gauss in steps of 0.5: many magnitudes are equal */
-float topk_nothing(uint64_t *state); /* zero */
-
-/* topk_vector() - float[count] of such numbers, to be freed. */
-float *topk_vector(float (*of)(uint64_t *), size_t count, uint64_t seed);
+#include "tests/common/draw.h"
 
 /* Buffers are heap blocks of exactly their size; topk_drop() frees them. */
 struct topk_message {
