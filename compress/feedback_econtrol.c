@@ -19,16 +19,16 @@ static struct codec_result econtrol_contribution(const struct feedback_op *op,
 	float eta = op->setting->eta * op->scale;
 	struct codec_result r;
 
-	feedback_sum_of(next_e, input->in, -op->scale, h, op->count);
+	(void)feedback_sum_of(op->kernels, next_e, input->in, -op->scale, h, op->count);
 	r = feedback_encode_up(op, input, next_e, e, eta, NULL, out);
 	if (r.nonfinite)
 		return r;
-	feedback_sum_of(next_e, next_e, op->scale, e, op->count);
+	(void)feedback_sum_of(op->kernels, next_e, next_e, op->scale, e, op->count);
 	feedback_add_own(op, input, out, r.bytes, -1, next_e);
 	feedback_scaled(next_h, op->scale, h, op->count);
 	feedback_add_own(op, input, out, r.bytes, 1, next_h);
-	r.nonfinite =
-		feedback_nonfinite(next_e, op->count) || feedback_nonfinite(next_h, op->count);
+	r.nonfinite = feedback_nonfinite(op->kernels, next_e, op->count) ||
+		      feedback_nonfinite(op->kernels, next_h, op->count);
 	return r;
 }
 

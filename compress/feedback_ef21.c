@@ -36,7 +36,7 @@ static struct codec_result follow(const struct feedback_op *op, const struct fee
 		return r;
 	feedback_scaled(next, scale, g, op->count);
 	feedback_add_own(op, input, out, r.bytes, 1, next);
-	r.nonfinite = feedback_nonfinite(next, op->count);
+	r.nonfinite = feedback_nonfinite(op->kernels, next, op->count);
 	return r;
 }
 
@@ -66,8 +66,8 @@ static struct codec_result ef21_sgdm_contribution(const struct feedback_op *op,
 
 	feedback_scaled(v, eta, input->in, op->count);
 	if (op->step)
-		feedback_sum_of(v, v, (1 - eta) * op->scale, state->now[FEEDBACK_MOMENTUM],
-				op->count);
+		(void)feedback_sum_of(op->kernels, v, v, (1 - eta) * op->scale,
+				      state->now[FEEDBACK_MOMENTUM], op->count);
 	return follow(op, state, input, v, out);
 }
 
@@ -90,8 +90,8 @@ static struct codec_result ef21_bc_final(const struct feedback_op *op,
 {
 	float *all = state->next[FEEDBACK_OWNER_SUM];
 
-	feedback_sum_of(all, sum, op->scale, feedback_relative(op, state, FEEDBACK_OWNER_SUM),
-			op->count);
+	(void)feedback_sum_of(op->kernels, all, sum, op->scale,
+			      feedback_relative(op, state, FEEDBACK_OWNER_SUM), op->count);
 	return feedback_encode_down(op, all, feedback_relative(op, state, FEEDBACK_SUM), -op->scale,
 				    NULL, key, threshold, out);
 }

@@ -88,7 +88,7 @@ static struct codec_result loco_contribution(const struct feedback_op *op,
 	load(lost, now, op->count);
 	r = feedback_encode_up(&near, input, input->in, restarts(op) ? NULL : lost, op->scale, lost,
 			       out);
-	if (r.nonfinite || feedback_nonfinite(lost, op->count)) {
+	if (r.nonfinite || feedback_nonfinite(op->kernels, lost, op->count)) {
 		r.nonfinite = true;
 		return r;
 	}
@@ -98,11 +98,12 @@ static struct codec_result loco_contribution(const struct feedback_op *op,
 			size_t count = block_count(op->count, b);
 
 			load(old, now + b * BLOCK_BYTES, count);
-			feedback_sum_of(lost + b * FEEDBACK_BLOCK, lost + b * FEEDBACK_BLOCK,
-					beta * op->scale, old, count);
+			(void)feedback_sum_of(op->kernels, lost + b * FEEDBACK_BLOCK,
+					      lost + b * FEEDBACK_BLOCK, beta * op->scale, old,
+					      count);
 		}
 	}
-	r.nonfinite = feedback_nonfinite(lost, op->count);
+	r.nonfinite = feedback_nonfinite(op->kernels, lost, op->count);
 	if (!r.nonfinite)
 		store(state->next[FEEDBACK_RESIDUAL], lost, op->count);
 	return r;

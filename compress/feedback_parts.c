@@ -5,10 +5,14 @@
 #include <string.h>
 
 #include "compress/codec_kernels.h"
+#include "compress/codec_plain_kernels.h"
 
 /* --- loops -------------------------------------------------------------------------------- */
 
-enum { WIDE = 16 }; /* elements: a fixed trip count is what -O2 makes vectors of */
+enum {
+	WIDE = 16,   /* elements: a fixed trip count is what -O2 makes vectors of */
+	TILE = 1024, /* elements: 4 KiB of stack */
+};
 
 void feedback_scaled(float *out, float scale, const float *x, size_t count)
 {
@@ -16,6 +20,10 @@ void feedback_scaled(float *out, float scale, const float *x, size_t count)
 
 	if (!x) {
 		memset(out, 0, count * sizeof(*out));
+		return;
+	}
+	if (scale == 1) {
+		memmove(out, x, count * sizeof(*out));
 		return;
 	}
 	for (; count - i >= WIDE; i += WIDE) {
@@ -29,43 +37,25 @@ void feedback_scaled(float *out, float scale, const float *x, size_t count)
 		out[i] = scale * x[i];
 }
 
-void feedback_sum_of(float *out, const float *in, float scale, const float *x, size_t count)
+bool feedback_sum_of(const struct codec_kernels *k, float *out, const float *in, float scale,
+		     const float *x, size_t count)
 {
-	size_t i = 0;
-
-	if (!x) {
-		memmove(out, in, count * sizeof(*out));
-		return;
-	}
-	for (; count - i >= WIDE; i += WIDE) {
-		float sum[WIDE];
-
-		for (size_t j = 0; j < WIDE; j++)
-			sum[j] = in[i + j] + scale * x[i + j];
-		memcpy(out + i, sum, sizeof(sum));
-	}
-	for (; i < count; i++)
-		out[i] = in[i] + scale * x[i];
+	return k->plain->source(in, x, scale, count, out) >= CODEC_NONFINITE_BITS;
 }
 
-bool feedback_nonfinite(const float *x, size_t count)
+bool feedback_copy(const struct codec_kernels *k, float *out, const float *x, size_t count)
 {
-	int32_t greatest[WIDE] = {0};
-	int32_t most = 0;
+	return feedback_sum_of(k, out, x, 0, NULL, count);
+}
 
-	for (size_t i = 0; i < count; i += WIDE) {
-		int32_t bits[WIDE] = {0};
+bool feedback_nonfinite(const struct codec_kernels *k, const float *x, size_t count)
+{
+	float copy[TILE];
+	bool found = false;
 
-		memcpy(bits, x + i, (count - i < WIDE ? count - i : WIDE) * sizeof(*bits));
-		for (size_t j = 0; j < WIDE; j++) {
-			int32_t magnitude = bits[j] & 0x7fffffff;
-
-			greatest[j] = magnitude > greatest[j] ? magnitude : greatest[j];
-		}
-	}
-	for (size_t j = 0; j < WIDE; j++)
-		most = greatest[j] > most ? greatest[j] : most;
-	return (uint32_t)most >= CODEC_NONFINITE_BITS;
+	for (size_t i = 0; i < count; i += TILE)
+		found |= feedback_copy(k, copy, x + i, count - i < TILE ? count - i : TILE);
+	return found;
 }
 
 /* --- parts -------------------------------------------------------------------------------- */
@@ -195,8 +185,7 @@ int feedback_result_sum(const struct feedback_op *op, const struct feedback_stat
 				 op->count);
 	if (error)
 		return error;
-	*nonfinite = feedback_nonfinite(sum, op->count);
-	memcpy(result, sum, op->count * sizeof(*result));
+	*nonfinite = feedback_copy(op->kernels, result, sum, op->count);
 	feedback_divide(op, result);
 	return 0;
 }

@@ -12,10 +12,12 @@
 
 /* out = scale * x; out may be x */
 void feedback_scaled(float *out, float scale, const float *x, size_t count);
-/* out = in + scale * x, each rounded; out may be in */
-void feedback_sum_of(float *out, const float *in, float scale, const float *x, size_t count);
-/* Is one of them NaN or an infinity? */
-bool feedback_nonfinite(const float *x, size_t count);
+/* out = in + scale * x, each rounded; out may be in.  Return: is one of them no finite number? */
+bool feedback_sum_of(const struct codec_kernels *k, float *out, const float *in, float scale,
+		     const float *x, size_t count);
+/* out = x.  Return: is one of them no finite number? */
+bool feedback_copy(const struct codec_kernels *k, float *out, const float *x, size_t count);
+bool feedback_nonfinite(const struct codec_kernels *k, const float *x, size_t count);
 
 /* now[vector], but NULL in a dense op: of vectors that an absolute op starts anew. */
 const float *feedback_relative(const struct feedback_op *op, const struct feedback_state *state,

@@ -106,6 +106,8 @@ static bool take_coding(const struct engine_group *group, const struct shm_submi
 		return false;
 	if (s->schedule && s->schedule != sched_direct.id)
 		return false;
+	if ((s->in_offset | s->out_offset) % shm_type_bytes(s->type))
+		return false; /* codecs compute in the arena */
 	if (tensor->state &&
 	    (s->key != tensor->key || s->count != tensor->count || s->type != tensor->type))
 		return false;

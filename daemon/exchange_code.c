@@ -94,16 +94,26 @@ static const struct codec_setting *codec_of(const struct codec_setting *chosen, 
 	return flagged(flags) ? &exact : chosen;
 }
 
-bool exchange_coded_fits(const struct op *op, const struct wire_frame *f)
+/* Of a rank, on average, as it is computed with. */
+static float weight_of(const struct wire_frame *f)
 {
-	const struct coding *coding = &op->call.tensor->coding;
-	const struct codec_setting *codec =
-		codec_of(f->kind == WIRE_FINAL ? &coding->down : &coding->up, f->flags);
-	uint64_t count = op_elements(op, f->chunk);
 	double weight;
 
 	memcpy(&weight, &f->weight, sizeof(weight));
-	if (f->codec != codec->id || f->feedback != coding->feedback.id || !(weight > 0))
+	weight /= f->contributors;
+	return weight >= (double)FLT_MIN && weight <= (double)FLT_MAX ? (float)weight : 0;
+}
+
+bool exchange_coded_fits(const struct exchange *x, const struct op *op, const struct wire_frame *f)
+{
+	const struct coding *coding = &op->call.tensor->coding;
+	uint64_t count = op_elements(op, f->chunk);
+	const struct codec_setting *chosen = f->kind == WIRE_FINAL ? &coding->down : &coding->up;
+	/* Nothing is encoded as nothing. */
+	const struct codec_setting *codec = count ? codec_of(chosen, f->flags) : &exact;
+
+	if (f->codec != codec->id || f->feedback != coding->feedback.id || !(weight_of(f) > 0) ||
+	    f->culprit > x->plan.ranks)
 		return false;
 	if (codec->id == CODEC_NONE)
 		return f->payload_type == VEC_F32 && f->payload_bytes == count * sizeof(float);
@@ -149,23 +159,19 @@ static bool chunk_nonfinite(const struct exchange *x, struct op *op, uint32_t ch
 	return false;
 }
 
-/* 1 + the rank whose input it is; if it is nobody's alone, the node's first. */
+/* 1 + the rank whose input it is; 0: nobody's, but of their sum or of what was carried. */
 static uint16_t find_culprit(const struct exchange *x, struct op *op, uint32_t chunk)
 {
-	uint32_t r = 0;
-
-	while (r + 1 < x->plan.local_ranks && !chunk_nonfinite(x, op, chunk, r))
-		r++;
-	if (!chunk_nonfinite(x, op, chunk, r))
-		r = 0;
-	return (uint16_t)(x->plan.local_rank[r] + 1);
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		if (chunk_nonfinite(x, op, chunk, r))
+			return (uint16_t)(x->plan.local_rank[r] + 1);
+	return 0;
 }
 
-static void note_nonfinite(struct op *op, uint16_t culprit)
+/* Of several culprits the lowest rank, so that all nodes name the same one. */
+static uint16_t lowest(uint16_t a, uint16_t b)
 {
-	if (!op->nonfinite || (!op->culprit && culprit))
-		op->culprit = culprit;
-	op->nonfinite = true;
+	return a && (!b || a < b) ? a : b;
 }
 
 /* --- contributions ---------------------------------------------------------------------------- */
@@ -193,13 +199,13 @@ struct exchange_message exchange_encode_own(struct exchange *x, struct op *op, u
 		keep_threshold(op, TENSOR_UP, chunk, encoded.threshold);
 		return message(op, code.up, encoded.bytes, total);
 	}
+	/* What the trainer has written meanwhile is sent flagged as well: it harms its op. */
 	code.up = &exact;
 	encoded = feedback_contribution(&code, &state, &input, out);
 	mark_nonfinite(out, code.count);
 	m = message(op, &exact, encoded.bytes, total);
 	m.flags = WIRE_FLAG_NONFINITE;
 	m.culprit = find_culprit(x, op, chunk);
-	note_nonfinite(op, m.culprit);
 	return m;
 }
 
@@ -218,15 +224,13 @@ static struct part part_of(struct exchange *x, struct op *op, uint32_t chunk, ui
 			   const struct part *own)
 {
 	const struct slot *slot;
-	double weight;
 
 	if (node == x->plan.node)
 		return *own;
 	slot = exchange_slot_of(x, node, op->seq, chunk);
 	assert(slot);
-	memcpy(&weight, &slot->frame.weight, sizeof(weight));
 	return (struct part){slot->memory, slot->frame.payload_bytes, slot->frame.flags,
-			     slot->frame.culprit, (float)(weight / slot->frame.contributors)};
+			     slot->frame.culprit, weight_of(&slot->frame)};
 }
 
 /* The sum of all contributions, in node order.  Return: false: one is no message of its codec. */
@@ -247,9 +251,9 @@ static bool add_parts(struct exchange *x, struct op *op, uint32_t chunk,
 			exchange_note_bad(x, n, op->seq);
 			return false;
 		}
-		if (flagged(part.flags) && !flagged(m->flags)) {
+		if (flagged(part.flags)) {
 			m->flags = WIRE_FLAG_NONFINITE;
-			m->culprit = part.culprit;
+			m->culprit = lowest(m->culprit, part.culprit);
 		}
 	}
 	return true;
@@ -317,8 +321,10 @@ bool exchange_decode_final(struct exchange *x, struct op *op, uint32_t chunk,
 	if (feedback_result(&code, &state, draws(op, DRAWS_OF_FINALS), bytes, m->bytes, result,
 			    &nonfinite))
 		return false;
-	if (flagged(m->flags) || nonfinite)
-		note_nonfinite(op, m->culprit);
+	if (flagged(m->flags) || nonfinite) {
+		op->nonfinite = true;
+		op->culprit = lowest(op->culprit, m->culprit);
+	}
 	if (direct)
 		return true;
 	if (type != VEC_F32) {

@@ -129,13 +129,14 @@ static uint32_t expected_contributors(const struct exchange *x, const struct op 
 	}
 }
 
-static bool payload_fits(const struct op *op, const struct wire_frame *f, bool sum_type_too)
+static bool payload_fits(const struct exchange *x, const struct op *op, const struct wire_frame *f,
+			 bool sum_type_too)
 {
 	enum vec_type type = (enum vec_type)op->call.type;
 	enum vec_type payload = (enum vec_type)f->payload_type;
 
 	if (op->coded)
-		return exchange_coded_fits(op, f);
+		return exchange_coded_fits(x, op, f);
 	return !f->codec && !f->feedback && !(f->flags & WIRE_FLAG_NONFINITE) &&
 	       (payload == type || (sum_type_too && payload == vec_sum_type(type))) &&
 	       f->payload_bytes == op_elements(op, f->chunk) * vec_type_bytes(payload);
@@ -152,7 +153,7 @@ static void count_contribution(struct exchange *x, struct op *op, uint16_t node,
 		return;
 	}
 	role = exchange_role(x, op, f->chunk);
-	if (!role_expects(&role, node) || !payload_fits(op, f, true) ||
+	if (!role_expects(&role, node) || !payload_fits(x, op, f, true) ||
 	    f->contributors != expected_contributors(x, op, node, f->chunk) ||
 	    op->chunks[f->chunk - op->first].arrived >= exchange_whom_count(x, role.inputs) ||
 	    exchange_slot_of(x, node, f->seq, f->chunk)) {
@@ -260,7 +261,7 @@ static void final_arrived(struct exchange *x, struct op *op, uint16_t node, stru
 		return;
 	}
 	role = exchange_role(x, op, f->chunk);
-	if (!role.final_in || role.final_from != node || !payload_fits(op, f, false) ||
+	if (!role.final_in || role.final_from != node || !payload_fits(x, op, f, false) ||
 	    f->contributors != x->plan.ranks || f->divisor != (average ? x->plan.ranks : 1) ||
 	    op->chunks[f->chunk - op->first].final_here) {
 		exchange_note_bad(x, node, f->seq);

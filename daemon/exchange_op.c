@@ -85,6 +85,7 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op,
 	const struct exchange_plan *plan = &x->plan;
 	enum vec_type type = (enum vec_type)call->type;
 	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
+	bool busy = false;
 
 	op->call = *call;
 	/* What goes to nobody else is not encoded; a codec is for one owner a chunk. */
@@ -94,21 +95,22 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op,
 			     call->count * vec_type_bytes(type), plan->nodes, plan->flat_bytes_max);
 	op->geometry = op_geometry(call->count, type, plan->nodes, plan->chunk_bytes_max,
 				   op->coded ? &call->tensor->coding : NULL);
+	if (op->coded && call->tensor->state && op->geometry.chunks) {
+		struct tensor_op tensor_op = exchange_tensor_op(op);
+
+		op->entered = tensor_enter(&tensor_op, &op->turn);
+		busy = !op->entered;
+	}
+	/* Nodes whose state is not of the same ops must not go on as if it were. */
 	op->digest = wire_call_digest(call->op, call->type, call->reduce, call->count, call->key,
-				      op_call_coding(call), op->sched->id);
+				      op_call_coding(call, op->turn.step), op->sched->id);
 	if (!op->geometry.chunks)
 		return EXCHANGE_TOO_BIG;
 	op->first = op_lane_first(op->geometry.chunks, plan->lane, plan->lanes);
 	op->last = op_lane_first(op->geometry.chunks, plan->lane + 1u, plan->lanes);
 	op->remaining = op->last - op->first;
 	memset(op->chunks, 0, op->remaining * sizeof(*op->chunks));
-	if (op->coded && call->tensor->state) {
-		struct tensor_op tensor_op = exchange_tensor_op(op);
-
-		op->entered = tensor_enter(&tensor_op, &op->turn);
-		return op->entered ? EXCHANGE_NO_TROUBLE : EXCHANGE_BUSY;
-	}
-	return EXCHANGE_NO_TROUBLE;
+	return busy ? EXCHANGE_BUSY : EXCHANGE_NO_TROUBLE;
 }
 
 /* Each op tells of its first mismatch only. */

@@ -207,7 +207,8 @@ bool exchange_close_next(struct exchange *x);
 
 /* exchange_code.c */
 /* Does the payload fit the op's coding?  Its inside is judged when it is decoded. */
-bool exchange_coded_fits(const struct op *op, const struct wire_frame *frame);
+bool exchange_coded_fits(const struct exchange *x, const struct op *op,
+			 const struct wire_frame *frame);
 /* Our contribution, into `out`[chunk_bytes_max].  Changes nothing but the next state. */
 struct exchange_message exchange_encode_own(struct exchange *x, struct op *op, uint32_t chunk,
 					    unsigned char *out);

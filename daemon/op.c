@@ -11,16 +11,17 @@ bool op_call_same(const struct op_call *a, const struct op_call *b)
 {
 	return a->key == b->key && a->count == b->count && a->op == b->op && a->type == b->type &&
 	       a->reduce == b->reduce && a->schedule == b->schedule && a->tensor == b->tensor &&
-	       op_call_coding(a) == op_call_coding(b);
+	       op_call_coding(a, 0) == op_call_coding(b, 0);
 }
 
-uint32_t op_call_coding(const struct op_call *call)
+uint32_t op_call_coding(const struct op_call *call, uint64_t step)
 {
 	const struct {
 		uint32_t digest;
 		float scale;
-		uint32_t discard;
-	} all = {call->tensor ? call->tensor->digest : 0, call->scale, call->discard};
+		uint64_t discard;
+		uint64_t step;
+	} all = {call->tensor ? call->tensor->digest : 0, call->scale, call->discard, step};
 	uint32_t number = crc32c(0, &all, sizeof(all));
 
 	if (!call->tensor)

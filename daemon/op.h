@@ -37,8 +37,11 @@ struct op_call {
 
 bool op_call_same(const struct op_call *a, const struct op_call *b);
 
-/* What of a call's coding ranks must agree on, as a number; 0: dense. */
-uint32_t op_call_coding(const struct op_call *call);
+/*
+ * What of a call's coding ranks must agree on, as a number; 0: dense.
+ * @step: ops that the state has in it
+ */
+uint32_t op_call_coding(const struct op_call *call, uint64_t step);
 
 /* Cutting a tensor: a function of count, type and the group's size at creation only. */
 struct op_geometry {

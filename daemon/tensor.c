@@ -30,7 +30,7 @@ struct tensor_copy {
 	float *thresholds[TENSOR_WAYS]; /* [chunks_max] */
 	float mean[TENSOR_WAYS];        /* of them: for codecs with one threshold a tensor */
 	uint32_t digest;                /* of the coding that made them */
-	uint64_t step;
+	_Atomic uint64_t step;          /* also read by the main thread, for reports */
 	float weight;
 };
 
@@ -373,14 +373,16 @@ uint64_t tensors_bytes(const struct tensors *t)
 /* Lanes may be writing to it: single words are read, and what changed meanwhile is not used. */
 static double norm_of(const float *v, uint64_t count)
 {
-	double sum = 0;
+	double sums[8] = {0}, sum = 0;
 
 	for (uint64_t i = 0; i < count; i++) {
 		float value;
 
 		__atomic_load(v + i, &value, __ATOMIC_RELAXED);
-		sum += (double)value * (double)value;
+		sums[i % 8] += (double)value * (double)value;
 	}
+	for (int i = 0; i < 8; i++)
+		sum += sums[i];
 	return sqrt(sum);
 }
 
@@ -398,7 +400,9 @@ static void report_norm(const struct tensor_state *s, uint64_t *budget, struct t
 		return;
 	*budget -= s->count * sizeof(float);
 	out->norm = norm_of((const float *)(const void *)vector, s->count);
-	out->has_norm = ((atomic_load(&s->word) ^ word) & WORD_CURRENT) == 0;
+	/* Two ops later it is being written to. */
+	out->has_norm =
+		((atomic_load(&s->word) ^ word) & WORD_CURRENT) == 0 && copy->step == out->steps;
 }
 
 bool tensors_report(const struct tensors *t, uint32_t i, uint64_t *budget,

@@ -70,6 +70,8 @@ static int call_check(struct call *call, const struct carry *c,
 	if (o.flags & ~(uint32_t)CARRY_DISCARD)
 		return sentence_set(c, -EINVAL, "carry_op_options has unknown flags: 0x%x",
 				    o.flags);
+	if (o.reserved)
+		return sentence_set(c, -EINVAL, "a reserved field of carry_op_options is set");
 	if (factor(c, "weight", &call->options.weight) < 0 ||
 	    factor(c, "scale", &call->options.scale) < 0)
 		return -EINVAL;

@@ -287,10 +287,10 @@ struct carry_op_result;
 
 struct carry_op_options {
 	size_t size;          /* sizeof(struct carry_op_options)                                 */
-	const char *key;      /* NULL, or a stable name of the tensor, the same on all ranks;
-			       * only its hash is kept                                           */
+	const char *key;      /* NULL, or a stable name of the tensor, the same on all ranks     */
 	const char *schedule; /* NULL or "auto": the group's; else as in carry_group_options     */
-	const char *codec;    /* NULL: the group's; "none": dense                                */
+	/* With a codec or feedback the schedule is direct, whatever the group's is.             */
+	const char *codec;    /* NULL: the group's; "none": dense, unless feedback is given      */
 	const char *feedback; /* NULL: the group's; "none"                                       */
 	float weight;         /* of this rank in ef21-w, usually 1 on average; 0: 1              */
 	float scale;          /* unit of the input, new / old; 0: 1.  The same on all ranks      */
@@ -308,15 +308,21 @@ struct carry_op_options {
  * in flight on a key: a second one before carry_wait() has returned the first is -EBUSY.  Another
  * codec on the same key goes on with the state.  Another feedback has a state of its own, zero at
  * first; that of the former is kept, and used again if the op goes back to it.
+ *
+ * Ranks whose states are not of the same ops get -EBADMSG.  Where all ranks of a group are on one
+ * node nothing is sent, and so nothing is encoded or fed back.
  */
 
-/* Before this op take back what the last one on the key left as state, as if it had not been. */
+/*
+ * Before this op take back what the last one on the key left as state, as if it had not been.  That
+ * stands also if the op itself then fails.
+ */
 #define CARRY_DISCARD 0x1u
 
 /*
- * In carry_op_result.flags: a rank's input (culprit), or the sum, had a NaN or an infinity.  The op
- * is done; the result has NaN in those places, on all ranks alike, and no state was changed.  Ops
- * without codec and feedback do not look.
+ * In carry_op_result.flags: a rank's input (culprit: the lowest such rank) had a NaN or an
+ * infinity, or a sum became too large.  The op is done, the result is NaN where an input was no
+ * number, on all ranks alike, and no state was changed.  Ops without codec and feedback don't look.
  */
 #define CARRY_NONFINITE 0x1u
 
@@ -345,9 +351,10 @@ struct carry_op_result {
  * At most 64 ops of a group are in flight; beyond that, or when the arena has no room for a copy,
  * the call waits for the group's oldest.  A blocking call ends when the op does; to limit the
  * wait, give @work.  When it returns an error the contents of @out are undefined.
- * Return: 0; -EINVAL, -EOWNERDEAD, -ENOMEM, -EAGAIN, -EBUSY (nothing was posted); -ECANCELED,
- * -ECONNRESET, -EPROTO (the group was aborted, the handle ended; nothing was posted, or the op
- * failed); -EHOSTDOWN, -ENOTCONN, -EBADMSG, -EFBIG, -EIO (the op failed).  With @work it is
+ * Return: 0; -EINVAL, -EOWNERDEAD, -ENOMEM, -EAGAIN, -EBUSY, -ENAMETOOLONG, -ENOSPC, -EIO (nothing
+ * was posted); -ECANCELED, -ECONNRESET, -EPROTO (the group was aborted, the handle ended; nothing
+ * was posted, or the op failed); -EHOSTDOWN, -ENOTCONN, -EBADMSG, -EFBIG, -EIO, -EBUSY (the op
+ * failed).  With @work it is
  * carry_wait() that says how the op failed.
  */
 int carry_allreduce(struct carry_group *g, const void *in, void *out, size_t count,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "libclient/internal.h"
+#include "proto/text.h"
 
 #define ANSWER_NS UINT64_C(10000000000)
 
@@ -24,6 +25,9 @@ static int copy_spec(char *to, const struct carry *c, const char *what, const ch
 	if (bytes >= CTL_SPEC_BYTES)
 		return sentence_set(c, -ENAMETOOLONG, "the %s is longer than %d bytes: \"%s\"",
 				    what, CTL_SPEC_BYTES - 1, spec);
+	if (!text_ok(spec, bytes + 1))
+		return sentence_set(c, -EINVAL, "the %s has a control character: \"%s\"", what,
+				    spec);
 	memcpy(to, spec, bytes + 1);
 	return 0;
 }
@@ -144,6 +148,9 @@ static int check_call(struct carry *c, const struct coding_call *call, const str
 		return sentence_set(c, -ENAMETOOLONG,
 				    "the tensor key is longer than %d bytes: \"%.64s...\"",
 				    CTL_KEY_BYTES - 1, call->key);
+	if (!is_none(t->feedback) && !text_ok(call->key, strlen(call->key) + 1))
+		return sentence_set(c, -EINVAL, "the tensor key has a control character: \"%s\"",
+				    call->key);
 	return 0;
 }
 
@@ -207,6 +214,8 @@ int coding_of(uint16_t *coding, uint64_t *state, struct carry_group *g,
 
 	*coding = 0;
 	*state = 0;
+	if (o->codec && is_none(o->codec) && !o->feedback)
+		return 0;
 	if (o->codec || o->feedback) {
 		r = copy_spec(t.codec, g->c, "codec", o->codec ? o->codec : g->coding.codec);
 		if (r == 0)

@@ -68,7 +68,8 @@ static void take_completion(struct carry *c, uint32_t lane, const struct shm_com
 	w->wire_bytes += e->wire_bytes;
 	if (e->flags & SHM_NONFINITE) {
 		w->flags |= CARRY_NONFINITE;
-		w->culprit = w->culprit ? w->culprit : e->culprit;
+		if (e->culprit && (!w->culprit || e->culprit < w->culprit))
+			w->culprit = e->culprit; /* the lowest rank, whichever lane found it */
 	}
 	if (e->status && !w->status) {
 		w->status = op_status(e->status);

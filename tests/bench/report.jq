@@ -155,6 +155,45 @@ def local_rows:
 		beside_value: ($peer | map(.time_us / 1e3) | spread), ratio: ($ratios | spread),
 		target: ">= 3", verdict: judge($ratios | median; 3; null)};
 
+# How many times faster than dense an op with a codec must be: 2 and 4 nodes.
+def coded_targets: [
+	{bytes: 67108864, rate: "1 Gbit/s", size: "64 MiB", least: {int8: [3.6, 3.6],
+		int4: [7, 6], sign: [12, 9], top1: [13, 9]}},
+	{bytes: 16777216, rate: "100 Mbit/s", size: "16 MiB", least: {int8: [3.85, 3.85],
+		int4: [7.3, 7.3], sign: [26, 26], top1: [40, 28]}}];
+
+# Against our own dense time, against Gloo's, and against what wire and cores allow.
+def coded_rows($cores):
+	. as $all | coded_targets[] as $t | (2, 4) as $nodes |
+	($all | of("coded"; $nodes; 9000; $t.bytes; "carry")) as $carry |
+	($all | of("coded"; $nodes; 9000; $t.bytes; "gloo")) as $gloo |
+	($all | of("coded"; $nodes; 9000; $t.bytes; "iperf3")) as $iperf |
+	($carry | map(select(.variant == "dense"))) as $dense |
+	($t.least | keys_unsorted[]) as $codec | $t.least[$codec][$nodes / 2 - 1] as $least |
+	($carry | map(select(.variant == $codec))) as $coded |
+	select($coded | length > 0) |
+	def beside($other; $name):
+		pairs($coded; $other; .[1].time_us / .[0].time_us) as $ratios |
+		{figure: "\($nodes) nodes, \($t.rate), \($t.size): \($codec)", unit: "ms",
+			value: ($coded | map(.time_us / 1e3) | spread), beside: $name,
+			beside_value: ($other | map(.time_us / 1e3) | spread),
+			ratio: ($ratios | spread), target: ">= \($least)",
+			verdict: judge($ratios | median; $least; null)};
+	def wire_us: .[0].wire_bytes / (.[1].goodput_gbs / $nodes * 1e9) * 1e6;
+	def core_us: .[0].cpu_s_per_gb * .[0].bytes / 1e9 / $cores * 1e6;
+	def bound_us: [wire_us, core_us] | max;
+	beside($dense; "our own dense"),
+	beside($gloo; "Gloo ring, dense"),
+	(pairs($coded; $iperf; bound_us / .[0].time_us) as $ratios |
+		{figure: "\($nodes) nodes, \($t.rate), \($t.size): \($codec)", unit: "ms",
+			value: ($coded | map(.time_us / 1e3) | spread),
+			beside: (if (pairs($coded; $iperf; wire_us) | median) >=
+				(pairs($coded; $iperf; core_us) | median)
+				then "bound: the wire" else "bound: the cores" end),
+			beside_value: (pairs($coded; $iperf; bound_us / 1e3) | spread),
+			ratio: ($ratios | spread), target: ">= 0.8",
+			verdict: judge($ratios | median; 0.8; null)});
+
 def alone_row($section; $nodes; $mtu; $figure; $target; $most):
 	of($section; $nodes; $mtu; null; "carry") as $carry | select($carry | length > 0) |
 	{figure: $figure, unit: $carry[0].unit, value: ($carry | map(.value) | spread),
@@ -162,6 +201,7 @@ def alone_row($section; $nodes; $mtu; $figure; $target; $most):
 		verdict: at_most($carry | map(.value) | median; $most)};
 
 [shaped_rows, unshaped_rows($about.machine.cores), zerocopy_rows, small_rows, local_rows,
+	coded_rows($about.machine.cores),
 	alone_row("idle"; 2; 9000; "idle daemon, 2 trainers"; "< 0.5 %"; 0.5),
 	alone_row("ready"; 1; 0; "start to ready"; "< 100 ms"; 100)] as $rows |
 $about + {met: ($rows | map(select(.verdict | startswith("met"))) | length),

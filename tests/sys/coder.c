@@ -148,8 +148,25 @@ static void case_refusals(void)
 	told("busy", reduce(&s, COUNT, "w", &ef, &r));
 	need(carry_wait(work, 60000000000, NULL), "wait");
 	told("after", reduce(&s, COUNT, "w", &ef, &r));
+	told("nothing", reduce(&s, 0, "empty", &ef, &r));
+	bad.codec = "int8\n";
+	told("newline", reduce(&s, COUNT, "w", &bad, &r));
+	told("tab", reduce(&s, COUNT, "a\tkey", &ef, &r));
 	ef.codec = "int8";
 	told("other codec", reduce(&s, COUNT, "w", &ef, &r));
+	scene_close(&s);
+}
+
+/* In a group with feedback, what says none is dense: any type, no key. */
+static void case_dense(void)
+{
+	struct scene s = scene_open("int4", "ef14", NULL);
+	struct carry_op_options none = {.size = sizeof(none), .codec = "none"};
+	struct carry_op_result r;
+
+	told("none", reduce(&s, COUNT, NULL, &none, &r));
+	printf("none %" PRIu64 "\n", r.wire_bytes);
+	told("i32", carry_allreduce(s.g, s.in, s.out, COUNT, CARRY_I32, CARRY_MAX, &none, NULL));
 	scene_close(&s);
 }
 
@@ -286,7 +303,8 @@ int main(int argc, char **argv)
 		{"defaults", case_defaults},   {"refusals", case_refusals},
 		{"nonfinite", case_nonfinite}, {"control", case_control},
 		{"mismatch", case_mismatch},   {"memory", case_memory},
-		{"sums", case_sums},           {"endless", case_endless},
+		{"sums", case_sums},           {"dense", case_dense},
+		{"endless", case_endless},
 	};
 
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);

@@ -81,6 +81,21 @@ struct coded_rig *coded_open(const struct coded_options *options)
 	return r;
 }
 
+void coded_fill(struct coded_rig *r, uint64_t seed)
+{
+	for (uint32_t k = 0; k < r->ranks; k++) {
+		float *values = draw_vector(DRAW_GAUSS, r->o.count, 1, seed * 100 + k);
+
+		if (r->o.type == VEC_F32) {
+			memcpy(r->in[k], values, r->o.count * sizeof(float));
+		} else { /* bf16: cut off */
+			for (uint64_t i = 0; i < r->o.count; i++)
+				memcpy((uint16_t *)r->in[k] + i, (char *)&values[i] + 2, 2);
+		}
+		free(values);
+	}
+}
+
 void coded_close(struct coded_rig *r)
 {
 	for (uint16_t n = 0; n < r->o.nodes; n++) {
@@ -162,7 +177,8 @@ static uint32_t completions(struct coded_rig *r, uint16_t node, uint16_t lane)
 		n++;
 		r->error = c.error ? c.error : r->error;
 		r->nonfinite |= c.nonfinite;
-		r->culprit = r->culprit ? r->culprit : c.culprit;
+		if (c.culprit && (!r->culprit || c.culprit < r->culprit))
+			r->culprit = c.culprit; /* as libcarry does it */
 		r->wire_bytes += c.local_rank == 0 ? c.wire_bytes : 0;
 	}
 	return n;

@@ -52,6 +52,9 @@ struct coded_rig {
 struct coded_rig *coded_open(const struct coded_options *options);
 void coded_close(struct coded_rig *r);
 
+/* Inputs of all ranks: Gauss, other ones for another seed.  f32 or bf16. */
+void coded_fill(struct coded_rig *r, uint64_t seed);
+
 /* Every rank posts the next op. */
 void coded_post(struct coded_rig *r);
 /* Until nothing moves; `order` picks who is next.  Return: completions of ranks of all lanes. */

@@ -109,7 +109,6 @@ static void refusals(void **state)
 		{"p -r mean", "-r: \"mean\" is unknown; there is sum avg min max prod"},
 		{"p --schedule tree",
 		 "--schedule: \"tree\" is unknown; there is auto direct flat ring"},
-		{"p --codec int9", "there is no codec \"int9\""},
 		{"p --codec int8 -t i32",
 		 "codec and feedback are for sums and averages of f32, f16 and bf16, not for sum "
 		 "of "

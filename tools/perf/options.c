@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/coding.h"
 #include "tools/common/number.h"
 #include "tools/common/option.h"
 #include "tools/perf/pattern.h"
@@ -241,18 +240,12 @@ size_t perf_size_count(const struct perf_options *o)
 	return count;
 }
 
-/* Are codec and feedback something, and something for this type and reduction? */
+/* Codec and feedback are something for this type and reduction?  The daemon knows their words. */
 static bool coding_ok(const struct perf_options *o, char *why, size_t why_bytes)
 {
 	bool floats = o->type == CARRY_F32 || o->type == CARRY_F16 || o->type == CARRY_BF16;
 	bool sums = o->reduce == CARRY_SUM || o->reduce == CARRY_AVG;
-	struct coding coding;
-	struct err err;
 
-	if (coding_parse(&coding, o->codec, o->feedback, 0, &err)) {
-		snprintf(why, why_bytes, "%s", err.text);
-		return false;
-	}
 	if (!perf_is_coded(o) || (floats && sums))
 		return true;
 	snprintf(why, why_bytes,

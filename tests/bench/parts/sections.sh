@@ -17,6 +17,29 @@ section_shaped() {
 	lab_stop
 }
 
+# Codecs on slow links, beside our own dense time and Gloo's.
+section_coded() {
+	local rate
+	SECTION=coded
+	for rate in 1000 100; do
+		# What tells the two apart in the samples is the size.
+		MTU=9000 BYTES=$(((rate == 1000 ? 64 : 16) * MIB))
+		lab_start "coded$rate" 4 --rate ${rate}mbit
+		for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+			for NODES in 2 4; do
+				iperf "$IPERF_SECONDS"
+				gloo ring
+				carry dense 1
+				carry int8 1 --codec int8
+				carry int4 1 --codec int4
+				carry sign 1 --codec sign --feedback twosided
+				carry top1 1 --codec topk:density=0.01 --feedback ef21
+			done
+		done
+		lab_stop
+	done
+}
+
 # As fast as the machine goes: the kernel's TCP and two cores are the limit.
 section_unshaped() { # MTU
 	local -A chosen=()

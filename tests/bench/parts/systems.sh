@@ -33,16 +33,18 @@ perf() {
 	SPENT=$(($(daemons_ns) - before))
 }
 
-# carry [VARIANT] [PER_NODE].  Only of a run as a whole is known what the daemons used: what the
-# ops of a long run use beyond those of a short one is what ops cost, without start and end.
+# carry [VARIANT [PER_NODE [OPTION OF carry-perf...]]].  Only of a run as a whole is known what the
+# daemons used: what the ops of a long run use beyond those of a short one is what ops cost, without
+# start and end.
 carry() {
 	local variant=${1:-auto} per_node=${2:-1} short=0 short_ops=0
+	shift $(($# < 2 ? $# : 2))
 	counts
 	if [ "$BYTES" -ge $((16 << 20)) ]; then
-		perf "$per_node" 1 0
+		perf "$per_node" 1 0 "$@"
 		short=$SPENT short_ops=2 # out of place, in place
 	fi
-	perf "$per_node" $N $W --check
+	perf "$per_node" $N $W --check "$@"
 	sample carry "$variant" "$(jq --argjson ns $((SPENT - short)) \
 		--argjson ops $((2 * (N + W + 1) - short_ops)) '.results[0] | .bytes as $bytes |
 		($ns / 1e9 / ($ops * $bytes / 1e9)) as $daemons | {
