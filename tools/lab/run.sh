@@ -112,7 +112,8 @@ collect() {
 		for rank in "${!KEEPERS[@]}"; do
 			process_ended "${KEEPERS[rank]}" || [ -s "$RUN/.$rank.status" ] || continue
 			unset "KEEPERS[rank]"
-			{ status=$(<"$RUN/.$rank.status"); } 2>/dev/null
+			status=''
+			read -r status 2>/dev/null <"$RUN/.$rank.status"
 			[ "$status" != 0 ] || continue
 			say "rank $rank $(describe_end "${status:-1}")"
 			FAILED=1

@@ -56,7 +56,8 @@ rate_text() { # bit/s -> 1 gbit, 250 mbit
 # process_read PID: sets PROCESS_STATE (one letter) and PROCESS_START (ticks), or fails.
 process_read() {
 	local line fields
-	{ read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+	# Not around braces: a trap between its commands would lose what it says.
+	read -r line 2>/dev/null <"/proc/$1/stat" || return 1
 	read -ra fields <<<"${line##*) }" # the name before may hold blanks and brackets
 	PROCESS_STATE=${fields[0]}
 	PROCESS_START=${fields[19]}
@@ -70,7 +71,7 @@ process_record() { # PID FILE
 # process_find FILE: the process that FILE records; sets PID and PROCESS_STATE, fails if it is gone.
 process_find() {
 	local start
-	{ read -r PID start <"$1"; } 2>/dev/null || return 1
+	read -r PID start 2>/dev/null <"$1" || return 1
 	process_read "$PID" && [ "$PROCESS_START" = "$start" ] && [ "$PROCESS_STATE" != Z ]
 }
 
