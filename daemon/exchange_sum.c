@@ -169,6 +169,7 @@ static bool close_coded(struct exchange *x, struct op *op, uint32_t chunk,
 	return true;
 }
 
+/* Return: false: a contribution is no message, and its node is told of. */
 static bool close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
 			const struct sched_role *role)
 {
