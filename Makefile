@@ -14,7 +14,7 @@
 #   libclient/ + proto/  libcarry.so, .a    tools/*.c    carry-NAME.c, carryctl.c: programs,
 #   tests/common/        archive                         the others: archive
 #   tests/unit/test_*.c  tests/sim/*.c  tests/sys/*.c  tests/bench/bench_*.c
-#   tests/experiments/run.c                            programs
+#   tests/experiments/{run,trainer}.c                  programs
 #   tests/fuzz/fuzz_*.c  `make fuzz`: libFuzzer; `make check`: replays the corpus
 #
 # A test that defines __wrap_NAME() is linked with --wrap=NAME.
@@ -83,7 +83,7 @@ tool_scripts := $(filter-out %.c %.h %.sh %.py $(patsubst %/,%,$(wildcard tools/
 unit_main_c := $(wildcard tests/unit/test_*.c)
 sim_main_c := $(call with,^int main\b,$(wildcard tests/sim/*.c))
 bench_main_c := $(wildcard tests/bench/bench_*.c)
-experiments_c := $(wildcard tests/experiments/run.c)
+experiments_c := $(wildcard tests/experiments/run.c tests/experiments/trainer.c)
 peer_c := $(wildcard tests/bench/peer_*.c) # other systems: tests/bench/peers builds them
 preload_c := $(wildcard tests/sys/preload_*.c)
 sys_main_c := $(call with,^int main\b,$(filter-out $(preload_c),$(wildcard tests/sys/*.c)))
@@ -112,7 +112,7 @@ scripts := $(patsubst tools/%,$(BUILD)/bin/%,$(tool_scripts))
 unit := $(call programs,$(unit_main_c))
 sim := $(call programs,$(sim_main_c))
 bench := $(call programs,$(bench_main_c))
-experiments_program := $(call programs,$(experiments_c))
+experiments_programs := $(call programs,$(experiments_c))
 preloads := $(patsubst %.c,$(BUILD)/%.so,$(preload_c))
 sys_programs := $(call programs,$(sys_main_c)) $(preloads)
 replays := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(fuzz_c))
@@ -142,7 +142,7 @@ MAKEFLAGS += --no-builtin-rules
 
 all: programs
 programs: $(carryd) $(library) $(tools) $(scripts) $(script_parts) $(units)
-tests: $(unit) $(sim) $(experiments_program) $(replays) $(sys_programs) $(corpus)
+tests: $(unit) $(sim) $(experiments_programs) $(replays) $(sys_programs) $(corpus)
 
 # --- compiling and linking -----------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ $(script_parts): $(BUILD)/share/carry/%: tools/%
 comma := ,
 wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,\
 	$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
-$(unit) $(sim) $(bench) $(experiments_program) $(corpus) $(filter-out %.so,$(sys_programs)): \
+$(unit) $(sim) $(bench) $(experiments_programs) $(corpus) $(filter-out %.so,$(sys_programs)): \
 		$(BUILD)/%: $(O)/%.o $(archives)
 	$(link) $(call wraps,$*.c) $^ -lcmocka $(LIBS)
 
@@ -274,8 +274,9 @@ corpus: $(corpus) # writes the seeds again after a layout has changed
 .PHONY: fuzz-run corpus
 
 # Problems whose outcome is known; leaves a page to look at.
-experiments: $(experiments_program)
-	@$< --html $(BUILD)/experiments.html --json $(BUILD)/experiments.json $(EXPERIMENTS_FLAGS)
+experiments: all $(experiments_programs)
+	@$(BUILD)/tests/experiments/run --html $(BUILD)/experiments.html \
+		--json $(BUILD)/experiments.json $(EXPERIMENTS_FLAGS)
 
 bench: all $(bench)
 	@tools/setup.sh --bench

@@ -1,6 +1,7 @@
 /*
  * experiment.h - small optimisation problems whose outcome is known, run with the project's own
- * codecs and feedback: does compression do what its theory says?
+ * codecs and feedback: does compression do what its theory says?  In one process (cluster.h), and
+ * T on real daemons (daemons.h).
  *
  * An experiment measures numbers, says what each must be and why, and draws curves for people to
  * look at.  Expected outcomes are published figures, arithmetic, or float64 runs of the same rules;
@@ -121,7 +122,8 @@ void experiment_op(struct cluster *c, struct experiment_inputs *x);
 	X(g, "G", "1-bit Adam")                                            \
 	X(p, "P", "drift of the aggregate in float32")                     \
 	X(q, "Q", "loss of state")                                         \
-	X(r, "R", "what codecs lose")
+	X(r, "R", "what codecs lose")                                      \
+	X(t, "T", "training on real daemons")
 /* clang-format on */
 
 #define EXPERIMENT_DECLARE(name, letter, title) void experiment_##name(struct experiment *e);
