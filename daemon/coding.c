@@ -35,6 +35,11 @@ bool coding_plain(const struct coding *c)
 	return coding_same(c, &plain);
 }
 
+bool coding_dense(const struct coding *c)
+{
+	return c->up.id == CODEC_NONE && c->feedback.id != FEEDBACK_NONE;
+}
+
 bool coding_exact_down(const struct coding *c)
 {
 	return c->feedback.id != FEEDBACK_NONE && !feedback_by_id(c->feedback.id)->lossy_down;

@@ -33,7 +33,9 @@ int coding_parse(struct coding *out, const char *codec, const char *feedback,
 		 uint32_t chunk_bytes_max, struct err *err);
 
 bool coding_same(const struct coding *a, const struct coding *b);
-bool coding_plain(const struct coding *c); /* neither codec nor feedback: dense */
+bool coding_plain(const struct coding *c); /* neither codec nor feedback                */
+/* Feedback without a codec: what is carried goes out whole. */
+bool coding_dense(const struct coding *c);
 
 /* Does it keep every bit of the sum on the way down? */
 bool coding_exact_down(const struct coding *c);

@@ -13,6 +13,7 @@
  *   control_create.c  a trainer asks for a group: JOIN to the root's daemon, its refusal
  *   control_setup.c   TABLE came: exchanges, connections, READY, GO
  *   control_end.c     how ops and groups end: deaths, leavers, aborts, mismatches
+ *   control_choice.c  leases for ops whose codec is chosen as it goes
  *   control_frame.c   frames between daemons, those to ourselves included
  *   control_fact.c    what the lanes say; their mailboxes
  *   control_report.c  groups as JSON

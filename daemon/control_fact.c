@@ -126,6 +126,12 @@ bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns)
 	case ENGINE_ABORT: aborted(c, &fact, now_ns); break;
 	case ENGINE_MISMATCH: mismatched(c, &fact, now_ns); break;
 	case ENGINE_TROUBLE: troubled(c, &fact, now_ns); break;
+	case ENGINE_LEASED:
+		choice_decided(c, control_group_with(c, fact.exchange), &fact.lease, now_ns);
+		break;
+	case ENGINE_NEEDS_LEASE:
+		choice_needed(c, control_group_with(c, fact.exchange), fact.seq, now_ns);
+		break;
 	case ENGINE_BAD_FRAME: bad_frame(c, lane, &fact, now_ns); break;
 	case ENGINE_PATH_DOWN: path_went_down(c, lane, &fact, now_ns); break;
 	case ENGINE_PEER_REMOVED: c->peer[fact.peer].removed++; break;

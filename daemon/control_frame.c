@@ -165,6 +165,14 @@ static void leave_came(struct control *c, uint16_t peer, const struct wire_leave
 	propose_came(c, peer, &end, now_ns);
 }
 
+static void choose_came(struct control *c, uint16_t peer, const struct wire_choose *choose)
+{
+	struct control_group *g = control_group_of(c, choose->group);
+
+	if (g && g->group->node == 0 && node_of(c, g, peer, choose->epoch, "CHOOSE") >= 0)
+		choice_asked(c, g, choose);
+}
+
 /* --- in, as a member ------------------------------------------------------------------------ */
 
 static void end_came(struct control *c, uint16_t peer, const struct wire_end *end)
@@ -174,6 +182,14 @@ static void end_came(struct control *c, uint16_t peer, const struct wire_end *en
 	/* Only the decider's word counts. */
 	if (g && g->state != CONTROL_SETUP && node_of(c, g, peer, end->epoch, "END") == 0)
 		end_apply(c, g, end->first_seq, end->last_seq, end->error, end->text);
+}
+
+static void lease_came(struct control *c, uint16_t peer, const struct wire_lease *lease)
+{
+	struct control_group *g = control_group_of(c, lease->group);
+
+	if (g && g->state != CONTROL_SETUP && node_of(c, g, peer, lease->epoch, "LEASE") == 0)
+		choice_came(c, g, peer, lease);
 }
 
 static bool is_ours(const struct control *c, uint16_t root, const struct wire_refuse *refusal)
@@ -205,6 +221,8 @@ static void take(struct control *c, uint16_t peer, const struct wire_node *from,
 	case WIRE_LEAVE: leave_came(c, peer, payload, now_ns); return;
 	case WIRE_PROPOSE: propose_came(c, peer, payload, now_ns); return;
 	case WIRE_END: end_came(c, peer, payload); return;
+	case WIRE_CHOOSE: choose_came(c, peer, payload); return;
+	case WIRE_LEASE: lease_came(c, peer, payload); return;
 	case WIRE_HELLO:
 	case WIRE_CONTRIBUTION:
 	case WIRE_FINAL:

@@ -135,8 +135,10 @@ static json_t *group_json(const struct control *c, const struct control_group *g
 		"schedule", sched ? sched->name : "auto", "memory_bytes",
 		(json_int_t)g->memory_bytes, "ended", report_text(group->ended_text), "peers",
 		nodes_json(c, g), "local", local_json(g));
-	if (object)
+	if (object) {
 		add_figures(object, g);
+		choice_add_json(object, g);
+	}
 	return object;
 }
 

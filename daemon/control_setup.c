@@ -52,6 +52,7 @@ void setup_free(struct control *c, struct control_group *g, uint64_t now_ns)
 		if (g->peers[n] != CONTROL_NOBODY)
 			peers_drop(c->peers, g->peers[n], now_ns);
 	tensors_free(g->tensors);
+	chooser_free(g->chooser);
 	group_free(g->group);
 	free(g->owners);
 	free(g->peers);
@@ -137,6 +138,8 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		return err_add(err, "host %s", c->host);
 	tensors.chunk_bytes_max = plan.chunk_bytes_max;
 	if (tensors_new(&g->tensors, &tensors))
+		return err_set(err, -ENOMEM, "no memory for group \"%s\"", group->name);
+	if (group->node == 0 && chooser_new(&g->chooser))
 		return err_set(err, -ENOMEM, "no memory for group \"%s\"", group->name);
 	for (uint32_t i = 0; i < group->local_ranks; i++)
 		g->local_rank[i] = group->local[i].rank;
@@ -238,7 +241,8 @@ static void start_lanes(struct control *c, struct control_group *g, uint64_t now
 							 .exchange = g->exchanges[lane],
 							 .peers = g->peers,
 							 .tensors = g->tensors,
-							 .stats = &g->stats[lane]});
+							 .stats = &g->stats[lane],
+							 .chooser = lane ? NULL : g->chooser});
 	for (uint16_t n = 0; n < g->group->nodes; n++)
 		for (uint16_t lane = 0; lane < g->group->lanes; lane++)
 			for (uint16_t path = 0; path < g->group->paths; path++)

@@ -54,6 +54,23 @@ struct seat {
 	uint32_t destroy_client;
 };
 
+/* What was chosen, for people. */
+struct choice_event {
+	uint64_t from; /* op */
+	struct wire_choice choice;
+};
+
+enum { CHOICE_HISTORY_MAX = 64 };
+struct choice_record {
+	uint64_t through;                  /* of the last lease                                   */
+	uint64_t from[CHOICE_PENDING_MAX]; /* of the last leases with changes               */
+	uint64_t leases;                   /* with changes                                        */
+	uint64_t changes;                  /* events ever                                         */
+	struct choice_event history[CHOICE_HISTORY_MAX]; /* number % ..._MAX               */
+	uint32_t count;
+	struct choice_event now[CHOICE_LISTS_MAX];
+};
+
 struct control_group {
 	struct control_group *next;
 	struct group *group;
@@ -65,7 +82,9 @@ struct control_group {
 	uint16_t *peers;  /* uint16[nodes], for the lanes; held                       */
 	uint32_t removed; /* lanes that said GROUP_REMOVED                            */
 	uint64_t memory_bytes;
-	struct tensors *tensors;                         /* the lanes read them                  */
+	struct tensors *tensors; /* the lanes read them                  */
+	struct chooser *chooser; /* lane 0's until GROUP_REMOVED; NULL: not on this node        */
+	struct choice_record choices;
 	uint32_t local_rank[EXCHANGE_LOCAL_MAX];         /* numbers of the local ranks, for plans */
 	struct engine_group_stats stats[WIRE_LANES_MAX]; /* written by the lanes      */
 	struct seat seats[EXCHANGE_LOCAL_MAX];
@@ -168,6 +187,18 @@ struct control_group *control_group_with(struct control *c, const struct exchang
 
 /* CTL_TENSOR: how a trainer wants tensors to be sent. */
 void tensor_request(struct control *c, const struct client_request *request);
+
+/* --- control_choice.c ----------------------------------------------------------------------- */
+
+/* The chooser, which is on one of our lanes, gives a lease. */
+void choice_decided(struct control *c, struct control_group *g, const struct choice_lease *lease,
+		    uint64_t now_ns);
+void choice_needed(struct control *c, struct control_group *g, uint64_t seq, uint64_t now_ns);
+/* Frames of another node. */
+void choice_asked(struct control *c, struct control_group *g, const struct wire_choose *choose);
+void choice_came(struct control *c, struct control_group *g, uint16_t peer,
+		 const struct wire_lease *lease);
+void choice_add_json(json_t *object, const struct control_group *g);
 
 /* --- control_end.c -------------------------------------------------------------------------- */
 

@@ -39,8 +39,8 @@ void tensor_request(struct control *c, const struct client_request *request)
 	};
 	struct ctl_number answer = {0};
 	struct control_group *g = NULL;
-	struct coding coding;
 	struct err err;
+	bool plain;
 	int ret;
 
 	if (wanted->handle != CTL_NO_GROUP) {
@@ -51,9 +51,9 @@ void tensor_request(struct control *c, const struct client_request *request)
 			return;
 		}
 	}
-	ret = coding_parse(&coding, use.codec, use.feedback, 0, &err);
-	answer.plain = ret == 0 && coding_plain(&coding);
-	if (!ret && g && !answer.plain)
+	ret = tensors_judge(use.codec, use.feedback, &plain, &err);
+	answer.plain = plain;
+	if (!ret && g && !plain)
 		ret = tensors_add(g->tensors, &use, &err);
 	if (ret < 0) {
 		client_answer_error(c->clients, request->client, request->id, ret, err.text);

@@ -184,6 +184,7 @@ static void group_add(struct engine *e, const struct engine_command *c)
 	group->peers = c->peers;
 	group->stats = c->stats;
 	group->tensors = c->tensors;
+	group->chooser = c->chooser;
 	memset(group->node_of_peer, 0xff, sizeof(group->node_of_peer));
 	for (uint16_t n = 0; n < plan->nodes; n++)
 		if (c->peers[n] != ENGINE_NOBODY)
@@ -236,7 +237,10 @@ static void obey(struct engine *e, const struct engine_command *c)
 		/* It may have been on its way when GROUP_REMOVED was. */
 		if (engine_group_with(e, c->exchange))
 			exchange_end(c->exchange, c->first_seq, c->last_seq, c->error);
+		engine_choice_look_again(e);
 		return;
+	case ENGINE_LEASE: engine_choice_lease(e, c); return;
+	case ENGINE_CHOOSE: engine_choice_asked(e, c); return;
 	case ENGINE_GROUP_REMOVE: engine_group_with(e, c->exchange)->removing = true; return;
 	case ENGINE_PATH_ADD: engine_path_add(e, c); return;
 	case ENGINE_PATH_CUT: engine_path_cut(e, c->peer, c->path); return;

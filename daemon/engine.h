@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/chooser.h"
 #include "daemon/err.h"
 #include "daemon/exchange.h"
 #include "daemon/mailbox.h"
@@ -71,6 +72,10 @@ enum engine_command_kind {
 	ENGINE_RANK_LEAVE,
 	/* exchange, first_seq, last_seq, error: these ops end with it */
 	ENGINE_GROUP_END,
+	/* exchange, lease: the next one; submissions that waited for it are looked at again */
+	ENGINE_LEASE,
+	/* exchange, first_seq: a member needs a lease for this op; to the lane with the chooser */
+	ENGINE_CHOOSE,
 	/* exchange: all its ranks have left; GROUP_REMOVED follows when its open ops are over */
 	ENGINE_GROUP_REMOVE,
 	/*
@@ -96,6 +101,8 @@ struct engine_command {
 				  * stays the main thread's, valid until GROUP_REMOVED      */
 	const struct tensors *tensors;    /* GROUP_ADD: NULL or the main thread's, as long */
 	struct engine_group_stats *stats; /* GROUP_ADD: NULL or the main thread's, as long */
+	struct chooser *chooser;          /* GROUP_ADD: the lane's until GROUP_REMOVED; or NULL */
+	struct choice_lease lease;
 	uint32_t local_rank;
 	uint32_t handle; /* RANK_ADD: as in the trainer's submissions              */
 	uint64_t first_seq, last_seq;
@@ -113,6 +120,8 @@ enum engine_fact_kind {
 	ENGINE_ABORT,          /* exchange, local_rank: its trainer called abort                */
 	ENGINE_MISMATCH,       /* exchange, mismatch: two calls of an op differ                 */
 	ENGINE_TROUBLE,        /* exchange, trouble: an op cannot succeed                       */
+	ENGINE_LEASED,         /* exchange, lease: the chooser's, for all members, us included  */
+	ENGINE_NEEDS_LEASE,    /* exchange, seq: of lane 0: an op waits for one                 */
 	/*
 	 * exchange, node, peer, seq: a frame broke the group's rules.  `taken`: it contradicts its
 	 * op; else it was refused: its path ends, and it will come again (path, frames)
@@ -133,6 +142,7 @@ struct engine_fact {
 	uint64_t seq;
 	struct exchange_mismatch mismatch;
 	struct exchange_trouble trouble;
+	struct choice_lease lease;
 	uint16_t node;
 	uint16_t peer, path;
 	bool taken;

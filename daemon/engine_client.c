@@ -63,8 +63,10 @@ static void copy_once(struct shm_submission *out, const struct shm_submission *s
 }
 
 /* The first local rank to call an op counts it. */
-static void tally_posted(struct engine_group *group, const struct shm_submission *s)
+static void tally_posted(struct engine *e, struct engine_group *group,
+			 const struct shm_submission *s)
 {
+	engine_choice_posted(e, group, s->seq);
 	if (s->seq <= group->posted)
 		return;
 	group->posted = s->seq;
@@ -84,6 +86,7 @@ static void tally_over(struct engine *e, struct engine_group *group,
 	if (c->seq <= tally->seq)
 		return;
 	tally->seq = c->seq;
+	engine_choice_over(e, group, c->seq, c->error == 0);
 	engine_count(c->error ? &e->stats.ops_failed : &e->stats.ops_done, 1);
 	if (!group->stats)
 		return;
@@ -154,7 +157,7 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call, &rank)) {
 	case EXCHANGE_POSTED:
 	case EXCHANGE_POST_MISMATCH:
-	case EXCHANGE_POST_TROUBLE: tally_posted(seat->group, s); return SHM_OK;
+	case EXCHANGE_POST_TROUBLE: tally_posted(e, seat->group, s); return SHM_OK;
 	case EXCHANGE_POST_ORDER: return SHM_BAD_ORDER;
 	case EXCHANGE_POST_WINDOW: break;
 	}
@@ -179,7 +182,7 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 	struct engine_client *client = &e->clients[number];
 	uint32_t taken = 0;
 
-	while (taken < most && !client->bad) {
+	while (taken < most && !client->bad && !client->held) {
 		int ready = shm_consume_ready(&client->submit);
 		struct shm_submission s;
 		enum shm_verdict verdict;
@@ -193,6 +196,10 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 		copy_once(&s, &client->submissions[client->submit.position % SHM_RING_ENTRIES]);
 		verdict = shm_submission_check(&s, client->layout.arena_bytes);
 		if (verdict == SHM_OK && handle_doubtful(client, s.group))
+			break;
+		client->held = verdict == SHM_OK &&
+			       engine_choice_waits(e, client->seats[s.group].group, &s);
+		if (client->held)
 			break;
 		shm_consume(&client->submit);
 		taken++;
@@ -357,7 +364,7 @@ bool engine_clients_ready(struct engine *e)
 	for (uint32_t i = 0; i < e->clients_end; i++) {
 		const struct engine_client *client = &e->clients[i];
 
-		if (client->used && !client->leaving && !client->bad &&
+		if (client->used && !client->leaving && !client->bad && !client->held &&
 		    shm_consume_ready(&client->submit) != 0)
 			return true;
 	}

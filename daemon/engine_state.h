@@ -3,6 +3,7 @@
  *
  *   engine.c         life, commands, the duty cycle
  *   engine_client.c  trainers' rings: submissions in, completions out
+ *   engine_choice.c  ops whose codec is chosen as it goes: leases, measurements
  *   engine_net.c     frames: transport events in, sends, credits, acknowledgements
  */
 #ifndef DAEMON_ENGINE_STATE_H
@@ -25,6 +26,7 @@ struct engine_client {
 	const struct shm_submission *submissions;
 	struct shm_completion *completions;
 	uint64_t doubtful; /* position of a submission whose handle was unknown; else UINT64_MAX */
+	bool held;         /* its next submission waits for a lease                        */
 	bool wake;         /* completions were written since it was last woken             */
 	struct engine_seat {
 		struct engine_group *group; /* NULL: no such handle on this lane */
@@ -42,9 +44,16 @@ struct engine_group {
 	struct engine_group_stats *stats; /* the main thread's; NULL: nobody asks */
 	uint64_t posted;                  /* highest seq that a local rank called */
 	struct engine_tally {
-		uint64_t seq;      /* of the last op here that is over           */
-		uint64_t bytes;    /* of the tensor of the last op here, posted  */
+		uint64_t seq;   /* of the last op here that is over           */
+		uint64_t bytes; /* of the tensor of the last op here, posted  */
+		/* with a chooser: */
+		uint64_t posted_ns;          /* when a local rank called it last                 */
+		struct choice_sample choice; /* of that call, if it is `measured`        */
+		bool measured;
 	} tally[EXCHANGE_OPS_MAX]; /* by seq % EXCHANGE_OPS_MAX */
+	struct chooser *chooser;   /* NULL: not on this lane                              */
+	uint64_t over_ns;          /* when an op was last over: what is measured begins after it */
+	uint64_t asked;            /* the last op for which we said NEEDS_LEASE            */
 	uint64_t waited_for;       /* by its op, when that was last looked at; 0: none */
 	uint16_t node_of_peer[ENGINE_PEERS_MAX];
 	uint64_t aborted; /* bit per local rank: its trainer said so, once is enough */
@@ -119,6 +128,16 @@ bool engine_give_completions(struct engine *e);
 void engine_clients_sleep(struct engine *e); /* set the flags */
 void engine_clients_awake(struct engine *e);
 bool engine_clients_ready(struct engine *e); /* is there anything in a ring? */
+
+/* engine_choice.c */
+/* Must this submission wait for a lease?  Asks for one if nobody did. */
+bool engine_choice_waits(struct engine *e, struct engine_group *group,
+			 const struct shm_submission *s);
+void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t seq);
+void engine_choice_over(struct engine *e, struct engine_group *group, uint64_t seq, bool good);
+void engine_choice_lease(struct engine *e, const struct engine_command *c);
+void engine_choice_asked(struct engine *e, const struct engine_command *c);
+void engine_choice_look_again(struct engine *e); /* at all that is held */
 
 /* engine_net.c */
 void engine_path_add(struct engine *e, const struct engine_command *c);

@@ -35,21 +35,32 @@ static struct random_key draws(const struct op *op, uint32_t who)
 	return random_key(0, op->seq, op->call.key, who);
 }
 
+/* A dense op's are exact whatever its coding says. */
+static const struct codec_setting *chosen_codec(const struct op *op, enum tensor_way way)
+{
+	const struct coding *coding = &op->tensor->coding;
+
+	if (op->turn.dense)
+		return &exact;
+	return way == TENSOR_UP ? &coding->up : &coding->down;
+}
+
 static struct feedback_op code_op(const struct exchange *x, const struct op *op, uint32_t chunk)
 {
-	const struct coding *coding = &op->call.tensor->coding;
+	const struct coding *coding = &op->tensor->coding;
 	bool average = op->call.reduce == VEC_AVG;
 
 	return (struct feedback_op){
 		.setting = &coding->feedback,
-		.up = &coding->up,
-		.down = &coding->down,
+		.up = chosen_codec(op, TENSOR_UP),
+		.down = chosen_codec(op, TENSOR_DOWN),
 		.kernels = codec_kernels_of(x->plan.vec),
 		.count = op_elements(op, chunk),
 		.first = op_offset(op, chunk),
 		.step = op->turn.step,
 		.divisor = average ? x->plan.ranks : 1,
 		.scale = op->call.scale,
+		.dense = op->turn.dense,
 		.away = op->call.count * sizeof(float) >= AWAY_BYTES,
 		.shared_key = draws(op, RANDOM_SHARED),
 		.work = x->work,
@@ -61,7 +72,7 @@ static struct feedback_state code_state(const struct op *op, uint32_t chunk)
 	struct feedback_state state = {0};
 
 	if (op->entered)
-		tensor_slices(op->call.tensor->state, &op->turn, op_offset(op, chunk), &state);
+		tensor_slices(op->tensor->state, &op->turn, op_offset(op, chunk), &state);
 	return state;
 }
 
@@ -69,7 +80,7 @@ static float code_threshold(const struct op *op, enum tensor_way way, uint32_t c
 {
 	struct tensor_op tensor_op = exchange_tensor_op(op);
 
-	if (way == TENSOR_DOWN && coding_exact_down(&op->call.tensor->coding))
+	if (way == TENSOR_DOWN && coding_exact_down(&op->tensor->coding))
 		return FLT_TRUE_MIN; /* whatever is not zero */
 	return op->entered ? tensor_threshold(&tensor_op, &op->turn, way, chunk) : 0;
 }
@@ -106,9 +117,10 @@ static float weight_of(const struct wire_frame *f)
 
 bool exchange_coded_fits(const struct exchange *x, const struct op *op, const struct wire_frame *f)
 {
-	const struct coding *coding = &op->call.tensor->coding;
+	const struct coding *coding = &op->tensor->coding;
 	uint64_t count = op_elements(op, f->chunk);
-	const struct codec_setting *chosen = f->kind == WIRE_FINAL ? &coding->down : &coding->up;
+	const struct codec_setting *chosen =
+		chosen_codec(op, f->kind == WIRE_FINAL ? TENSOR_DOWN : TENSOR_UP);
 	/* Nothing is encoded as nothing. */
 	const struct codec_setting *codec = count ? codec_of(chosen, f->flags) : &exact;
 
@@ -126,7 +138,7 @@ static struct exchange_message message(const struct op *op, const struct codec_s
 	return (struct exchange_message){
 		.bytes = (uint32_t)bytes,
 		.codec = codec->id,
-		.feedback = op->call.tensor->coding.feedback.id,
+		.feedback = op->tensor->coding.feedback.id,
 		.payload_type = codec->id == CODEC_NONE ? VEC_F32 : 0,
 		.weight = weight,
 	};

@@ -12,7 +12,7 @@ struct tensor_op exchange_tensor_op(const struct op *op)
 {
 	return (struct tensor_op){
 		.seq = op->seq,
-		.tensor = op->call.tensor,
+		.tensor = op->tensor,
 		.chunks = op->geometry.chunks,
 		.weight = op->weight,
 		.discard = op->call.discard,
@@ -78,6 +78,72 @@ static void op_begin(struct exchange *x, struct op *op, uint64_t seq)
 	memset(ranks, 0, x->plan.local_ranks * sizeof(*ranks));
 }
 
+/* By what it goes, if its tensor leaves the choice to the group. */
+static const struct tensor *chosen(struct exchange *x, struct op *op)
+{
+	const struct tensor *t = op->call.tensor;
+	uint8_t size_class;
+
+	if (!t || !t->alternatives)
+		return t;
+	size_class =
+		choice_size_class(op->call.count * vec_type_bytes((enum vec_type)op->call.type));
+	op->alternative = choices_at(&x->choices, t->digest, size_class, op->seq);
+	if (op->alternative >= t->alternatives)
+		op->alternative = 0; /* the chooser thinks of another list; all nodes do this */
+	return t->alternative[op->alternative];
+}
+
+bool exchange_needs_lease(const struct exchange *x, uint64_t seq, const struct tensor *tensor)
+{
+	return tensor && tensor->alternatives && x->plan.nodes > 1 && seq > x->choices.through &&
+	       !exchange_ended(x, seq);
+}
+
+bool exchange_lease(struct exchange *x, const struct choice_lease *lease)
+{
+	uint64_t posted = 0;
+
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		posted = x->posted[r] > posted ? x->posted[r] : posted;
+	return choices_add(&x->choices, lease, posted + 1);
+}
+
+bool exchange_choice(const struct exchange *x, uint64_t seq, struct choice_sample *out)
+{
+	const struct op *op = exchange_op(x, seq);
+	const struct tensor *t = op ? op->call.tensor : NULL;
+
+	if (!t || !t->alternatives || x->plan.nodes == 1 || op->trouble || op->turn.once)
+		return false;
+	*out = (struct choice_sample){
+		.seq = seq,
+		.bytes = op->call.count * vec_type_bytes((enum vec_type)op->call.type),
+		.list = t->digest,
+		.alternative = op->alternative,
+		.alternatives = t->alternatives,
+	};
+	out->size_class = choice_size_class(out->bytes);
+	return true;
+}
+
+/* How it goes over the wire.  Return: the state is in use by another op. */
+static bool op_enter(struct exchange *x, struct op *op, const struct op_call *call)
+{
+	struct tensor_op tensor_op;
+
+	op->call = *call;
+	/* What goes to nobody else is not encoded. */
+	op->tensor = x->plan.nodes > 1 ? chosen(x, op) : NULL;
+	op->coded = op->tensor != NULL;
+	if (!op->tensor || !op->tensor->state)
+		return false;
+	tensor_op = exchange_tensor_op(op);
+	op->entered = tensor_enter(&tensor_op, &op->turn);
+	op->coded = !op->turn.plain;
+	return !op->entered;
+}
+
 /* The first call of an op decides how it is cut.  Return: 0, or why it cannot succeed. */
 static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op,
 					      const struct op_call *call)
@@ -85,25 +151,16 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op,
 	const struct exchange_plan *plan = &x->plan;
 	enum vec_type type = (enum vec_type)call->type;
 	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
-	bool busy = false;
+	bool busy = op_enter(x, op, call);
 
-	op->call = *call;
-	/* What goes to nobody else is not encoded; a codec is for one owner a chunk. */
-	op->coded = call->tensor && plan->nodes > 1;
 	op->sched =
 		sched_choose(op->coded ? sched_direct.id : forced,
 			     call->count * vec_type_bytes(type), plan->nodes, plan->flat_bytes_max);
 	op->geometry = op_geometry(call->count, type, plan->nodes, plan->chunk_bytes_max,
-				   op->coded ? &call->tensor->coding : NULL);
-	if (op->coded && call->tensor->state && op->geometry.chunks) {
-		struct tensor_op tensor_op = exchange_tensor_op(op);
-
-		op->entered = tensor_enter(&tensor_op, &op->turn);
-		busy = !op->entered;
-	}
+				   op->coded ? &op->tensor->coding : NULL);
 	/* Nodes whose state is not of the same ops must not go on as if it were. */
 	op->digest = wire_call_digest(call->op, call->type, call->reduce, call->count, call->key,
-				      op_call_coding(call, op->turn.step), op->sched->id);
+				      op_call_coding(call, op->tensor, &op->turn), op->sched->id);
 	if (!op->geometry.chunks)
 		return EXCHANGE_TOO_BIG;
 	op->first = op_lane_first(op->geometry.chunks, plan->lane, plan->lanes);

@@ -128,6 +128,7 @@ struct exchange {
 		*ends; /* [EXCHANGE_ENDS_MAX], ascending; those that all have posted are gone */
 	uint32_t ends_count;
 
+	struct choices choices;
 	uint64_t posted[EXCHANGE_LOCAL_MAX]; /* last seq of each local rank */
 	bool left[EXCHANGE_LOCAL_MAX];
 	struct failed *failed; /* [local_ranks][EXCHANGE_OPS_MAX], number % EXCHANGE_OPS_MAX */

@@ -100,13 +100,13 @@ void log_put(struct log *log, enum log_level level, enum log_id id, const char *
 
 	if (level > log->level)
 		return;
-	if (log->put[id] == LOG_BURST) {
+	if (log->put[id] == LOG_BURST && id != LOG_CHOICE) {
 		log->waiting += log->held[id] == 0;
 		log->held[id]++;
 		log->held_level[id] = level;
 		return;
 	}
-	log->put[id]++;
+	log->put[id] += log->put[id] < LOG_BURST;
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);

@@ -8,7 +8,8 @@
  * Only whoever decides what happens next logs.  The main thread alone writes: lanes
  * report facts.  A message that comes too often is counted instead of repeated: at most
  * LOG_BURST lines of one id a second, then "N more ...".  A reader of stderr that
- * has stopped reading loses lines, which are counted, and never stops the daemon.
+ * has stopped reading loses lines, which are counted, and never stops the daemon.  Choices of
+ * codecs, which are rare by themselves and from which a run can be made again, are all written.
  *
  * Reads no clock: whoever owns the log tells it the time with log_time().
  */
@@ -51,6 +52,7 @@ enum log_level {
 	X(LOG_GROUP_FORMED, "group-formed")           \
 	X(LOG_GROUP_FAILED, "group-failed")           \
 	X(LOG_GROUP_GONE, "group-gone")               \
+	X(LOG_CHOICE, "choice")                       \
 	X(LOG_OP_MISMATCH, "op-mismatch")             \
 	X(LOG_OP_ABORTED, "op-aborted")
 

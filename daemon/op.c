@@ -9,19 +9,28 @@
 
 bool op_call_same(const struct op_call *a, const struct op_call *b)
 {
+	static const struct tensor_turn any;
+
 	return a->key == b->key && a->count == b->count && a->op == b->op && a->type == b->type &&
 	       a->reduce == b->reduce && a->schedule == b->schedule && a->tensor == b->tensor &&
-	       op_call_coding(a, 0) == op_call_coding(b, 0);
+	       op_call_coding(a, NULL, &any) == op_call_coding(b, NULL, &any);
 }
 
-uint32_t op_call_coding(const struct op_call *call, uint64_t step)
+uint32_t op_call_coding(const struct op_call *call, const struct tensor *chosen,
+			const struct tensor_turn *turn)
 {
 	const struct {
 		uint32_t digest;
 		float scale;
-		uint64_t discard;
+		uint32_t discard, chosen, dense, plain;
 		uint64_t step;
-	} all = {call->tensor ? call->tensor->digest : 0, call->scale, call->discard, step};
+	} all = {call->tensor ? call->tensor->digest : 0,
+		 call->scale,
+		 call->discard,
+		 chosen ? chosen->digest : 0,
+		 turn->dense,
+		 turn->plain,
+		 turn->step};
 	uint32_t number = crc32c(0, &all, sizeof(all));
 
 	if (!call->tensor)

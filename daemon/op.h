@@ -39,9 +39,11 @@ bool op_call_same(const struct op_call *a, const struct op_call *b);
 
 /*
  * What of a call's coding ranks must agree on, as a number; 0: dense.
- * @step: ops that the state has in it
+ * @chosen: what it goes by, if that is not the call's own; NULL: dense
+ * @turn: what was found in the state
  */
-uint32_t op_call_coding(const struct op_call *call, uint64_t step);
+uint32_t op_call_coding(const struct op_call *call, const struct tensor *chosen,
+			const struct tensor_turn *turn);
 
 /* Cutting a tensor: a function of count, type and the group's size at creation only. */
 struct op_geometry {
@@ -97,17 +99,19 @@ struct op {
 	struct op_call call; /* of the first local rank that posted; valid from OPEN */
 	const struct sched *sched;
 	struct op_geometry geometry;
-	uint32_t first, last;    /* this lane's chunks                                 */
-	uint32_t remaining;      /* of them, not done                                  */
-	uint32_t digest;         /* wire_call_digest() of the call                     */
-	uint8_t trouble;         /* enum exchange_trouble_kind: it cannot succeed; 0       */
-	bool coded;              /* by call.tensor; else plain elements                */
-	bool entered;            /* the tensor's state: until op is over               */
-	struct tensor_turn turn; /* ... and what was found there                    */
-	float weight;            /* coded: of this node, from OP_RUNNING on            */
-	bool nonfinite;          /* of a contribution or a final seen here             */
-	uint16_t culprit;        /* with it: as in struct wire_frame                   */
-	uint32_t posted;         /* local ranks                                        */
+	uint32_t first, last;        /* this lane's chunks                                 */
+	uint32_t remaining;          /* of them, not done                                  */
+	uint32_t digest;             /* wire_call_digest() of the call                     */
+	uint8_t trouble;             /* enum exchange_trouble_kind: it cannot succeed; 0       */
+	const struct tensor *tensor; /* of the call, or that which was chosen for it; NULL: dense */
+	uint8_t alternative;         /* the call's tensor has some: which one              */
+	bool coded;                  /* by tensor; else plain elements                     */
+	bool entered;                /* the tensor's state: until op is over               */
+	struct tensor_turn turn;     /* ... and what was found there                    */
+	float weight;                /* coded: of this node, from OP_RUNNING on            */
+	bool nonfinite;              /* of a contribution or a final seen here             */
+	uint16_t culprit;            /* with it: as in struct wire_frame                   */
+	uint32_t posted;             /* local ranks                                        */
 	int error;
 	uint64_t wire_bytes;     /* payload this lane sent                             */
 	struct op_rank *ranks;   /* [local_ranks], the exchange's memory              */

@@ -395,6 +395,8 @@ static enum wire_verdict check_payload(const struct wire_frame *frame, const voi
 	case WIRE_PROPOSE:
 	case WIRE_END: return wire_end_check(payload, bytes);
 	case WIRE_BEAT: return wire_beat_check(payload, bytes);
+	case WIRE_CHOOSE: return wire_choose_check(payload, bytes);
+	case WIRE_LEASE: return wire_lease_check(payload, bytes);
 	case WIRE_BYE: return WIRE_OK;
 	case WIRE_HELLO:
 	case WIRE_CONTRIBUTION:

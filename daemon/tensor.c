@@ -13,6 +13,7 @@
 
 #include "compress/codec_topk.h"
 #include "daemon/op.h"
+#include "proto/crc32c.h"
 
 /*
  * Who is in, packed into one word so that all lanes see one state: the op, how many lanes are in
@@ -32,6 +33,8 @@ struct tensor_copy {
 	uint32_t digest;                /* of the coding that made them */
 	_Atomic uint64_t step;          /* also read by the main thread, for reports */
 	float weight;
+	bool carries; /* something was not sent yet                              */
+	bool stale;   /* plain ops went by: estimates are not of the last op     */
 };
 
 struct tensor_state {
@@ -82,11 +85,25 @@ static uint64_t entered(uint64_t word, const struct tensor_op *op)
 	return (uint32_t)op->seq | WORD_INSIDE | flags;
 }
 
+static bool has(const struct tensor_state *s, enum feedback_vector v)
+{
+	return s->copies[0].vectors[v] != NULL;
+}
+
+/* Is all that it keeps what was not sent yet, or all of it what was sent last? */
+static bool may_be_plain(const struct tensor_state *s)
+{
+	bool residual = has(s, FEEDBACK_RESIDUAL), estimate = has(s, FEEDBACK_ESTIMATE);
+
+	return residual != estimate && !has(s, FEEDBACK_MOMENTUM);
+}
+
 bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn)
 {
 	struct tensor_state *s = op->tensor->state;
 	uint64_t word = atomic_load(&s->word), next;
 	const struct tensor_copy *from;
+	bool dense;
 
 	do {
 		if (inside(word) && (uint32_t)word != (uint32_t)op->seq)
@@ -97,6 +114,10 @@ bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn)
 	from = &s->copies[turn->from];
 	turn->step = from->step;
 	turn->last_weight = from->weight;
+	dense = coding_dense(&op->tensor->coding);
+	turn->dense = dense || from->stale;
+	turn->plain = dense && !from->carries && may_be_plain(s);
+	turn->once = dense ? from->carries && may_be_plain(s) : from->stale;
 	return true;
 }
 
@@ -119,8 +140,14 @@ static void commit(const struct tensor_op *op, const struct tensor_turn *turn)
 	struct tensor_copy *to = &s->copies[!turn->from];
 	uint64_t word = atomic_load(&s->word), next;
 
+	if (turn->plain) {
+		s->copies[turn->from].stale = has(s, FEEDBACK_ESTIMATE);
+		return;
+	}
 	to->step = turn->step + 1;
 	to->weight = op->weight;
+	to->carries = !turn->dense;
+	to->stale = false;
 	to->digest = op->tensor->digest;
 	/* Every node encodes all chunks up, but only those that it owns down. */
 	to->mean[TENSOR_UP] = mean_threshold(to->thresholds[TENSOR_UP], op, true);
@@ -305,6 +332,8 @@ void tensors_free(struct tensors *t)
 		(void)munmap(s->memory, s->bytes);
 		free(s);
 	}
+	for (uint32_t i = 0; t && i < t->count; i++)
+		free(t->table[i].list);
 	free(t);
 }
 
@@ -325,9 +354,28 @@ static int check_use(const struct tensor_use *use, const struct coding *coding, 
 	return 0;
 }
 
-int tensors_add(struct tensors *t, const struct tensor_use *use, struct err *err)
+/* Its number in the table.  Return: that, -ENOSPC. */
+static int put_in(struct tensors *t, const struct tensor *made, struct err *err)
 {
 	uint32_t count = atomic_load_explicit(&t->count, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count; i++)
+		if (t->table[i].state == made->state &&
+		    t->table[i].alternatives == made->alternatives &&
+		    t->table[i].digest == made->digest &&
+		    coding_same(&t->table[i].coding, &made->coding))
+			return (int)i;
+	if (count == TENSORS_MAX)
+		return err_set(err, -ENOSPC,
+			       "a group may have %d keys and codecs together, and has them",
+			       TENSORS_MAX);
+	t->table[count] = *made;
+	atomic_store_explicit(&t->count, count + 1, memory_order_release);
+	return (int)count;
+}
+
+static int add_coding(struct tensors *t, const struct tensor_use *use, struct err *err)
+{
 	struct tensor made = {0};
 	int ret = coding_parse(&made.coding, use->codec, use->feedback, t->options.chunk_bytes_max,
 			       err);
@@ -342,18 +390,81 @@ int tensors_add(struct tensors *t, const struct tensor_use *use, struct err *err
 	}
 	if (ret)
 		return ret;
-	for (uint32_t i = 0; i < count; i++)
-		if (t->table[i].state == made.state &&
-		    coding_same(&t->table[i].coding, &made.coding))
-			return (int)i;
-	if (count == TENSORS_MAX)
-		return err_set(err, -ENOSPC,
-			       "a group may have %d keys and codecs together, and has them",
-			       TENSORS_MAX);
 	made.digest = coding_digest(&made.coding);
-	t->table[count] = made;
-	atomic_store_explicit(&t->count, count + 1, memory_order_release);
-	return (int)count;
+	return put_in(t, &made, err);
+}
+
+/* One of several codings, all with the same state. */
+static int add_list(struct tensors *t, const struct tensor_use *use, const struct choice_list *list,
+		    struct err *err)
+{
+	uint32_t digests[1 + CHOICE_ALTERNATIVES_MAX] = {list->count};
+	struct tensor made = {.alternatives = (uint8_t)list->count};
+	int ret;
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		struct tensor_use one = *use;
+
+		one.codec = list->codec[i];
+		ret = add_coding(t, &one, err);
+		if (ret < 0)
+			return ret;
+		digests[1 + i] = t->table[ret].digest;
+		if (digests[1 + i])
+			made.alternative[i] = &t->table[ret];
+	}
+	made.coding.feedback = made.alternative[1]->coding.feedback;
+	made.state = made.alternative[1]->state;
+	made.key = made.alternative[1]->key;
+	made.count = made.alternative[1]->count;
+	made.type = made.alternative[1]->type;
+	made.digest = crc32c(0, digests, sizeof(digests));
+	made.digest += !made.digest;
+	made.list = malloc(sizeof(*list));
+	if (!made.list)
+		return err_set(err, -ENOMEM, "no memory for a list of codecs");
+	*made.list = *list;
+	ret = put_in(t, &made, err);
+	if (ret < 0 || t->table[ret].list != made.list)
+		free(made.list);
+	return ret;
+}
+
+int tensors_add(struct tensors *t, const struct tensor_use *use, struct err *err)
+{
+	struct choice_list list;
+	int ret = choice_parse(&list, use->codec, err);
+
+	if (ret < 0)
+		return ret;
+	return ret ? add_list(t, use, &list, err) : add_coding(t, use, err);
+}
+
+int tensors_judge(const char *codec, const char *feedback, bool *plain, struct err *err)
+{
+	struct choice_list list;
+	struct coding coding;
+	int ret = choice_parse(&list, codec, err);
+
+	*plain = false;
+	for (uint32_t i = 1; ret > 0 && i < list.count; i++)
+		if (coding_parse(&coding, list.codec[i], feedback, 0, err))
+			return -EINVAL;
+	if (ret)
+		return ret < 0 ? ret : 0;
+	ret = coding_parse(&coding, codec, feedback, 0, err);
+	*plain = ret == 0 && coding_plain(&coding);
+	return ret;
+}
+
+const struct tensor *tensors_find(const struct tensors *t, uint32_t digest)
+{
+	uint32_t count = atomic_load_explicit(&t->count, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < count; i++)
+		if (t->table[i].digest == digest)
+			return &t->table[i];
+	return NULL;
 }
 
 const struct tensor *tensors_at(const struct tensors *t, uint32_t number)

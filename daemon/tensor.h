@@ -14,6 +14,12 @@
  *   tensor_leave()   each lane, when the op is over there.  If all left with `good`, the copies
  *                    change places; else nothing has changed
  *
+ * An op whose coding is dense sends what is carried as well, and leaves nothing.  Dense ops after
+ * it are plain: they go as if there were no feedback, as fast, and neither read nor write the
+ * state.  What they leave behind of the ef21 family, estimates that are not of the last op, is
+ * made good by the next op, which is absolute.  An algorithm that keeps more (momentum; residual
+ * and estimate) is never plain.
+ *
  * Ops on one state run one after the other: a second one in flight is refused by tensor_enter().
  * tensor_enter(discard): the op before is taken back first: it reads what that one read.
  *
@@ -26,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/choice.h"
 #include "daemon/coding.h"
 #include "daemon/err.h"
 
@@ -44,6 +51,10 @@ struct tensor {
 	uint64_t count;  /* with state: elements, and enum vec_type                  */
 	uint8_t type;
 	struct tensor_state *state; /* NULL: no feedback                             */
+	/* with a list ("auto:..."): by one of these it goes, [0] is dense, NULL without feedback */
+	uint8_t alternatives; /* 0: it has a coding of its own                         */
+	const struct tensor *alternative[CHOICE_ALTERNATIVES_MAX];
+	struct choice_list *list; /* their words                                     */
 };
 
 struct tensors; /* of a group */
@@ -72,6 +83,12 @@ struct tensor_use {
  */
 int tensors_add(struct tensors *t, const struct tensor_use *use, struct err *err);
 
+/* tensors_judge() - words alone.  *plain: neither codec nor feedback.  Return: 0; -EINVAL, *err. */
+int tensors_judge(const char *codec, const char *feedback, bool *plain, struct err *err);
+
+/* Main thread: what has this digest.  NULL: nothing, here. */
+const struct tensor *tensors_find(const struct tensors *t, uint32_t digest);
+
 /* Any thread.  Return: NULL: there is no such number. */
 const struct tensor *tensors_at(const struct tensors *t, uint32_t number);
 
@@ -81,7 +98,7 @@ const char *tensor_name(const struct tensor *t); /* of its key; "": it has none 
 struct tensor_op {
 	uint64_t seq;
 	const struct tensor *tensor; /* with state */
-	uint32_t chunks;
+	uint32_t chunks;             /* to leave                                                  */
 	float weight;
 	bool discard;
 };
@@ -89,8 +106,11 @@ struct tensor_op {
 /* What they find. */
 struct tensor_turn {
 	uint8_t from;      /* the copy that is read                                   */
-	uint64_t step;     /* ops that were committed before                          */
+	uint64_t step;     /* ops that were committed before, but for plain ones      */
 	float last_weight; /* of the last one that was; 0: there is none              */
+	bool dense;        /* exact; absolute: see compress/feedback.h                */
+	bool plain;        /* dense, and there is nothing to carry: as if without feedback */
+	bool once;         /* dense only this time: the next op of its coding is not   */
 };
 
 /* Lane's thread.  Return: false: another op on the state is in flight. */

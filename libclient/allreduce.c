@@ -280,6 +280,7 @@ static int choose_coding(struct carry_group *g, struct call *call)
 		.bytes = call->bytes,
 		.type = call->type,
 		.reduce = call->reduce,
+		.seq = g->seq + 1,
 		.other_schedule = call->schedule > SCHEDULE_DIRECT,
 	};
 	int r = coding_of(&call->coding, &call->key_state, g, &about, &call->options);

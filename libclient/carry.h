@@ -225,7 +225,7 @@ struct carry_group_options {
 	uint32_t reserved1;   /* zero                                                            */
 	uint64_t timeout_ns;  /* for all ranks to come, and for destroy; 0: 300 s                */
 	/* What ops go with that say nothing themselves; the same on all ranks. */
-	const char *codec;    /* NULL: none; "int4", "topk:density=0.01", ...                    */
+	const char *codec;    /* NULL: none; "int4", "topk:density=0.01", "auto:int8/int4", ...  */
 	const char *feedback; /* NULL: none; "ef14", "ef21", ...: every such op needs a key      */
 	/* "PATTERN=CODEC;..." for keys, as of fnmatch(3), the first that fits: "*.bias=none" */
 	const char *key_codecs;
@@ -311,6 +311,15 @@ struct carry_op_options {
  *
  * Ranks whose states are not of the same ops get -EBADMSG.  Where all ranks of a group are on one
  * node nothing is sent, and so nothing is encoded or fed back.
+ */
+
+/*
+ * "auto:CODEC/CODEC...", alone "auto:int8/int4": the group chooses, for each class of sizes, by how
+ * long ops take: one of these codecs, or none.  It tries each for at least 100 ops, stays with the
+ * fastest, and tries again when something changes; all ranks change at the same op.  With feedback
+ * nothing is lost by a change: the first dense op sends what was carried.  Ops that go dense are
+ * not looked at for CARRY_NONFINITE.  As a group's codec "replay:FILE" makes the choices again that
+ * carryd of the group's first node has logged into FILE.
  */
 
 /*

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "libclient/internal.h"
+#include "libclient/replay.h"
 #include "proto/text.h"
 
 #define ANSWER_NS UINT64_C(10000000000)
@@ -103,19 +104,45 @@ static int read_rules(struct coding_default *d, struct carry *c, const char *rul
 	return 0;
 }
 
-int coding_default_read(struct coding_default *d, struct carry *c,
+static bool is_replay(const char *spec)
+{
+	return strncmp(spec, REPLAY_PREFIX, strlen(REPLAY_PREFIX)) == 0;
+}
+
+/* What is to be made again must be possible here, too. */
+static int read_replay(struct coding_default *d, struct carry *c, const char *name,
+		       const char *spec)
+{
+	int r = replay_read(&d->replay, c, spec + strlen(REPLAY_PREFIX), name);
+	const char *codec;
+
+	for (size_t i = 0; r == 0 && (codec = replay_codec(d->replay, i)); i++)
+		if (i == 0 || strcmp(codec, replay_codec(d->replay, i - 1)) != 0)
+			r = judge(c, codec, d->feedback);
+	return r;
+}
+
+int coding_default_read(struct coding_default *d, struct carry *c, const char *name,
 			const struct carry_group_options *o)
 {
+	const char *codec = o->codec ? o->codec : "";
 	int r;
 
 	memset(d, 0, sizeof(*d));
 	d->bytes_min = o->codec_bytes_min ? o->codec_bytes_min : CODING_BYTES_MIN;
-	r = copy_spec(d->codec, c, "group's codec", o->codec ? o->codec : "");
-	if (r == 0)
-		r = copy_spec(d->feedback, c, "group's feedback", o->feedback ? o->feedback : "");
+	r = copy_spec(d->feedback, c, "group's feedback", o->feedback ? o->feedback : "");
+	if (r == 0 && is_replay(codec))
+		r = read_replay(d, c, name, codec);
+	else if (r == 0)
+		r = copy_spec(d->codec, c, "group's codec", codec);
 	if (r == 0)
 		r = judge(c, d->codec, d->feedback);
 	return r == 0 ? read_rules(d, c, o->key_codecs) : r;
+}
+
+void coding_default_free(struct coding_default *d)
+{
+	replay_free(d->replay);
 }
 
 /* --- of an op --------------------------------------------------------------------------------- */
@@ -160,7 +187,13 @@ static bool default_words(const struct coding_default *d, const struct coding_ca
 {
 	if (!can_encode(call) || call->bytes < d->bytes_min || call->other_schedule)
 		return false;
-	memcpy(t->codec, d->codec, sizeof(t->codec));
+	if (d->replay) {
+		const char *codec = replay_at(d->replay, call->seq, call->bytes);
+
+		memcpy(t->codec, codec, strlen(codec));
+	} else {
+		memcpy(t->codec, d->codec, sizeof(t->codec));
+	}
 	memcpy(t->feedback, d->feedback, sizeof(t->feedback));
 	for (uint32_t i = 0; call->key_hash && i < d->rules; i++) {
 		if (fnmatch(d->rule[i].pattern, call->key, 0) != 0)
@@ -216,6 +249,9 @@ int coding_of(uint16_t *coding, uint64_t *state, struct carry_group *g,
 	*state = 0;
 	if (o->codec && is_none(o->codec) && !o->feedback)
 		return 0;
+	if (o->codec && is_replay(o->codec))
+		return sentence_set(g->c, -EINVAL, "codec %s is for a whole group, not for an op",
+				    o->codec);
 	if (o->codec || o->feedback) {
 		r = copy_spec(t.codec, g->c, "codec", o->codec ? o->codec : g->coding.codec);
 		if (r == 0)

@@ -22,6 +22,7 @@ struct carry_group;
 
 /* What a group's ops go with unless they say so themselves. */
 struct coding_default {
+	struct replay *replay; /* NULL: `codec` it is */
 	char codec[CTL_SPEC_BYTES], feedback[CTL_SPEC_BYTES];
 	uint64_t bytes_min;
 	uint32_t rules;
@@ -46,15 +47,18 @@ struct coding_call {
 	size_t bytes;
 	enum carry_type type;
 	enum carry_reduce reduce;
+	uint64_t seq;        /* that it will have      */
 	bool other_schedule; /* than direct is forced */
 };
 
 /*
  * coding_default_read() - from the options of a group; asks the daemon about words.  Not locked.
- * Return: 0, or negative errno with a sentence.
+ * @name: of the group
+ * Return: 0, or negative errno with a sentence.  Either way there is something to free.
  */
-int coding_default_read(struct coding_default *d, struct carry *c,
+int coding_default_read(struct coding_default *d, struct carry *c, const char *name,
 			const struct carry_group_options *o);
+void coding_default_free(struct coding_default *d);
 
 /*
  * coding_of() - locked, may let the lock go: the number for this op.

@@ -45,6 +45,7 @@ void joined_free(struct carry_group *g)
 		free(b);
 	}
 	coding_free(g->numbers);
+	coding_default_free(&g->coding);
 	free(g);
 }
 
@@ -151,7 +152,7 @@ int carry_group_create(struct carry_group **out, struct carry *c,
 	if (!g)
 		return sentence_set(c, -ENOMEM, "no memory for a group");
 	g->c = c;
-	r = coding_default_read(&g->coding, c, &o);
+	r = coding_default_read(&g->coding, c, request.name, &o);
 	if (r < 0) {
 		joined_free(g);
 		return r;

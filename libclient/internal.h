@@ -8,6 +8,7 @@
  *	group.c      create, destroy, abort     launcher.c   the environment; nodelist.c, root.c
  *	handle.c     struct carry's own         sentence.c   carry_last_error
  *	coding.c     codecs and feedback of ops
+ *	replay.c     choices of codecs that were logged
  *
  * One mutex per handle, `lock`, guards everything in it, its groups and its works.  It is let go
  * for memcpy and for sleeping.  Functions below say "locked" if the caller holds it.

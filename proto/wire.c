@@ -31,6 +31,8 @@
 	(sizeof(struct wire_table) + (nodes) * sizeof(struct wire_node) + \
 	 (ranks) * sizeof(uint16_t))
 
+#define LEASE_BYTES(choices) (sizeof(struct wire_lease) + (choices) * sizeof(struct wire_choice))
+
 static_assert(TABLE_BYTES(WIRE_NODES_MAX, WIRE_RANKS_MAX) <= WIRE_MESSAGE_BYTES_MAX, "fits");
 
 struct kind {
@@ -60,6 +62,8 @@ static const struct kind kinds[] = {
 	[WIRE_BEAT] = {"BEAT", SIGNAL, FIXED(struct wire_beat)},
 	[WIRE_ACK] = {"ACK", SIGNAL, 0, 0},
 	[WIRE_BYE] = {"BYE", BYE, 0, 0},
+	[WIRE_CHOOSE] = {"CHOOSE", MESSAGE, FIXED(struct wire_choose)},
+	[WIRE_LEASE] = {"LEASE", MESSAGE, LEASE_BYTES(0), LEASE_BYTES(WIRE_CHOICES_MAX)},
 };
 
 struct field {
@@ -268,6 +272,16 @@ const struct wire_node *wire_table_nodes(const struct wire_table *table)
 const uint16_t *wire_table_ranks(const struct wire_table *table)
 {
 	return (const uint16_t *)(wire_table_nodes(table) + table->nodes);
+}
+
+size_t wire_lease_bytes(uint32_t choices)
+{
+	return LEASE_BYTES((size_t)choices);
+}
+
+const struct wire_choice *wire_lease_choices(const struct wire_lease *lease)
+{
+	return (const struct wire_choice *)(lease + 1);
 }
 
 uint32_t wire_call_digest(uint8_t op, uint8_t type, uint8_t reduce, uint64_t count, uint64_t key,

@@ -64,6 +64,8 @@ enum wire_kind {
 	WIRE_BEAT = 24,    /* payload: struct wire_beat; heartbeat, not numbered */
 	WIRE_ACK = 25,     /* no payload; acknowledges control frames, not numbered */
 	WIRE_BYE = 26,     /* no payload; this daemon ends on purpose */
+	WIRE_CHOOSE = 27,  /* payload: struct wire_choose; ask the lowest node for a lease */
+	WIRE_LEASE = 28,   /* payload: struct wire_lease + choices; its decision */
 };
 
 /* enum wire_flag, a bit set in wire_frame.flags */
@@ -263,6 +265,39 @@ struct wire_end {
 };
 static_assert(sizeof(struct wire_end) == 32 + WIRE_TEXT_BYTES, "no padding");
 
+/* Tensors whose codec is chosen as it goes (daemon/choice.h): a node has no lease for op seq. */
+struct wire_choose {
+	uint64_t group;
+	uint64_t seq;
+	uint32_t epoch;
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct wire_choose) == 24, "no padding");
+
+#define WIRE_ALTERNATIVES_MAX 5
+#define WIRE_CHOICES_MAX 6 /* of a lease */
+
+/* By which of its alternatives a list of them goes, for tensors of one class of sizes. */
+struct wire_choice {
+	uint32_t list;                        /* digest of the alternatives */
+	uint8_t size_class;                   /* floor(log2(bytes)) */
+	uint8_t alternative;                  /* < alternatives */
+	uint8_t alternatives;                 /* 1 to WIRE_ALTERNATIVES_MAX */
+	uint8_t settled;                      /* 1: until something changes; 0: it is tried */
+	uint32_t cost[WIRE_ALTERNATIVES_MAX]; /* ns for a MiB, as measured; 0: not yet */
+};
+static_assert(sizeof(struct wire_choice) == 8 + 4 * WIRE_ALTERNATIVES_MAX, "no padding");
+
+/* Ops from..through go by these changes; behind it come `count` times struct wire_choice. */
+struct wire_lease {
+	uint64_t group;
+	uint64_t from; /* one after the last lease's through; 1 */
+	uint64_t through;
+	uint32_t epoch;
+	uint32_t count; /* at most WIRE_CHOICES_MAX */
+};
+static_assert(sizeof(struct wire_lease) == 32, "no padding");
+
 struct wire_beat {
 	uint64_t instance;
 	uint64_t sent_ns;                  /* sender's clock, returned in echo_ns */
@@ -336,6 +371,12 @@ enum wire_verdict wire_ready_check(const struct wire_ready *ready, size_t bytes)
 enum wire_verdict wire_leave_check(const struct wire_leave *leave, size_t bytes);
 enum wire_verdict wire_end_check(const struct wire_end *end, size_t bytes);
 enum wire_verdict wire_beat_check(const struct wire_beat *beat, size_t bytes);
+enum wire_verdict wire_choose_check(const struct wire_choose *choose, size_t bytes);
+enum wire_verdict wire_lease_check(const struct wire_lease *lease, size_t bytes);
+
+/* What is behind a lease that passed its check, and its whole size. */
+const struct wire_choice *wire_lease_choices(const struct wire_lease *lease);
+size_t wire_lease_bytes(uint32_t choices);
 
 /* The two arrays behind a table that passed its check, and its whole size. */
 const struct wire_node *wire_table_nodes(const struct wire_table *table);

@@ -159,3 +159,38 @@ enum wire_verdict wire_beat_check(const struct wire_beat *beat, size_t bytes)
 		return WIRE_BAD_LENGTH;
 	return verdict(beat->instance != 0);
 }
+
+enum wire_verdict wire_choose_check(const struct wire_choose *choose, size_t bytes)
+{
+	if (bytes != sizeof(*choose))
+		return WIRE_BAD_LENGTH;
+	return verdict(choose->group && choose->epoch && choose->seq && !choose->reserved);
+}
+
+static bool choice_ok(const struct wire_choice *c)
+{
+	bool unused = true;
+
+	if (c->alternatives < 1 || c->alternatives > WIRE_ALTERNATIVES_MAX)
+		return false;
+	for (uint8_t a = c->alternatives; a < WIRE_ALTERNATIVES_MAX; a++)
+		unused &= !c->cost[a];
+	return unused && c->list && c->size_class < 64 && c->alternative < c->alternatives &&
+	       c->settled <= 1;
+}
+
+enum wire_verdict wire_lease_check(const struct wire_lease *lease, size_t bytes)
+{
+	bool good = true;
+
+	if (bytes < sizeof(*lease))
+		return WIRE_BAD_LENGTH;
+	if (lease->count > WIRE_CHOICES_MAX)
+		return WIRE_BAD_PAYLOAD;
+	if (bytes != wire_lease_bytes(lease->count))
+		return WIRE_BAD_LENGTH;
+	for (uint32_t i = 0; i < lease->count; i++)
+		good &= choice_ok(&wire_lease_choices(lease)[i]);
+	return verdict(good && lease->group && lease->epoch && lease->from &&
+		       lease->from <= lease->through);
+}

@@ -7,9 +7,10 @@
 #include <string.h>
 
 const uint16_t sample_wire_kinds[] = {
-	WIRE_HELLO,  WIRE_CONTRIBUTION, WIRE_FINAL, WIRE_CREDIT, WIRE_CALL,  WIRE_JOIN,
-	WIRE_REFUSE, WIRE_TABLE,        WIRE_READY, WIRE_GO,     WIRE_LEAVE, WIRE_PROPOSE,
-	WIRE_END,    WIRE_BEAT,         WIRE_ACK,   WIRE_BYE,    0,
+	WIRE_HELLO, WIRE_CONTRIBUTION, WIRE_FINAL, WIRE_CREDIT, WIRE_CALL,
+	WIRE_JOIN,  WIRE_REFUSE,       WIRE_TABLE, WIRE_READY,  WIRE_GO,
+	WIRE_LEAVE, WIRE_PROPOSE,      WIRE_END,   WIRE_BEAT,   WIRE_ACK,
+	WIRE_BYE,   WIRE_CHOOSE,       WIRE_LEASE, 0,
 };
 const uint16_t sample_ctl_requests[] = {CTL_ATTACH, CTL_CREATE, CTL_DESTROY,
 					CTL_QUERY,  CTL_TENSOR, 0};
@@ -130,6 +131,25 @@ static void put_beat(struct sample_payload *payload)
 	put(payload, &beat, sizeof(beat));
 }
 
+static void put_choose(struct sample_payload *payload)
+{
+	struct wire_choose choose = {.group = GROUP, .seq = 101, .epoch = EPOCH};
+
+	put(payload, &choose, sizeof(choose));
+}
+
+static void put_lease(struct sample_payload *payload)
+{
+	struct wire_lease lease = {
+		.group = GROUP, .from = 101, .through = 200, .epoch = EPOCH, .count = 2};
+	struct wire_choice choices[2] = {
+		{.list = 7, .size_class = 14, .alternative = 1, .alternatives = 3, .cost = {900}},
+		{.list = 7, .size_class = 24, .alternatives = 1, .settled = 1}};
+
+	put(payload, &lease, sizeof(lease));
+	put(payload, choices, sizeof(choices));
+}
+
 static void put_payload(uint16_t kind, struct sample_payload *payload)
 {
 	static const float elements[4] = {1.0f, 2.0f, -3.0f, 4.5f};
@@ -147,6 +167,8 @@ static void put_payload(uint16_t kind, struct sample_payload *payload)
 	case WIRE_PROPOSE:
 	case WIRE_END: put_end(payload); break;
 	case WIRE_BEAT: put_beat(payload); break;
+	case WIRE_CHOOSE: put_choose(payload); break;
+	case WIRE_LEASE: put_lease(payload); break;
 	case WIRE_CREDIT:
 	case WIRE_CALL:
 	case WIRE_ACK:
@@ -244,6 +266,8 @@ enum wire_verdict sample_wire_payload_check(uint16_t kind, const void *payload, 
 	case WIRE_PROPOSE:
 	case WIRE_END: return wire_end_check(payload, bytes);
 	case WIRE_BEAT: return wire_beat_check(payload, bytes);
+	case WIRE_CHOOSE: return wire_choose_check(payload, bytes);
+	case WIRE_LEASE: return wire_lease_check(payload, bytes);
 	case WIRE_CONTRIBUTION:
 	case WIRE_FINAL:
 	case WIRE_CREDIT:

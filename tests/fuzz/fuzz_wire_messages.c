@@ -110,10 +110,25 @@ static void end_holds(const struct wire_end *e)
 	NAME(e->text);
 }
 
+static void lease_holds(const struct wire_lease *l, size_t bytes)
+{
+	PROPERTY(l->group && l->epoch && l->from && l->from <= l->through);
+	PROPERTY(l->count <= WIRE_CHOICES_MAX && bytes == wire_lease_bytes(l->count));
+	for (uint32_t i = 0; i < l->count; i++) {
+		const struct wire_choice *c = &wire_lease_choices(l)[i];
+
+		PROPERTY(c->list && c->size_class < 64 && c->alternative < c->alternatives);
+		PROPERTY(c->alternatives <= WIRE_ALTERNATIVES_MAX && c->settled <= 1);
+		for (uint8_t a = c->alternatives; a < WIRE_ALTERNATIVES_MAX; a++)
+			PROPERTY(!c->cost[a]);
+	}
+}
+
 static void message_holds(uint16_t kind, const void *payload, size_t bytes)
 {
 	const struct wire_ready *ready = payload;
 	const struct wire_beat *beat = payload;
+	const struct wire_choose *choose = payload;
 
 	if (kind == WIRE_HELLO)
 		hello_holds(payload);
@@ -131,6 +146,10 @@ static void message_holds(uint16_t kind, const void *payload, size_t bytes)
 		end_holds(payload);
 	else if (kind == WIRE_BEAT)
 		PROPERTY(beat->instance);
+	else if (kind == WIRE_CHOOSE)
+		PROPERTY(choose->group && choose->seq && choose->epoch && !choose->reserved);
+	else if (kind == WIRE_LEASE)
+		lease_holds(payload, bytes);
 }
 
 /* What a payload check takes, a frame of that length passes too. */
@@ -153,7 +172,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	void *payload;
 
 	take(&in, &kind, 1);
-	if (kind != WIRE_HELLO && (kind < WIRE_JOIN || kind > WIRE_BEAT))
+	if (kind != WIRE_HELLO && (kind < WIRE_JOIN || kind > WIRE_BEAT) && kind != WIRE_CHOOSE &&
+	    kind != WIRE_LEASE)
 		return 0;
 	payload = rest_of(&in);
 	verdict = sample_wire_payload_check(kind, payload, in.bytes);

@@ -371,6 +371,10 @@ static void take_fact(struct world *w, uint16_t node, uint16_t lane, const struc
 	case ENGINE_ABORT: aborted(w, f); return;
 	case ENGINE_MISMATCH: mismatch(w, f); return;
 	case ENGINE_TROUBLE: trouble(w, f); return;
+	case ENGINE_LEASED:
+	case ENGINE_NEEDS_LEASE:
+		world_fail(w, "node %u: a lease, and no trainer uses codecs", node);
+		return;
 	case ENGINE_BAD_FRAME:
 	case ENGINE_PEER_LIES:
 		if (!w->node[f->peer - PEER_FIRST].hostile)

@@ -85,6 +85,63 @@ static void numbers(void **state)
 	tensors_free(t);
 }
 
+/* A list is one number; its alternatives are what they would be alone, with one state. */
+static void lists(void **state)
+{
+	struct tensors *t = table(1 << 20);
+	int number = add(t, "a", 1, "auto:int8/int4", "ef14"), other;
+	const struct tensor *list = tensors_at(t, (uint32_t)number), *bare;
+
+	(void)state;
+	assert_true(number >= 0);
+	assert_int_equal(add(t, "a", 1, "auto:int8/int4", "ef14"), number);
+	assert_int_equal(add(t, "a", 1, "auto", "ef14"), number);
+	other = add(t, "b", 2, "auto", "ef14");
+	assert_int_not_equal(other, number);
+	assert_int_equal(tensors_at(t, (uint32_t)other)->digest, list->digest);
+	assert_int_not_equal(add(t, "a", 1, "auto:int4/int8", "ef14"), number);
+	assert_int_equal(list->alternatives, 3);
+	assert_int_equal(list->key, 1);
+	assert_int_equal(list->count, COUNT);
+	for (int i = 0; i < 3; i++) {
+		static const char *const codecs[] = {"none", "int8", "int4"};
+		int alone = add(t, "a", 1, codecs[i], "ef14");
+
+		assert_ptr_equal(list->alternative[i], tensors_at(t, (uint32_t)alone));
+		assert_ptr_equal(list->alternative[i]->state, list->state);
+		assert_string_equal(list->list->codec[i], codecs[i]);
+	}
+	assert_true(coding_dense(&list->alternative[0]->coding));
+	assert_ptr_equal(tensors_find(t, list->digest), list);
+	assert_null(tensors_find(t, list->digest + 1));
+	bare = tensors_at(t, (uint32_t)add(t, "", 0, "auto", ""));
+	assert_null(bare->state);
+	assert_null(bare->alternative[0]); /* dense, as if nothing had been said */
+	assert_non_null(bare->alternative[2]);
+	assert_int_not_equal(bare->digest, list->digest);
+	tensors_free(t);
+}
+
+static void judgements(void **state)
+{
+	struct err err;
+	bool plain;
+
+	(void)state;
+	assert_int_equal(tensors_judge("", "", &plain, &err), 0);
+	assert_true(plain);
+	assert_int_equal(tensors_judge("none", "ef14", &plain, &err), 0);
+	assert_false(plain);
+	assert_int_equal(tensors_judge("auto", "none", &plain, &err), 0);
+	assert_false(plain);
+	assert_int_equal(tensors_judge("auto:int8/int3", "none", &plain, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "int3"));
+	assert_int_equal(tensors_judge("auto:int8/", "none", &plain, &err), -EINVAL);
+	assert_int_equal(tensors_judge("auto:int8/sign", "ef21", &plain, &err), 0);
+	assert_int_equal(tensors_judge("auto:int8", "ef15", &plain, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "ef15"));
+}
+
 static void refusals(void **state)
 {
 	struct tensors *t = table(200000);
@@ -278,7 +335,8 @@ static void report(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers),    cmocka_unit_test(refusals),
+		cmocka_unit_test(numbers),    cmocka_unit_test(lists),
+		cmocka_unit_test(judgements), cmocka_unit_test(refusals),
 		cmocka_unit_test(turns),      cmocka_unit_test(one_at_a_time),
 		cmocka_unit_test(thresholds), cmocka_unit_test(report),
 	};

@@ -108,7 +108,7 @@ static void unknown_kinds(void **state)
 	for (uint32_t kind = 0; kind <= UINT16_MAX; kind++) {
 		struct wire_frame frame = {.kind = (uint16_t)kind};
 		bool known = (kind >= WIRE_HELLO && kind <= WIRE_CALL) ||
-			     (kind >= WIRE_JOIN && kind <= WIRE_BYE);
+			     (kind >= WIRE_JOIN && kind <= WIRE_LEASE);
 
 		wire_seal(&frame, NULL);
 		if (known)
@@ -350,9 +350,17 @@ static void control_lengths(void **state)
 			bytes = (uint32_t)wire_table_bytes(WIRE_NODES_MAX, WIRE_RANKS_MAX);
 			assert_int_equal(WITH(*kind, payload_bytes, bytes), WIRE_OK);
 		}
+		if (*kind == WIRE_LEASE) {
+			bytes = (uint32_t)wire_lease_bytes(WIRE_CHOICES_MAX);
+			assert_int_equal(WITH(*kind, payload_bytes, bytes), WIRE_OK);
+		}
 		assert_int_equal(WITH(*kind, payload_bytes, bytes + 1), WIRE_BAD_LENGTH);
 		if (*kind == WIRE_TABLE) {
 			bytes = (uint32_t)wire_table_bytes(1, 1);
+			assert_int_equal(WITH(*kind, payload_bytes, bytes), WIRE_OK);
+		}
+		if (*kind == WIRE_LEASE) {
+			bytes = (uint32_t)wire_lease_bytes(0);
 			assert_int_equal(WITH(*kind, payload_bytes, bytes), WIRE_OK);
 		}
 		if (bytes)

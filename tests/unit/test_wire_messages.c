@@ -375,6 +375,49 @@ static void beat(void **state)
 	TAKEN(WIRE_BEAT, wire_beat, echo_ns, 0);
 }
 
+static void choose(void **state)
+{
+	(void)state;
+	REFUSED(WIRE_CHOOSE, wire_choose, group, 0);
+	REFUSED(WIRE_CHOOSE, wire_choose, seq, 0);
+	REFUSED(WIRE_CHOOSE, wire_choose, epoch, 0);
+	REFUSED(WIRE_CHOOSE, wire_choose, reserved, 1);
+	TAKEN(WIRE_CHOOSE, wire_choose, seq, UINT64_MAX);
+}
+
+/* Of choice number i of the sample, which has two. */
+#define CHOICE_IS(i, field, value, verdict)                                                   \
+	assert_int_equal(number(WIRE_LEASE,                                                   \
+				wire_lease_bytes(i) + offsetof(struct wire_choice, field),    \
+				sizeof(((struct wire_choice *)0)->field), (uint64_t)(value)), \
+			 verdict)
+
+static void lease(void **state)
+{
+	(void)state;
+	REFUSED(WIRE_LEASE, wire_lease, group, 0);
+	REFUSED(WIRE_LEASE, wire_lease, epoch, 0);
+	REFUSED(WIRE_LEASE, wire_lease, from, 0);
+	REFUSED(WIRE_LEASE, wire_lease, from, 201);
+	TAKEN(WIRE_LEASE, wire_lease, from, 200);
+	TAKEN(WIRE_LEASE, wire_lease, through, UINT64_MAX);
+	REFUSED(WIRE_LEASE, wire_lease, count, WIRE_CHOICES_MAX + 1);
+	assert_int_equal(number(WIRE_LEASE, AT(wire_lease, count), 1), WIRE_BAD_LENGTH);
+	for (uint32_t i = 0; i < 2; i++) {
+		CHOICE_IS(i, list, 0, WIRE_BAD_PAYLOAD);
+		CHOICE_IS(i, size_class, 63, WIRE_OK);
+		CHOICE_IS(i, size_class, 64, WIRE_BAD_PAYLOAD);
+		CHOICE_IS(i, alternative, i ? 1 : 3, WIRE_BAD_PAYLOAD);
+		CHOICE_IS(i, alternatives, 0, WIRE_BAD_PAYLOAD);
+		CHOICE_IS(i, alternatives, WIRE_ALTERNATIVES_MAX, WIRE_OK);
+		CHOICE_IS(i, alternatives, WIRE_ALTERNATIVES_MAX + 1, WIRE_BAD_PAYLOAD);
+		CHOICE_IS(i, settled, 2, WIRE_BAD_PAYLOAD);
+		CHOICE_IS(i, cost[0], UINT32_MAX, WIRE_OK);
+		CHOICE_IS(i, cost[2], 1, i ? WIRE_BAD_PAYLOAD : WIRE_OK);
+		CHOICE_IS(i, cost[3], 1, WIRE_BAD_PAYLOAD);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -392,6 +435,8 @@ int main(void)
 		cmocka_unit_test(leave),
 		cmocka_unit_test(end),
 		cmocka_unit_test(beat),
+		cmocka_unit_test(choose),
+		cmocka_unit_test(lease),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,85 @@
+/*
+ * choice.h - which of its alternatives a tensor goes by: codec "auto:int8/int4".
+ *
+ * One member, the chooser (chooser.h), decides for each such list and class of sizes; all others
+ * follow.  What it says is a lease: these changes hold from op `from` on, and nothing else changes
+ * up to op `through`.  The next lease begins where the last one ended.  Nobody begins an op that
+ * needs a choice before he has a lease for it; so everybody changes at the same op, whenever he
+ * hears of it.
+ *
+ * Until something else is said the choice is alternative 0, dense.
+ * Pure; each lane has its own.
+ */
+#ifndef DAEMON_CHOICE_H
+#define DAEMON_CHOICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/err.h"
+#include "proto/wire.h"
+
+enum {
+	CHOICE_ALTERNATIVES_MAX = WIRE_ALTERNATIVES_MAX, /* of a list, dense included */
+	CHOICE_LISTS_MAX = 64,                           /* list and class of sizes, of a group */
+	CHOICE_PENDING_MAX = 8,                          /* leases that have not begun yet      */
+	CHOICE_SPEC_BYTES = 128,
+};
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+/* The codecs of a list; [0] is "none". */
+struct choice_list {
+	uint32_t count;
+	char codec[CHOICE_ALTERNATIVES_MAX][CHOICE_SPEC_BYTES];
+};
+
+/*
+ * choice_parse() - "auto" or "auto:CODEC/CODEC...": dense is always among them.
+ * Return: 1; 0: it is no list but a codec; -EINVAL and *err.
+ */
+int choice_parse(struct choice_list *out, const char *spec, struct err *err);
+
+/* Tensors whose sizes differ by less than a factor of two are of one class. */
+uint8_t choice_size_class(uint64_t bytes);
+uint64_t choice_class_bytes(uint8_t size_class); /* the least in it */
+
+/* --- what was chosen -------------------------------------------------------------------------- */
+
+struct choice_lease {
+	uint64_t from, through;
+	uint32_t count;
+	struct wire_choice changes[WIRE_CHOICES_MAX];
+};
+
+/* All zero: nobody has a lease. */
+struct choices {
+	uint64_t through;
+	uint32_t count, pending; /* pending: ascending */
+	struct wire_choice now[CHOICE_LISTS_MAX];
+	struct choice_lease leases[CHOICE_PENDING_MAX];
+};
+
+/*
+ * choices_add() - @lease: begins where the last one ended.
+ * @seq: the next op that may ask
+ * Return: false: CHOICE_PENDING_MAX begin later than that.
+ */
+bool choices_add(struct choices *c, const struct choice_lease *lease, uint64_t seq);
+
+/*
+ * choices_at() - the alternative of a list, by its digest, and a class for op `seq`, which is at
+ * most `through` and not lower than any that was asked for before.
+ */
+uint8_t choices_at(struct choices *c, uint32_t list, uint8_t size_class, uint64_t seq);
+
+/* An op that went by a choice, for the chooser. */
+struct choice_sample {
+	uint64_t seq, bytes;
+	uint64_t ns; /* from when it was called, or the one before it was over, to its end */
+	uint32_t list;
+	uint8_t size_class;
+	uint8_t alternative, alternatives; /* by which it went, of how many */
+};
+
+#endif

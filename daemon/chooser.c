@@ -1,0 +1,225 @@
+/* chooser.c - see chooser.h. */
+#include "daemon/chooser.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SAMPLES_MAX = 128,  /* the last ones count                                     */
+	SETTLED_FIRST = 16, /* periods until others are tried again                    */
+	SETTLED_MOST = 1024,
+	ALL_EVERY = 4, /* of these trials each so many-th is of all               */
+};
+
+#define HARDLY 1.03  /* times the least: not worth to lose more        */
+#define CLOSE 2.0    /* times the least: worth another trial           */
+#define DRIFTED 1.25 /* times what it was when it was chosen, or its inverse */
+
+struct entry {
+	uint32_t list;
+	uint8_t size_class, alternatives, current;
+	bool settled;
+	uint8_t to_try;                       /* bits; while not settled                */
+	uint8_t drifted;                      /* times in a row                         */
+	uint32_t trials;                      /* finished                               */
+	uint64_t from;                        /* the first op of `current`              */
+	uint64_t until;                       /* settled: when to try again             */
+	uint64_t periods;                     /* ... which was so long a time           */
+	double chosen_cost;                   /* settled: when it was chosen            */
+	double cost[CHOICE_ALTERNATIVES_MAX]; /* ns for a MiB; 0: not measured yet      */
+	uint64_t taken;                       /* samples of `current`, ever             */
+	double samples[SAMPLES_MAX];          /* number % SAMPLES_MAX                   */
+};
+
+struct chooser {
+	uint64_t through;
+	uint64_t changed_ns;  /* 0: never */
+	uint32_t count, next; /* next: which entry may change first */
+	struct entry entries[CHOICE_LISTS_MAX];
+};
+
+int chooser_new(struct chooser **out)
+{
+	*out = calloc(1, sizeof(**out));
+	return *out ? 0 : -ENOMEM;
+}
+
+void chooser_free(struct chooser *c)
+{
+	free(c);
+}
+
+/* --- measuring -------------------------------------------------------------------------------- */
+
+static uint8_t all_of(const struct entry *e)
+{
+	return (uint8_t)((1u << e->alternatives) - 1);
+}
+
+static struct entry *entry_of(struct chooser *c, const struct choice_sample *s)
+{
+	struct entry *e = c->entries;
+
+	for (; e < c->entries + c->count; e++)
+		if (e->list == s->list && e->size_class == s->size_class)
+			return e;
+	if (c->count == CHOICE_LISTS_MAX)
+		return NULL;
+	*e = (struct entry){.list = s->list,
+			    .size_class = s->size_class,
+			    .alternatives = s->alternatives,
+			    .periods = SETTLED_FIRST};
+	e->to_try = (uint8_t)(all_of(e) & ~1u);
+	c->count++;
+	return e;
+}
+
+void chooser_note(struct chooser *c, const struct choice_sample *s)
+{
+	struct entry *e = entry_of(c, s);
+
+	if (!e || s->alternative != e->current || s->seq < e->from || !s->bytes)
+		return;
+	e->samples[e->taken++ % SAMPLES_MAX] = (double)s->ns * (1 << 20) / (double)s->bytes;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static double median(struct entry *e)
+{
+	uint32_t count = e->taken < SAMPLES_MAX ? (uint32_t)e->taken : SAMPLES_MAX;
+
+	qsort(e->samples, count, sizeof(e->samples[0]), compare);
+	return e->samples[count / 2];
+}
+
+/* --- deciding --------------------------------------------------------------------------------- */
+
+static double least(const struct entry *e)
+{
+	double min = INFINITY;
+
+	for (uint8_t a = 0; a < e->alternatives; a++)
+		if (e->cost[a] > 0 && e->cost[a] < min)
+			min = e->cost[a];
+	return min;
+}
+
+static void settle(struct entry *e, uint64_t from)
+{
+	double min = least(e);
+	uint8_t best = 0;
+
+	while (!(e->cost[best] > 0 && e->cost[best] <= HARDLY * min))
+		best++;
+	e->current = best;
+	e->settled = true;
+	e->drifted = 0;
+	e->chosen_cost = e->cost[best];
+	e->until = from + e->periods * CHOOSER_PERIOD;
+	e->trials++;
+	if (e->periods < SETTLED_MOST)
+		e->periods *= 2;
+}
+
+/* The next that is to be tried; if there is none, the best of them. */
+static void go_on(struct entry *e, uint64_t from)
+{
+	if (!e->to_try) {
+		settle(e, from);
+		return;
+	}
+	e->settled = false;
+	e->current = (uint8_t)__builtin_ctz(e->to_try);
+	e->to_try &= (uint8_t)(e->to_try - 1);
+}
+
+static uint8_t worth_trying(const struct entry *e)
+{
+	double min = least(e);
+	uint8_t bits = 0;
+
+	for (uint8_t a = 0; a < e->alternatives; a++)
+		if (e->cost[a] <= CLOSE * min || e->trials % ALL_EVERY == 0)
+			bits |= (uint8_t)(1u << a);
+	return bits & (uint8_t) ~(1u << e->current);
+}
+
+static void look_again(struct entry *e, uint64_t from)
+{
+	bool other = e->cost[e->current] > DRIFTED * e->chosen_cost ||
+		     e->chosen_cost > DRIFTED * e->cost[e->current];
+
+	e->drifted = other ? (uint8_t)(e->drifted + 1) : 0;
+	if (e->drifted == 2) {
+		e->periods = SETTLED_FIRST;
+		e->to_try = (uint8_t)(all_of(e) & ~(1u << e->current));
+		go_on(e, from);
+	} else if (from >= e->until) {
+		e->to_try = worth_trying(e);
+		go_on(e, from);
+	}
+}
+
+static uint32_t saturated(double ns)
+{
+	return ns < (double)UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
+}
+
+/* Return: whether there is something to say of what holds from op `from` on. */
+static bool judge(struct entry *e, uint64_t from, struct wire_choice *out)
+{
+	uint8_t before = e->current;
+	bool was_settled = e->settled;
+
+	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2)
+		return false;
+	e->cost[e->current] = median(e);
+	e->taken = 0;
+	if (e->settled)
+		look_again(e, from);
+	else
+		go_on(e, from);
+	if (e->current != before)
+		e->from = from;
+	else if (e->settled == was_settled)
+		return false;
+	*out = (struct wire_choice){.list = e->list,
+				    .size_class = e->size_class,
+				    .alternative = e->current,
+				    .alternatives = e->alternatives,
+				    .settled = e->settled};
+	for (uint8_t a = 0; a < e->alternatives; a++)
+		out->cost[a] = saturated(e->cost[a]);
+	return true;
+}
+
+bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_lease *out)
+{
+	uint64_t from = c->through + 1, most = seq > from ? seq : from;
+	uint32_t first = c->next;
+
+	if (seq + CHOOSER_MARGIN <= c->through)
+		return false;
+	*out = (struct choice_lease){.from = from, .through = most + CHOOSER_PERIOD - 1};
+	c->through = out->through;
+	if (c->changed_ns && now_ns - c->changed_ns < CHOOSER_PAUSE_NS)
+		return true;
+	for (uint32_t i = 0; i < c->count && out->count < WIRE_CHOICES_MAX; i++) {
+		struct entry *e = &c->entries[(first + i) % c->count];
+
+		if (judge(e, from, &out->changes[out->count]))
+			out->count++;
+		c->next = (first + i + 1) % c->count;
+	}
+	if (out->count)
+		c->changed_ns = now_ns;
+	return true;
+}

@@ -1,0 +1,45 @@
+/*
+ * chooser.h - the member that decides by which alternative tensors go: it measures, tries, settles.
+ *
+ * For each list of alternatives and class of sizes (choice.h) it is told how long ops took.  Each
+ * alternative is tried for a period in which it is measured; the one with the least median time for
+ * its bytes is taken, or one that loses less and is hardly slower.  Then it stays, until
+ *
+ *   - its own time has become another one (by a quarter, twice in a row): all are tried again;
+ *   - a while has passed: those that came close are tried again, now and then all.  The while
+ *     doubles each time that nothing better was found.
+ *
+ * Changes hold from the op on with which the last lease ended; leases are at least CHOOSER_PERIOD
+ * ops long, so nothing changes twice in so many ops.
+ * Pure: the time is passed in.  One of a group, on one lane of its lowest node.
+ */
+#ifndef DAEMON_CHOOSER_H
+#define DAEMON_CHOOSER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/choice.h"
+
+enum {
+	CHOOSER_PERIOD = 100, /* ops, at least, between changes                          */
+	CHOOSER_MARGIN = 64,  /* a lease is renewed when so few of its ops are left      */
+	CHOOSER_SAMPLES_MIN = 12,
+};
+#define CHOOSER_PAUSE_NS UINT64_C(200000000) /* between changes, however short ops are */
+
+struct chooser;
+
+int chooser_new(struct chooser **out); /* Return: 0 or -ENOMEM */
+void chooser_free(struct chooser *c);  /* NULL is allowed */
+
+/* An op is over. */
+void chooser_note(struct chooser *c, const struct choice_sample *sample);
+
+/*
+ * chooser_lease() - op `seq` is to begin, or somebody asks for it: is it time for a lease?
+ * All leases must reach the members, in order.
+ */
+bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_lease *out);
+
+#endif

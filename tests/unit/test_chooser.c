@@ -1,0 +1,273 @@
+/*
+ * test_chooser.c - a chooser in a world where each alternative takes a known time: what it tries,
+ * where it settles, how seldom it changes its mind.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/chooser.h"
+
+#define LIST 7
+#define MS UINT64_C(1000000)
+
+/* Ops of one list, of some classes in turn; the lane follows its own leases. */
+struct world {
+	struct chooser *chooser;
+	struct choices choices;
+	uint64_t seq, now_ns;
+	uint64_t ns[64][CHOICE_ALTERNATIVES_MAX]; /* of an op, by class and alternative */
+	uint32_t classes;
+	uint8_t size_class[4], alternatives;
+	uint64_t changed_at[4], changes[4], closest; /* closest: ops between two changes */
+	uint8_t last[4];
+	uint64_t ops[64][CHOICE_ALTERNATIVES_MAX];
+};
+
+static struct world begin(uint8_t alternatives)
+{
+	struct world w = {.alternatives = alternatives,
+			  .classes = 1,
+			  .size_class = {20},
+			  .closest = UINT64_MAX};
+
+	assert_int_equal(chooser_new(&w.chooser), 0);
+	return w;
+}
+
+static void run(struct world *w, uint64_t ops)
+{
+	for (uint64_t end = w->seq + ops; w->seq < end;) {
+		uint32_t i = (uint32_t)(++w->seq % w->classes);
+		uint8_t size_class = w->size_class[i];
+		struct choice_sample sample = {.seq = w->seq,
+					       .bytes = choice_class_bytes(size_class),
+					       .list = LIST,
+					       .size_class = size_class,
+					       .alternatives = w->alternatives};
+		struct choice_lease lease;
+
+		if (chooser_lease(w->chooser, w->seq, w->now_ns, &lease))
+			assert_true(choices_add(&w->choices, &lease, w->seq));
+		assert_true(w->seq <= w->choices.through);
+		sample.alternative = choices_at(&w->choices, LIST, size_class, w->seq);
+		if (sample.alternative != w->last[i]) {
+			if (w->changes[i] && w->seq - w->changed_at[i] < w->closest)
+				w->closest = w->seq - w->changed_at[i];
+			w->changes[i]++;
+			w->changed_at[i] = w->seq;
+			w->last[i] = sample.alternative;
+		}
+		w->ops[size_class][sample.alternative]++;
+		sample.ns = w->ns[size_class][sample.alternative];
+		w->now_ns += sample.ns;
+		chooser_note(w->chooser, &sample);
+	}
+}
+
+static void set(struct world *w, uint8_t size_class, uint64_t a, uint64_t b, uint64_t c)
+{
+	w->ns[size_class][0] = a * MS;
+	w->ns[size_class][1] = b * MS;
+	w->ns[size_class][2] = c * MS;
+}
+
+static void settles_on_the_fastest(void **state)
+{
+	static const uint64_t times[][3] = {
+		{100, 30, 20}, {100, 20, 30}, {20, 100, 30}, {20, 30, 100}, {30, 20, 100},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		struct world w = begin(3);
+		uint8_t best = 0;
+
+		set(&w, 20, times[i][0], times[i][1], times[i][2]);
+		for (uint8_t a = 1; a < 3; a++)
+			if (times[i][a] < times[i][best])
+				best = a;
+		run(&w, 500);
+		assert_int_equal(w.last[0], best);
+		for (uint8_t a = 0; a < 3; a++)
+			assert_true(w.ops[20][a] >= CHOOSER_SAMPLES_MIN);
+		run(&w, 100000);
+		/* Trials of others cost little: of all ops, nearly all go by the best one. */
+		assert_true(w.ops[20][best] > 95000);
+		assert_true(w.closest >= CHOOSER_PERIOD);
+		chooser_free(w.chooser);
+	}
+}
+
+/* Hardly faster is no reason to lose more. */
+static void prefers_what_loses_less(void **state)
+{
+	struct world w = begin(3);
+
+	(void)state;
+	set(&w, 20, 100, 99, 98);
+	run(&w, 500);
+	assert_int_equal(w.last[0], 0);
+	set(&w, 20, 100, 98, 96);
+	run(&w, 100000);
+	assert_int_equal(w.last[0], 1); /* 98 <= 1.03 x 96 */
+	chooser_free(w.chooser);
+}
+
+static void notices_a_change(void **state)
+{
+	struct world w = begin(3);
+
+	(void)state;
+	set(&w, 20, 20, 30, 40);
+	run(&w, 5000);
+	assert_int_equal(w.last[0], 0);
+	set(&w, 20, 200, 60, 30); /* the link has become slow */
+	run(&w, 800);
+	assert_int_equal(w.last[0], 2);
+	set(&w, 20, 5, 10, 20); /* and faster than it was */
+	run(&w, 800);
+	assert_int_equal(w.last[0], 0);
+	assert_true(w.closest >= CHOOSER_PERIOD);
+	chooser_free(w.chooser);
+}
+
+/* What became better elsewhere is found by a trial, some time. */
+static void finds_what_became_better(void **state)
+{
+	struct world w = begin(2);
+
+	(void)state;
+	set(&w, 20, 20, 30, 0);
+	run(&w, 5000);
+	assert_int_equal(w.last[0], 0);
+	set(&w, 20, 20, 10, 0);
+	run(&w, 10000);
+	assert_int_equal(w.last[0], 1);
+	chooser_free(w.chooser);
+}
+
+static void one_choice_a_class(void **state)
+{
+	struct world w = begin(3);
+
+	(void)state;
+	w.classes = 4;
+	for (uint8_t i = 0; i < 4; i++)
+		w.size_class[i] = (uint8_t)(14 + 2 * i);
+	set(&w, 14, 5, 6, 7);
+	set(&w, 16, 9, 7, 8);
+	set(&w, 18, 30, 20, 10);
+	set(&w, 20, 50, 40, 60);
+	run(&w, 4000);
+	assert_int_equal(w.last[0], 0);
+	assert_int_equal(w.last[1], 1);
+	assert_int_equal(w.last[2], 2);
+	assert_int_equal(w.last[3], 1);
+	assert_true(w.closest >= CHOOSER_PERIOD);
+	chooser_free(w.chooser);
+}
+
+/* However short ops are, changes do not come faster than a person can read them. */
+static void pauses(void **state)
+{
+	struct world w = begin(3);
+	uint64_t most;
+
+	(void)state;
+	w.ns[20][0] = w.ns[20][1] = w.ns[20][2] = 10000;
+	run(&w, 1000000); /* 10 s; with trials of what is as good all the while */
+	most = w.now_ns / CHOOSER_PAUSE_NS;
+	assert_true(w.changes[0] <= most);
+	assert_true(w.changes[0] >= 3);
+	chooser_free(w.chooser);
+}
+
+/* A single slow op is nothing. */
+static void outliers(void **state)
+{
+	struct world w = begin(2);
+
+	(void)state;
+	set(&w, 20, 20, 30, 0);
+	run(&w, 1000);
+	for (int i = 0; i < 100; i++) {
+		w.ns[20][0] = 5000 * MS;
+		run(&w, 3);
+		w.ns[20][0] = 20 * MS;
+		run(&w, 7);
+	}
+	assert_int_equal(w.last[0], 0);
+	assert_true(w.ops[20][1] < 300);
+	chooser_free(w.chooser);
+}
+
+/* Ops that nobody timed, other lists, a jump of the numbers. */
+static void leases(void **state)
+{
+	struct chooser *c;
+	struct choice_lease l;
+
+	(void)state;
+	assert_int_equal(chooser_new(&c), 0);
+	assert_true(chooser_lease(c, 1, 0, &l));
+	assert_int_equal(l.from, 1);
+	assert_int_equal(l.through, 100);
+	assert_int_equal(l.count, 0);
+	assert_false(chooser_lease(c, 36, 0, &l));
+	assert_true(chooser_lease(c, 37, 0, &l));
+	assert_int_equal(l.from, 101);
+	assert_int_equal(l.through, 200);
+	assert_true(chooser_lease(c, 5000, 0, &l));
+	assert_int_equal(l.from, 201);
+	assert_int_equal(l.through, 5099);
+	assert_false(chooser_lease(c, 12, 0, &l));
+	chooser_free(c);
+	chooser_free(NULL);
+}
+
+/* A class that has had few ops is not judged, however many there were of others. */
+static void few_samples(void **state)
+{
+	struct chooser *c;
+	struct choice_lease l;
+
+	(void)state;
+	assert_int_equal(chooser_new(&c), 0);
+	for (uint64_t seq = 1; seq < 1000; seq++) {
+		struct choice_sample s = {.seq = seq,
+					  .bytes = 1 << 20,
+					  .ns = MS,
+					  .list = LIST,
+					  .size_class = 20,
+					  .alternatives = 2};
+
+		if (chooser_lease(c, seq, seq * 1000 * MS, &l))
+			assert_int_equal(l.count, 0);
+		if (seq % 90 == 0) /* 11 times */
+			chooser_note(c, &s);
+	}
+	chooser_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(settles_on_the_fastest),
+		cmocka_unit_test(prefers_what_loses_less),
+		cmocka_unit_test(notices_a_change),
+		cmocka_unit_test(finds_what_became_better),
+		cmocka_unit_test(one_choice_a_class),
+		cmocka_unit_test(pauses),
+		cmocka_unit_test(outliers),
+		cmocka_unit_test(leases),
+		cmocka_unit_test(few_samples),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
