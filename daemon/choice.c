@@ -29,7 +29,7 @@ int choice_parse(struct choice_list *out, const char *spec, struct err *err)
 				       "codec auto: a codec is missing in \"%s\": write "
 				       "auto:int8/int4",
 				       spec);
-		if (bytes == 4 && memcmp(at, "none", 4) == 0)
+		if (strcspn(at, ":/") == 4 && memcmp(at, "none", 4) == 0)
 			return err_set(err, -EINVAL,
 				       "codec auto: none is always among the alternatives: leave "
 				       "it out of \"%s\"",

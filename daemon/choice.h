@@ -35,7 +35,7 @@ struct choice_list {
 };
 
 /*
- * choice_parse() - "auto" or "auto:CODEC/CODEC...": dense is always among them.
+ * choice_parse() - "auto" or "auto:CODEC/CODEC...": dense is always among them, and one more.
  * Return: 1; 0: it is no list but a codec; -EINVAL and *err.
  */
 int choice_parse(struct choice_list *out, const char *spec, struct err *err);

@@ -21,6 +21,7 @@ struct entry {
 	uint32_t list;
 	uint8_t size_class, alternatives, current;
 	bool settled;
+	bool all; /* settled: the next trial is of all */
 	uint8_t to_try;                       /* bits; while not settled                */
 	uint8_t drifted;                      /* times in a row                         */
 	uint32_t trials;                      /* finished                               */
@@ -147,23 +148,47 @@ static uint8_t worth_trying(const struct entry *e)
 	uint8_t bits = 0;
 
 	for (uint8_t a = 0; a < e->alternatives; a++)
-		if (e->cost[a] <= CLOSE * min || e->trials % ALL_EVERY == 0)
+		if (e->all || e->cost[a] <= CLOSE * min || e->trials % ALL_EVERY == 0)
 			bits |= (uint8_t)(1u << a);
 	return bits & (uint8_t) ~(1u << e->current);
 }
 
+static uint8_t faster_than_now(const struct entry *e)
+{
+	uint8_t bits = 0;
+
+	for (uint8_t a = 0; a < e->alternatives; a++)
+		if (e->cost[a] < e->cost[e->current])
+			bits |= (uint8_t)(1u << a);
+	return bits;
+}
+
+/* What it was compared with is of other times. */
+static void begin_anew(struct entry *e, uint64_t from)
+{
+	e->drifted = 0;
+	e->chosen_cost = e->cost[e->current];
+	e->periods = SETTLED_FIRST;
+	if (e->until > from + SETTLED_FIRST * CHOOSER_PERIOD)
+		e->until = from + SETTLED_FIRST * CHOOSER_PERIOD;
+	e->all = true;
+}
+
 static void look_again(struct entry *e, uint64_t from)
 {
-	bool other = e->cost[e->current] > DRIFTED * e->chosen_cost ||
-		     e->chosen_cost > DRIFTED * e->cost[e->current];
+	bool slower = e->cost[e->current] > DRIFTED * e->chosen_cost;
+	bool faster = e->chosen_cost > DRIFTED * e->cost[e->current];
 
-	e->drifted = other ? (uint8_t)(e->drifted + 1) : 0;
+	e->drifted = slower || faster ? (uint8_t)(e->drifted + 1) : 0;
 	if (e->drifted == 2) {
-		e->periods = SETTLED_FIRST;
-		e->to_try = (uint8_t)(all_of(e) & ~(1u << e->current));
-		go_on(e, from);
+		begin_anew(e, from);
+		/* Slower: what was faster than this is worth a trial now. */
+		e->to_try = slower ? faster_than_now(e) : 0;
+		if (e->to_try)
+			go_on(e, from);
 	} else if (from >= e->until) {
 		e->to_try = worth_trying(e);
+		e->all = false;
 		go_on(e, from);
 	}
 }

@@ -5,9 +5,11 @@
  * alternative is tried for a period in which it is measured; the one with the least median time for
  * its bytes is taken, or one that loses less and is hardly slower.  Then it stays, until
  *
- *   - its own time has become another one (by a quarter, twice in a row): all are tried again;
+ *   - it has become slower (by a quarter, twice in a row): those that were faster than this are
+ *     tried again at once;
  *   - a while has passed: those that came close are tried again, now and then all.  The while
- *     doubles each time that nothing better was found.
+ *     doubles with each such trial; it is short again, and the trial of all, when its own time has
+ *     become another one.
  *
  * Changes hold from the op on with which the last lease ended; leases are at least CHOOSER_PERIOD
  * ops long, so nothing changes twice in so many ops.

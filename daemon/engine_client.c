@@ -115,7 +115,7 @@ static bool take_coding(const struct engine_group *group, const struct shm_submi
 	    (s->key != tensor->key || s->count != tensor->count || s->type != tensor->type))
 		return false;
 	call->tensor = tensor;
-	call->codec = tensor->coding.up.id;
+	call->codec = tensor->alternatives ? WIRE_CODEC_AUTO : tensor->coding.up.id;
 	call->feedback = tensor->coding.feedback.id;
 	call->scale = s->scale;
 	call->discard = s->flags & SHM_DISCARD;

@@ -198,6 +198,10 @@ void exchange_note_mismatch(struct exchange *x, struct op *op, const struct wire
 				     .schedule = frame->schedule,
 				     .codec = frame->codec,
 				     .feedback = frame->feedback};
+	if (frame->flags & WIRE_FLAG_AUTO) {
+		m->theirs.codec = WIRE_CODEC_AUTO; /* whatever they have just gone by */
+		m->theirs.feedback = op->call.feedback;
+	}
 	m->their_node = frame->node;
 }
 

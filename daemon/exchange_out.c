@@ -75,6 +75,14 @@ struct exchange_message exchange_plain(const struct op *op, uint32_t chunk, enum
 	};
 }
 
+static uint8_t flags_of(const struct op *op, uint32_t chunk, const struct exchange_message *m)
+{
+	bool chosen = op->call.tensor && op->call.tensor->alternatives;
+
+	return m->flags | (chunk + 1 == op->last ? WIRE_FLAG_LAST : 0) |
+	       (chosen ? WIRE_FLAG_AUTO : 0);
+}
+
 /* What every data frame of an op says. */
 static void fill_frame(const struct exchange *x, const struct op *op, uint32_t chunk, uint16_t kind,
 		       uint32_t contributors, const struct exchange_message *m,
@@ -99,7 +107,7 @@ static void fill_frame(const struct exchange *x, const struct op *op, uint32_t c
 		.codec = m->codec,
 		.feedback = m->feedback,
 		.payload_type = m->payload_type,
-		.flags = m->flags | (chunk + 1 == op->last ? WIRE_FLAG_LAST : 0),
+		.flags = flags_of(op, chunk, m),
 		.culprit = m->culprit,
 		.payload_bytes = m->bytes,
 	};

@@ -256,19 +256,27 @@ void group_local_text(const struct group *g, const struct group_local *local, ch
 }
 
 /* Of the other side of a wire only the ids are known. */
+static const char *codec_text(uint16_t id)
+{
+	const struct codec *codec = id <= UINT8_MAX ? codec_by_id((uint8_t)id) : NULL;
+
+	if (id == WIRE_CODEC_AUTO)
+		return "auto";
+	return codec ? codec->name : "unknown";
+}
+
 static void coding_text(const struct op_call *call, const struct op_call *other, struct words *w)
 {
-	const struct codec *codec = codec_by_id((uint8_t)call->codec);
 	const struct feedback *feedback = feedback_by_id((uint8_t)call->feedback);
 	bool same = call->key == other->key && call->count == other->count &&
 		    call->type == other->type && call->reduce == other->reduce &&
 		    call->schedule == other->schedule;
 
 	if (call->codec != other->codec)
-		(void)words_add(w, " codec %s", codec ? codec->name : "unknown");
+		(void)words_add(w, " codec %s", codec_text(call->codec));
 	else if (call->feedback == other->feedback && same && call != other)
 		(void)words_add(w, " with other options of codec %s, feedback, scale or discard",
-				codec ? codec->name : "unknown");
+				codec_text(call->codec));
 	if (call->feedback != other->feedback)
 		(void)words_add(w, " feedback %s", feedback ? feedback->name : "unknown");
 }

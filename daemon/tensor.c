@@ -399,7 +399,8 @@ static int add_list(struct tensors *t, const struct tensor_use *use, const struc
 		    struct err *err)
 {
 	uint32_t digests[1 + CHOICE_ALTERNATIVES_MAX] = {list->count};
-	struct tensor made = {.alternatives = (uint8_t)list->count};
+	const struct tensor *added = NULL, *alternative[CHOICE_ALTERNATIVES_MAX] = {NULL};
+	struct tensor made;
 	int ret;
 
 	for (uint32_t i = 0; i < list->count; i++) {
@@ -409,15 +410,15 @@ static int add_list(struct tensors *t, const struct tensor_use *use, const struc
 		ret = add_coding(t, &one, err);
 		if (ret < 0)
 			return ret;
-		digests[1 + i] = t->table[ret].digest;
-		if (digests[1 + i])
-			made.alternative[i] = &t->table[ret];
+		added = &t->table[ret];
+		digests[1 + i] = added->digest;
+		alternative[i] = added->digest ? added : NULL;
 	}
-	made.coding.feedback = made.alternative[1]->coding.feedback;
-	made.state = made.alternative[1]->state;
-	made.key = made.alternative[1]->key;
-	made.count = made.alternative[1]->count;
-	made.type = made.alternative[1]->type;
+	assert(added); /* a list is never empty */
+	made = *added; /* the last one: key, state and feedback are those of all */
+	made.coding.up = made.coding.down = (struct codec_setting){0};
+	memcpy(made.alternative, alternative, sizeof(alternative));
+	made.alternatives = (uint8_t)list->count;
 	made.digest = crc32c(0, digests, sizeof(digests));
 	made.digest += !made.digest;
 	made.list = malloc(sizeof(*list));

@@ -117,21 +117,15 @@ static int take(struct replay *r, struct carry *c, const char *file, uint64_t li
 	return 0;
 }
 
-int replay_read(struct replay **out, struct carry *c, const char *file, const char *group)
+static int read_lines(struct replay *r, struct carry *c, FILE *from, const char *file,
+		      const char *group)
 {
-	struct replay *r = calloc(1, sizeof(*r));
-	FILE *from = fopen(file, "re");
 	char start[CTL_NAME_BYTES + 16], *line = NULL;
 	uint64_t number = 0;
 	size_t room = 0;
 	int ret = 0;
 
 	(void)snprintf(start, sizeof(start), "group \"%s\": ", group);
-	if (!r)
-		ret = sentence_set(c, -ENOMEM, "no memory for the choices in %s", file);
-	else if (!from)
-		ret = sentence_set(c, -errno, "cannot read the choices of codecs in %s: %s", file,
-				   strerror(errno));
 	while (ret == 0 && getline(&line, &room, from) >= 0) {
 		const char *words = choice_line(line, start);
 
@@ -139,19 +133,34 @@ int replay_read(struct replay **out, struct carry *c, const char *file, const ch
 		if (words)
 			ret = take(r, c, file, number, words);
 	}
+	free(line);
 	if (ret == 0 && ferror(from))
 		ret = sentence_set(c, -EIO, "cannot read the choices of codecs in %s", file);
 	if (ret == 0 && !r->count)
 		ret = sentence_set(c, -EINVAL, "%s has no choice of a codec for group \"%s\" in it",
 				   file, group);
-	free(line);
-	if (from)
-		(void)fclose(from);
-	if (ret < 0) {
+	return ret;
+}
+
+int replay_read(struct replay **out, struct carry *c, const char *file, const char *group)
+{
+	struct replay *r;
+	FILE *from;
+	int ret;
+
+	*out = NULL;
+	from = fopen(file, "re");
+	if (!from)
+		return sentence_set(c, -errno, "cannot read the choices of codecs in %s: %s", file,
+				    strerror(errno));
+	r = calloc(1, sizeof(*r));
+	ret = r ? read_lines(r, c, from, file, group)
+		: sentence_set(c, -ENOMEM, "no memory for the choices in %s", file);
+	(void)fclose(from);
+	if (ret == 0)
+		*out = r;
+	else
 		replay_free(r);
-		r = NULL;
-	}
-	*out = r;
 	return ret;
 }
 

@@ -80,7 +80,9 @@ enum wire_kind {
  * time: a payload that does not match its CRC says nothing about the link.
  */
 #define WIRE_FLAG_ARENA 0x04u
-#define WIRE_FLAGS_KNOWN 0x07u
+/* data: the codec was the group's choice (auto); says nothing of the payload. */
+#define WIRE_FLAG_AUTO 0x08u
+#define WIRE_FLAGS_KNOWN 0x0fu
 
 /*
  * Fields that a kind does not use are zero, and refused if they are not.
@@ -274,6 +276,7 @@ struct wire_choose {
 };
 static_assert(sizeof(struct wire_choose) == 24, "no padding");
 
+#define WIRE_CODEC_AUTO UINT16_MAX /* in CALL: none of its own */
 #define WIRE_ALTERNATIVES_MAX 5
 #define WIRE_CHOICES_MAX 6 /* of a lease */
 

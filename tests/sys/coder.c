@@ -1,7 +1,9 @@
 /*
- * coder.c - a rank whose ops go with codec and feedback, for test_codec.
+ * coder.c - a rank whose ops go with codec and feedback, for test_codec and test_auto.
  *
  *	coder CASE
+ *
+ * CODEC in the environment: of the group, in the cases whose names begin with auto.
  *
  * What a case does is beside it below.  Prints one line a fact; ends with 1 if a call failed that
  * should not have.
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libclient/carry.h"
 
@@ -281,9 +284,9 @@ static void case_sums(void)
 }
 
 /* Ops for ever, until somebody dies. */
-static void case_endless(void)
+static void endless(const char *codec)
 {
-	struct scene s = scene_open("int4", "ef14", NULL);
+	struct scene s = scene_open(codec, "ef14", NULL);
 	struct carry_op_result r;
 	int code;
 
@@ -294,17 +297,110 @@ static void case_endless(void)
 	exit(0);
 }
 
+static void case_endless(void)
+{
+	endless("int4");
+}
+
+static const char *codec_wanted(void)
+{
+	const char *codec = getenv("CODEC");
+
+	return codec ? codec : "auto:int8/int4";
+}
+
+static void case_auto_endless(void)
+{
+	endless(codec_wanted());
+}
+
+/* Two tensors of other sizes in turn; what all results were, and what the last op sent. */
+static void case_auto(void)
+{
+	struct scene s = scene_open(codec_wanted(), "ef14", NULL);
+	uint64_t hash = 0;
+	struct carry_op_result r;
+
+	for (uint32_t step = 0; step < 300; step++) {
+		fill(&s, step);
+		need(reduce(&s, 8192, "small", NULL, &r), "small");
+		hash = hash * 31 + hash_of(s.out, 8192);
+		need(reduce(&s, COUNT, "large", NULL, &r), "large");
+		hash = hash * 31 + hash_of(s.out, COUNT);
+	}
+	printf("hash %016" PRIx64 "\nwire %" PRIu64 "\n", hash, r.wire_bytes);
+	scene_close(&s);
+}
+
+/* Codecs are first wanted after many plain ops, by some ranks a second before the others. */
+static void case_auto_late(void)
+{
+	struct scene s = scene_open(codec_wanted(), "ef14", NULL);
+	struct carry_op_options plain = {.size = sizeof(plain), .codec = "none"};
+	struct carry_op_result r;
+
+	for (uint32_t step = 0; step < 300; step++)
+		need(reduce(&s, 1000, "plain", &plain, &r), "plain");
+	if (s.rank == 0)
+		(void)sleep(1);
+	need(reduce(&s, COUNT, "w", NULL, &r), "w");
+	printf("late %" PRIu64 " %016" PRIx64 "\n", r.seq, hash_of(s.out, COUNT));
+	scene_close(&s);
+}
+
+/* A rank gives up while its op waits for another rank's: it must get out. */
+static void case_auto_abort(void)
+{
+	struct scene s = scene_open(codec_wanted(), "ef14", NULL);
+	struct carry_work *w;
+	struct carry_op_options o = {.size = sizeof(o), .key = "w"};
+
+	if (s.rank) {
+		need(carry_allreduce(s.g, s.in, s.out, COUNT, CARRY_F32, CARRY_SUM, &o, &w), "op");
+		need(carry_group_abort(s.g), "abort");
+		told("aborted", carry_wait(w, -1, NULL));
+	} else {
+		(void)sleep(2);
+	}
+	exit(0);
+}
+
+static void case_auto_mismatch(void)
+{
+	struct scene s = scene_open(NULL, "ef14", NULL);
+	struct carry_op_options o = {.size = sizeof(o), .codec = s.rank ? "int4" : "auto"};
+	struct carry_op_result r;
+
+	told("auto", reduce(&s, COUNT, "w", &o, &r));
+	o.codec = s.rank ? "auto:int8" : "auto:int8/int4";
+	told("lists", reduce(&s, COUNT, "w", &o, &r));
+	o.codec = "replay:/x";
+	told("replay", reduce(&s, COUNT, "w", &o, &r));
+	o.codec = "auto:int8/none";
+	told("none", reduce(&s, COUNT, "w", &o, &r));
+	scene_close(&s);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
 	} cases[] = {
-		{"defaults", case_defaults},   {"refusals", case_refusals},
-		{"nonfinite", case_nonfinite}, {"control", case_control},
-		{"mismatch", case_mismatch},   {"memory", case_memory},
-		{"sums", case_sums},           {"dense", case_dense},
+		{"defaults", case_defaults},
+		{"refusals", case_refusals},
+		{"nonfinite", case_nonfinite},
+		{"control", case_control},
+		{"mismatch", case_mismatch},
+		{"memory", case_memory},
+		{"sums", case_sums},
+		{"dense", case_dense},
 		{"endless", case_endless},
+		{"auto", case_auto},
+		{"auto-late", case_auto_late},
+		{"auto-abort", case_auto_abort},
+		{"auto-endless", case_auto_endless},
+		{"auto-mismatch", case_auto_mismatch},
 	};
 
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);

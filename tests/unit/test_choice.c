@@ -45,6 +45,7 @@ static void bad_lists(void **state)
 		{"auto:/int8", "a codec is missing"},
 		{"auto:int8//int4", "a codec is missing"},
 		{"auto:none/int8", "none is always among"},
+		{"auto:int8/none:", "none is always among"},
 		{"auto:int8/int4/int2/sign/bf16", "more than 4 codecs"},
 	};
 	char spec[CHOICE_SPEC_BYTES + 16] = "auto:";

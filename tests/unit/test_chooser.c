@@ -130,10 +130,31 @@ static void notices_a_change(void **state)
 	set(&w, 20, 200, 60, 30); /* the link has become slow */
 	run(&w, 800);
 	assert_int_equal(w.last[0], 2);
-	set(&w, 20, 5, 10, 20); /* and faster than it was */
-	run(&w, 800);
+	set(&w, 20, 10, 15, 20); /* and faster than it was: no hurry */
+	run(&w, 600);
+	assert_int_equal(w.last[0], 2);
+	run(&w, 1800);
 	assert_int_equal(w.last[0], 0);
 	assert_true(w.closest >= CHOOSER_PERIOD);
+	chooser_free(w.chooser);
+}
+
+/* Slower for a while, and nothing else would help: nothing is tried. */
+static void bears_a_change(void **state)
+{
+	struct world w = begin(3);
+	uint64_t changes;
+
+	(void)state;
+	set(&w, 20, 100, 80, 20);
+	run(&w, 500);
+	changes = w.changes[0];
+	set(&w, 20, 200, 160, 40);
+	run(&w, 700);
+	set(&w, 20, 100, 80, 20);
+	run(&w, 700);
+	assert_int_equal(w.last[0], 2);
+	assert_int_equal(w.changes[0], changes);
 	chooser_free(w.chooser);
 }
 
@@ -261,6 +282,7 @@ int main(void)
 		cmocka_unit_test(settles_on_the_fastest),
 		cmocka_unit_test(prefers_what_loses_less),
 		cmocka_unit_test(notices_a_change),
+		cmocka_unit_test(bears_a_change),
 		cmocka_unit_test(finds_what_became_better),
 		cmocka_unit_test(one_choice_a_class),
 		cmocka_unit_test(pauses),

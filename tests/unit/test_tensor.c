@@ -138,6 +138,8 @@ static void judgements(void **state)
 	assert_non_null(strstr(err.text, "int3"));
 	assert_int_equal(tensors_judge("auto:int8/", "none", &plain, &err), -EINVAL);
 	assert_int_equal(tensors_judge("auto:int8/sign", "ef21", &plain, &err), 0);
+	assert_int_equal(tensors_judge("auto:int8/none:", "none", &plain, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "none is always among"));
 	assert_int_equal(tensors_judge("auto:int8", "ef15", &plain, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "ef15"));
 }
