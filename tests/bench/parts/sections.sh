@@ -40,6 +40,29 @@ section_coded() {
 	done
 }
 
+# Is what the group chooses as fast as the best that could be?  Two nodes; none, int8, int4.
+section_auto() {
+	local rate codec
+	SECTION=auto MTU=9000 NODES=2
+	for rate in 100mbit 1gbit unshaped; do
+		if [ $rate = unshaped ]; then
+			lab_start "auto-$rate" 2
+		else
+			lab_start "auto-$rate" 2 --rate $rate
+		fi
+		for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+			for BYTES in $((4 * KIB)) $((64 * KIB)) $MIB $((16 * MIB)); do
+				# 100 dense ops of that size would take five minutes.
+				[ "$rate-$BYTES" != 100mbit-$((16 * MIB)) ] || continue
+				for codec in none int8 int4 auto; do
+					chosen "$rate" $codec
+				done
+			done
+		done
+		lab_stop
+	done
+}
+
 # As fast as the machine goes: the kernel's TCP and two cores are the limit.
 section_unshaped() { # MTU
 	local -A chosen=()

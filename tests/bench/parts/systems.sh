@@ -55,6 +55,23 @@ carry() {
 			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
 }
 
+# chosen RATE CODEC: in place, after the out-of-place ops, in which "auto" has tried all
+chosen() {
+	local n w=10 tries
+	# Ops until it has settled: 400, and not in less than a second.
+	case $BYTES in
+	4096) n=300 tries=400 ;;
+	65536) n=300 tries=6000 ;;
+	1048576) n=60 tries=1000 ;;
+	*) n=10 tries=330 ;;
+	esac
+	[ "$1-$BYTES" != 100mbit-1048576 ] || tries=330
+	[ "$2" != auto ] || w=$tries
+	perf 1 $n $w --codec "$2"
+	sample carry "$1-$2" "$(jq '.results[0] | {time_us: .in_place.time_us_median,
+		p99_us: .in_place.time_us_p99, wire_bytes: .in_place.wire_bytes}' "$WORK/perf")"
+}
+
 # peer_figures: of what a peer's program wrote
 peer_figures() {
 	jq '.results[0] | {time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
