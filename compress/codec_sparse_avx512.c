@@ -12,6 +12,8 @@
 
 #define VARIANT avx512
 
+enum { FEW = 8 }; /* elements of a group: below, one by one is quicker */
+
 #ifdef __clang__
 #pragma clang attribute push(                                                           \
 	__attribute__((target("avx2,f16c,popcnt,avx512f,avx512bw,avx512dq,avx512vl"))), \
@@ -32,6 +34,44 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 		bits |= (uint64_t)_mm512_cmp_epu32_mask(v, bound, _MM_CMPINT_NLT) << 16 * i;
 	}
 	return bits;
+}
+
+static inline size_t collect_one_by_one(const float *p, uint64_t mask, uint32_t first,
+					uint32_t *index, float *value)
+{
+	size_t n = 0;
+
+	for (; mask; mask &= mask - 1, n++) {
+		size_t i = (size_t)__builtin_ctzll(mask);
+
+		index[n] = first + (uint32_t)i;
+		value[n] = p[i];
+	}
+	return n;
+}
+
+/* What is stored is masked, so that nothing behind it is touched. */
+static inline size_t collect_group(const float *p, uint64_t mask, uint32_t first, uint32_t *index,
+				   float *value)
+{
+	const __m512i places =
+		_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+	size_t n = 0;
+
+	if (__builtin_popcountll(mask) < FEW)
+		return collect_one_by_one(p, mask, first, index, value);
+	for (uint32_t i = 0; i < SPARSE_GROUP; i += 16) {
+		__mmask16 kept = (__mmask16)(mask >> i);
+		size_t here = (size_t)__builtin_popcount(kept);
+		__mmask16 stored = (__mmask16)((1u << here) - 1);
+		__m512i at = _mm512_add_epi32(_mm512_set1_epi32((int)(first + i)), places);
+
+		_mm512_mask_storeu_epi32(index + n, stored, _mm512_maskz_compress_epi32(kept, at));
+		_mm512_mask_storeu_ps(value + n, stored,
+				      _mm512_maskz_compress_ps(kept, _mm512_loadu_ps(p + i)));
+		n += here;
+	}
+	return n;
 }
 
 static inline void stream_line(float *out, const float *p)

@@ -26,8 +26,13 @@ struct sparse_kernels {
 	uint32_t (*source)(const float *in, const float *residual, float scale, float *p,
 			   size_t count);
 
-	/* mask() - which of p[64 * groups] have at least that magnitude. */
-	void (*mask)(const float *p, size_t groups, uint32_t least, uint64_t *masks);
+	/*
+	 * collect() - which of p[count] have at least that magnitude, zeros after p up to a whole
+	 * group: their indices, p[0] being `first`, and values.
+	 * Return: how many; nothing is written behind them.
+	 */
+	size_t (*collect)(const float *p, size_t count, uint32_t first, uint32_t least,
+			  uint32_t *index, float *value);
 
 	/* count() - how many of p[64 * groups] have at least that magnitude. */
 	size_t (*count)(const float *p, size_t groups, uint32_t least);

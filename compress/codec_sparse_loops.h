@@ -4,6 +4,8 @@
  *
  *   VARIANT                                    its name; the table will be sparse_VARIANT
  *   uint64_t mask_of(const float *p, uint32_t least)   the mask of one group
+ *   size_t collect_group(const float *p, uint64_t mask, uint32_t first, uint32_t *index,
+ *                        float *value)                 what the mask says, and their number
  *   void stream_line(float *out, const float *p)       16 elements, out aligned to 64
  *   void stream_end(void)                              orders what was streamed
  *
@@ -74,10 +76,28 @@ static uint32_t source(const float *in, const float *residual, float scale, floa
 	return most;
 }
 
-static void mask(const float *p, size_t groups, uint32_t least, uint64_t *masks)
+static size_t collect(const float *p, size_t count, uint32_t first, uint32_t least, uint32_t *index,
+		      float *value)
 {
-	for (size_t g = 0; g < groups; g++)
-		masks[g] = mask_of(p + g * SPARSE_GROUP, least);
+	uint64_t masks[SPARSE_MASKS];
+	size_t n = 0;
+
+	for (size_t tile = 0; tile < count; tile += SPARSE_TILE) {
+		size_t left = count - tile < SPARSE_TILE ? count - tile : SPARSE_TILE;
+		size_t groups = (left + SPARSE_GROUP - 1) / SPARSE_GROUP;
+
+		for (size_t g = 0; g < groups; g++)
+			masks[g] = mask_of(p + tile + g * SPARSE_GROUP, least);
+		if (left % SPARSE_GROUP) /* the zeros after p are none of it */
+			masks[groups - 1] &= ((uint64_t)1 << left % SPARSE_GROUP) - 1;
+		for (size_t g = 0; g < groups; g++) {
+			size_t at = tile + g * SPARSE_GROUP;
+
+			n += collect_group(p + at, masks[g], first + (uint32_t)at, index + n,
+					   value + n);
+		}
+	}
+	return n;
 }
 
 static size_t count_of(const float *p, size_t groups, uint32_t least)
@@ -113,7 +133,7 @@ static void put(float *out, const float *p, size_t count, bool away)
 
 const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.source = source,
-	.mask = mask,
+	.collect = collect,
 	.count = count_of,
 	.descend = descend,
 	.put = put,

@@ -274,14 +274,13 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		else
 			result.threshold = 0;
 		ungather(&l, input);
-		hint = 0; /* too many or too few */
 	} else {
 		gather(&l, input);
 		result.nonfinite = l.greatest >= CODEC_NONFINITE_BITS;
 		if (result.nonfinite)
 			return result;
 	}
-	least = topk_exact(&l, count, keep, hint);
+	least = topk_exact(&l, count, keep);
 	if (!(result.threshold > 0))
 		result.threshold = float_of(least);
 	result.bytes = message_write(s, &l, count, out);

@@ -36,30 +36,10 @@ static uint32_t magnitude_of(float value)
 	return bits & 0x7fffffffu;
 }
 
-static void collect_tile(struct topk_list *l, const float *p, size_t count, size_t first,
-			 uint32_t least)
-{
-	uint64_t masks[SPARSE_MASKS];
-	size_t groups = whole_groups(count), n = l->n;
-
-	l->kernels->mask(p, groups, least, masks);
-	if (count % SPARSE_GROUP) /* the zeros after p are none of it */
-		masks[groups - 1] &= ((uint64_t)1 << count % SPARSE_GROUP) - 1;
-	for (size_t g = 0; g < groups; g++)
-		for (uint64_t mask = masks[g]; mask; mask &= mask - 1) {
-			size_t i = g * SPARSE_GROUP + (size_t)__builtin_ctzll(mask);
-
-			l->index[n] = (uint32_t)(first + i);
-			l->value[n++] = p[i];
-		}
-	l->n = n;
-}
-
 void topk_collect(struct topk_list *l, const float *p, size_t count, size_t first, uint32_t least)
 {
-	for (size_t at = 0; at < count; at += SPARSE_TILE)
-		collect_tile(l, p + at, count - at < SPARSE_TILE ? count - at : SPARSE_TILE,
-			     first + at, least);
+	l->n += l->kernels->collect(p, count, (uint32_t)first, least, l->index + l->n,
+				    l->value + l->n);
 }
 
 /* Of the candidates the `keep` greatest.  Return: the least magnitude. */
@@ -131,9 +111,33 @@ static uint32_t histogram_cut(struct topk_list *l, size_t count, size_t keep)
 	}
 }
 
-uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t hint)
+/*
+ * A sixteenth of the elements, one line of each sixteen, says where to cut so that a few more than
+ * `keep` remain.  Lines take turns: columns of a matrix should not be seen alone.  Return: 0: it
+ * is too little to tell.
+ */
+static uint32_t sample_cut(struct topk_list *l, size_t count, size_t keep)
 {
-	enum { HINT_MARGIN = 1 << 20 }; /* an eighth of an octave: twice as many, or so */
+	enum { LINE = 16, EACH = 16, STEP = 5, LEAST = 1024, COARSE = 14 };
+	size_t lines = count / (LINE * EACH), n = lines * LINE, groups = whole_groups(n);
+	size_t share = (keep + EACH - 1) / EACH, spread = 1, want;
+	unsigned int width = width_of(l->greatest);
+	float *sample = l->value; /* nothing is collected yet */
+
+	while (spread * spread < share)
+		spread++;
+	want = share + 4 * spread + 4;
+	if (n < LEAST || want >= n || width <= COARSE)
+		return 0;
+	for (size_t i = 0; i < lines; i++)
+		memcpy(sample + i * LINE, l->p + (i * EACH + i * STEP % EACH) * LINE,
+		       LINE * sizeof(*sample));
+	memset(sample + n, 0, (groups * SPARSE_GROUP - n) * sizeof(*sample));
+	return l->kernels->descend(sample, groups, want, 0, width, COARSE);
+}
+
+uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep)
+{
 	uint32_t cut;
 
 	l->n = 0;
@@ -141,10 +145,11 @@ uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t hin
 		take_first(l, l->p, keep);
 		return 0;
 	}
-	if (hint > HINT_MARGIN) {
-		topk_collect(l, l->p, count, 0, hint - HINT_MARGIN);
-		if (l->n >= keep && l->n / 4 <= keep)
-			return narrow_from(l, keep, hint - HINT_MARGIN, l->greatest);
+	cut = sample_cut(l, count, keep);
+	if (cut) {
+		topk_collect(l, l->p, count, 0, cut);
+		if (l->n >= keep)
+			return narrow_from(l, keep, cut, l->greatest);
 		l->n = 0;
 	}
 	cut = histogram_cut(l, count, keep);

@@ -1,12 +1,13 @@
 /*
  * codec_topk_select.h - which elements have the greatest magnitudes.
  *
- * Ties go to the lowest index, so what is selected depends on the values alone; guesses (the last
- * threshold, the block before) change how fast it is found, never what.
+ * Ties go to the lowest index, so what is selected depends on the values alone; guesses (a sample,
+ * the block before) change how fast it is found, never what.
  *
  * A selection by number takes two steps: candidates, all elements above some magnitude, one
  * pass over a tile or chunk; then the magnitude of the last one that is kept, bit by bit over the
- * few candidates.  Without a guess a histogram of the top 11 bits says where to cut.
+ * few candidates.  A sample of the chunk says where to cut; if it was wrong, or the chunk is
+ * small, a histogram of the top 11 bits does.
  */
 #ifndef COMPRESS_CODEC_TOPK_SELECT_H
 #define COMPRESS_CODEC_TOPK_SELECT_H
@@ -40,10 +41,9 @@ void topk_collect(struct topk_list *l, const float *p, size_t count, size_t firs
 
 /*
  * topk_exact() - the list becomes the `keep` greatest of l->p[count]
- * @hint: about the least magnitude, 0: none is known
  * Return: the least magnitude in the list.
  */
-uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t hint);
+uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep);
 
 /*
  * topk_block() - the list becomes the `keep` greatest of a block p[count], indices within it

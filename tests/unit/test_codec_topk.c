@@ -145,6 +145,47 @@ static void keeps_the_greatest(void **state)
 	}
 }
 
+/* Lines of 16 of which the greatest are in all, in one of 16, in all but one of 16, or in one. */
+static void keeps_the_greatest_wherever_they_are(void **state)
+{
+	static const char *const specs[] = {"topk:density=0.001", "topk:density=0.01",
+					    "topk:density=0.06", "topk:density=0.5"};
+	static const size_t thousandths[] = {1, 10, 60, 500};
+	enum { COUNT = 40000, LINE = 16 };
+
+	(void)state;
+	for (size_t n = 0; n < 4 * 4 * 4; n++) {
+		size_t spec = n / 16, keep = COUNT / 1000 * thousandths[spec];
+		float *in = draw_vector(n % 4 ? DRAW_GAUSS : DRAW_COARSE, COUNT, 1, n);
+		float *right = malloc(COUNT * sizeof(*in));
+
+		for (size_t i = 0; i < COUNT; i++) {
+			size_t line = i / LINE, turn = line / 16 * 5 % 16;
+			bool in_turn = line % 16 == turn;
+
+			if (n / 4 % 4 == 1)
+				in[i] *= in_turn ? 100 : 1;
+			else if (n / 4 % 4 == 2)
+				in[i] *= in_turn ? 1 : 100;
+			else if (n / 4 % 4 == 3)
+				in[i] = line == 777 + n ? in[i] + 9 : 0;
+		}
+		select_by_sort(in, COUNT, keep, right);
+		for (size_t v = 0; vec_variants[v]; v++) {
+			struct topk_message m;
+
+			if (!vec_supported(vec_variants[v]))
+				continue;
+			topk_encode_on(&m, vec_variants[v], specs[spec], in, COUNT, 0);
+			assert_int_equal(topk_kept(&m), keep);
+			assert_memory_equal(m.decoded, right, COUNT * sizeof(*in));
+			topk_drop(&m);
+		}
+		free(right);
+		free(in);
+	}
+}
+
 static void keeps_round_numbers(void **state)
 {
 	static const char *const specs[] = {"topk:density=0.1", "topk:density=0.01",
@@ -510,6 +551,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(exact_bytes),
 		cmocka_unit_test(keeps_the_greatest),
+		cmocka_unit_test(keeps_the_greatest_wherever_they_are),
 		cmocka_unit_test(keeps_round_numbers),
 		cmocka_unit_test(loses_what_it_must),
 		cmocka_unit_test(residual_in_place),
