@@ -76,3 +76,16 @@ int codec_decode_add(const struct codec_setting *s, const struct codec_kernels *
 	assert(count >= 1 && count <= CODEC_COUNT_MAX);
 	return codec_by_id(s->id)->decode_add(s, k, origin, bytes, length, weight, sum, count);
 }
+
+bool codec_keeps_few(const struct codec_setting *s)
+{
+	return codec_by_id(s->id)->few != NULL;
+}
+
+int codec_few(const struct codec_setting *s, const struct codec_kernels *k,
+	      const struct codec_origin *origin, const void *bytes, size_t length, size_t count,
+	      struct codec_few *out)
+{
+	assert(count >= 1 && count <= CODEC_COUNT_MAX);
+	return codec_by_id(s->id)->few(s, k, origin, bytes, length, count, out);
+}

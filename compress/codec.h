@@ -107,6 +107,13 @@ struct codec_origin {
 	void *work;
 };
 
+/* What a codec kept: in the work that it was read with. */
+struct codec_few {
+	const uint32_t *index; /* [n], ascending, below the chunk's count */
+	const float *value;    /* [n]                                     */
+	size_t n;
+};
+
 /* One CPU variant of all codecs' inner loops. */
 struct codec_kernels;
 
@@ -129,6 +136,10 @@ struct codec {
 	int (*decode_add)(const struct codec_setting *s, const struct codec_kernels *k,
 			  const struct codec_origin *origin, const void *bytes, size_t length,
 			  float weight, float *sum, size_t count);
+	/* Of codecs that keep few elements: decode, but only to these.  NULL: it keeps all. */
+	int (*few)(const struct codec_setting *s, const struct codec_kernels *k,
+		   const struct codec_origin *origin, const void *bytes, size_t length,
+		   size_t count, struct codec_few *out);
 	/*
 	 * E||C(x) - x||^2 <= (1 - delta) ||x||^2, the mean over the draws: the delta that is
 	 * promised, from 0: nothing is, to 1: nothing is lost.  NULL: 0.  Beside that, each
@@ -162,5 +173,9 @@ int codec_decode(const struct codec_setting *s, const struct codec_kernels *k,
 int codec_decode_add(const struct codec_setting *s, const struct codec_kernels *k,
 		     const struct codec_origin *origin, const void *bytes, size_t length,
 		     float weight, float *sum, size_t count);
+bool codec_keeps_few(const struct codec_setting *s);
+int codec_few(const struct codec_setting *s, const struct codec_kernels *k,
+	      const struct codec_origin *origin, const void *bytes, size_t length, size_t count,
+	      struct codec_few *out);
 
 #endif

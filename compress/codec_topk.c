@@ -386,6 +386,18 @@ static int topk_decode_add(const struct codec_setting *s, const struct codec_ker
 	return 0;
 }
 
+static int topk_few(const struct codec_setting *s, const struct codec_kernels *k,
+		    const struct codec_origin *origin, const void *bytes, size_t length,
+		    size_t count, struct codec_few *out)
+{
+	struct topk_list l = topk_list(k->sparse, origin->work, count);
+
+	if (any_read(s, &l, bytes, length, count))
+		return -EBADMSG;
+	*out = (struct codec_few){l.index, l.value, l.n};
+	return 0;
+}
+
 /* --- the entry ---------------------------------------------------------------------------- */
 
 static void topk_derive(struct codec_setting *s)
@@ -459,5 +471,6 @@ const struct codec codec_topk = {
 	.encode = topk_encode,
 	.decode = topk_decode,
 	.decode_add = topk_decode_add,
+	.few = topk_few,
 	.delta = topk_delta,
 };

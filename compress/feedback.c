@@ -102,12 +102,51 @@ size_t feedback_work_bytes(const struct feedback_setting *s, const struct codec_
 	       (s->id == FEEDBACK_LOCO ? count * sizeof(float) : 0);
 }
 
+/*
+ * What was few elements of each node is more of all; but who sends a tenth changes most lines of
+ * the vector anyway.
+ */
+static bool keeps_few(const struct codec_setting *s)
+{
+	return codec_keeps_few(s) && s->density <= 0.25f;
+}
+
+uint32_t feedback_logged(const struct feedback_setting *s)
+{
+	uint32_t vectors = FEEDBACK_HAS(FEEDBACK_ESTIMATE) | FEEDBACK_HAS(FEEDBACK_SUM);
+
+	if (s->id == FEEDBACK_EF21_W) /* makes what g follows in the room for the next g */
+		vectors = FEEDBACK_HAS(FEEDBACK_SUM);
+	return vectors & feedback_by_id(s->id)->vectors;
+}
+
+uint32_t feedback_in_place(const struct feedback_setting *s, const struct codec_setting *up,
+			   const struct codec_setting *down)
+{
+	uint32_t sums = codec_keeps_few(down) ? 0 : FEEDBACK_HAS(FEEDBACK_SUM);
+
+	return keeps_few(up) ? feedback_logged(s) & ~sums : 0;
+}
+
 /* --- calls -------------------------------------------------------------------------------- */
+
+#define ALL_OF_WORKER                                                        \
+	(FEEDBACK_HAS(FEEDBACK_RESIDUAL) | FEEDBACK_HAS(FEEDBACK_ESTIMATE) | \
+	 FEEDBACK_HAS(FEEDBACK_MOMENTUM))
+
+/* What ops that don't count have left in these vectors. */
+static void undo(const struct feedback_op *op, const struct feedback_state *state, uint32_t vectors)
+{
+	for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++)
+		if (vectors & FEEDBACK_HAS(v) && state->log[v].marks)
+			feedback_log_undo(&state->log[v], op->count);
+}
 
 struct codec_result feedback_contribution(const struct feedback_op *op,
 					  const struct feedback_state *state,
 					  const struct feedback_input *input, void *out)
 {
+	undo(op, state, ALL_OF_WORKER);
 	assert(op->count >= 1 && op->count <= CODEC_COUNT_MAX);
 	return feedback_by_id(op->setting->id)->contribution(op, state, input, out);
 }
@@ -115,6 +154,7 @@ struct codec_result feedback_contribution(const struct feedback_op *op,
 int feedback_left_out(const struct feedback_op *op, const struct feedback_state *state,
 		      const struct feedback_input *input, const void *bytes, size_t length)
 {
+	undo(op, state, ALL_OF_WORKER);
 	return feedback_by_id(op->setting->id)->left_out(op, state, input, bytes, length);
 }
 
@@ -132,6 +172,7 @@ int feedback_add(const struct feedback_op *op, struct random_key key, float weig
 struct codec_result feedback_final(const struct feedback_op *op, const struct feedback_state *state,
 				   float *sum, struct random_key key, float threshold, void *out)
 {
+	undo(op, state, ~ALL_OF_WORKER);
 	return feedback_by_id(op->setting->id)->final(op, state, sum, key, threshold, out);
 }
 
@@ -139,6 +180,7 @@ int feedback_result(const struct feedback_op *op, const struct feedback_state *s
 		    struct random_key key, const void *bytes, size_t length, float *result,
 		    bool *nonfinite)
 {
+	undo(op, state, FEEDBACK_HAS(FEEDBACK_SUM));
 	return feedback_by_id(op->setting->id)
 		->result(op, state, key, bytes, length, result, nonfinite);
 }

@@ -34,6 +34,10 @@
  * the trainer takes back, it exchanges none.  Nothing else is remembered, so any call can be made
  * again and gives the same bits.
  *
+ * Vectors that an op changes in a few places only may be changed in place instead
+ * (feedback_in_place()): `next` is `now`, and a log says what was there (feedback_log.h).  What
+ * ops that don't count have changed is put back by each call before it reads a vector.
+ *
  * A dense op uses exact codecs whatever was chosen.  ef14, twosided and loco send input and
  * residual and keep a residual of zero.  The ef21 family and econtrol read g, h, B and G as zero:
  * nodes send their new g (h) itself and G becomes the final; that is the absolute op with which
@@ -53,6 +57,7 @@
 #define COMPRESS_FEEDBACK_H
 
 #include "compress/codec.h"
+#include "compress/feedback_log.h"
 
 /* Numbers on the wire. */
 enum feedback_id {
@@ -92,6 +97,7 @@ enum feedback_vector {
 struct feedback_state {
 	const void *now[FEEDBACK_VECTORS];
 	void *next[FEEDBACK_VECTORS];
+	struct feedback_log log[FEEDBACK_VECTORS];
 };
 
 /* What is the same on all nodes. */
@@ -106,6 +112,7 @@ struct feedback_op {
 	float scale;                  /* unit of the input, new / old; usually 1             */
 	bool dense;                   /* exact; absolute                                     */
 	bool away;                    /* `next` is not read soon                             */
+	bool result_away;             /* nor is the result                                   */
 	struct random_key shared_key; /* of codecs that draw the same on all nodes   */
 	void *work;                   /* feedback_work_bytes(), aligned to 64                */
 };
@@ -156,9 +163,17 @@ const char *feedback_refuse(const struct feedback_setting *s, const struct codec
  * feedback_vector_bytes() - of one copy of a vector of `count` elements; 0: there is none.
  * A slice that begins at element `first`, a multiple of FEEDBACK_BLOCK, is that many bytes in.
  */
-enum { FEEDBACK_BLOCK = 256 };
 size_t feedback_vector_bytes(const struct feedback_setting *s, enum feedback_vector vector,
 			     size_t count);
+
+/*
+ * feedback_logged() - the vectors, bits 1 << enum feedback_vector, that some codecs change in
+ * place.  feedback_in_place() - those that ops with these codecs should.
+ */
+uint32_t feedback_logged(const struct feedback_setting *s);
+uint32_t feedback_in_place(const struct feedback_setting *s, const struct codec_setting *up,
+			   const struct codec_setting *down);
+
 size_t feedback_work_bytes(const struct feedback_setting *s, const struct codec_setting *up,
 			   const struct codec_setting *down, size_t count);
 

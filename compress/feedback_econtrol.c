@@ -15,7 +15,7 @@ static struct codec_result econtrol_contribution(const struct feedback_op *op,
 {
 	const float *e = state->now[FEEDBACK_RESIDUAL];
 	const float *h = feedback_relative(op, state, FEEDBACK_ESTIMATE);
-	float *next_e = state->next[FEEDBACK_RESIDUAL], *next_h = state->next[FEEDBACK_ESTIMATE];
+	float *next_e = state->next[FEEDBACK_RESIDUAL];
 	float eta = op->setting->eta * op->scale;
 	struct codec_result r;
 
@@ -25,10 +25,9 @@ static struct codec_result econtrol_contribution(const struct feedback_op *op,
 		return r;
 	(void)feedback_sum_of(op->kernels, next_e, next_e, op->scale, e, op->count);
 	feedback_add_own(op, input, out, r.bytes, -1, next_e);
-	feedback_scaled(next_h, op->scale, h, op->count);
-	feedback_add_own(op, input, out, r.bytes, 1, next_h);
-	r.nonfinite = feedback_nonfinite(op->kernels, next_e, op->count) ||
-		      feedback_nonfinite(op->kernels, next_h, op->count);
+	r.nonfinite = feedback_nonfinite(op->kernels, next_e, op->count);
+	r.nonfinite |=
+		feedback_follow_own(op, state, input, out, r.bytes, FEEDBACK_ESTIMATE, op->scale);
 	return r;
 }
 
@@ -40,8 +39,7 @@ static int econtrol_left_out(const struct feedback_op *op, const struct feedback
 	(void)length;
 	feedback_scaled(state->next[FEEDBACK_RESIDUAL], op->scale, state->now[FEEDBACK_RESIDUAL],
 			op->count);
-	feedback_scaled(state->next[FEEDBACK_ESTIMATE], op->scale,
-			feedback_relative(op, state, FEEDBACK_ESTIMATE), op->count);
+	feedback_stay(op, state, FEEDBACK_ESTIMATE, op->scale);
 	return 0;
 }
 

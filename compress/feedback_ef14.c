@@ -31,7 +31,7 @@ static struct codec_result twosided_final(const struct feedback_op *op,
 					  const struct feedback_state *state, float *sum,
 					  struct random_key key, float threshold, void *out)
 {
-	feedback_divide(op, sum);
+	feedback_divide(op, sum, op->count);
 	return feedback_encode_down(op, sum, state->now[FEEDBACK_OWNER_RESIDUAL], op->scale,
 				    state->next[FEEDBACK_OWNER_RESIDUAL], key, threshold, out);
 }

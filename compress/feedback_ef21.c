@@ -28,15 +28,12 @@ static struct codec_result follow(const struct feedback_op *op, const struct fee
 				  void *out)
 {
 	const float *g = feedback_relative(op, state, FEEDBACK_ESTIMATE);
-	float *next = state->next[FEEDBACK_ESTIMATE];
 	float scale = estimate_scale(op, input);
 	struct codec_result r = feedback_encode_up(op, input, target, g, -scale, NULL, out);
 
-	if (r.nonfinite)
-		return r;
-	feedback_scaled(next, scale, g, op->count);
-	feedback_add_own(op, input, out, r.bytes, 1, next);
-	r.nonfinite = feedback_nonfinite(op->kernels, next, op->count);
+	if (!r.nonfinite)
+		r.nonfinite = feedback_follow_own(op, state, input, out, r.bytes, FEEDBACK_ESTIMATE,
+						  scale);
 	return r;
 }
 
@@ -76,8 +73,7 @@ static int ef21_left_out(const struct feedback_op *op, const struct feedback_sta
 {
 	(void)bytes;
 	(void)length;
-	feedback_scaled(state->next[FEEDBACK_ESTIMATE], estimate_scale(op, input),
-			feedback_relative(op, state, FEEDBACK_ESTIMATE), op->count);
+	feedback_stay(op, state, FEEDBACK_ESTIMATE, estimate_scale(op, input));
 	if (op->setting->id == FEEDBACK_EF21_SGDM)
 		feedback_scaled(state->next[FEEDBACK_MOMENTUM], op->scale,
 				state->now[FEEDBACK_MOMENTUM], op->count);

@@ -43,18 +43,14 @@ bool feedback_sum_of(const struct codec_kernels *k, float *out, const float *in,
 	return k->plain->source(in, x, scale, count, out) >= CODEC_NONFINITE_BITS;
 }
 
-bool feedback_copy(const struct codec_kernels *k, float *out, const float *x, size_t count)
-{
-	return feedback_sum_of(k, out, x, 0, NULL, count);
-}
-
 bool feedback_nonfinite(const struct codec_kernels *k, const float *x, size_t count)
 {
 	float copy[TILE];
 	bool found = false;
 
 	for (size_t i = 0; i < count; i += TILE)
-		found |= feedback_copy(k, copy, x + i, count - i < TILE ? count - i : TILE);
+		found |= feedback_sum_of(k, copy, x + i, 0, NULL,
+					 count - i < TILE ? count - i : TILE);
 	return found;
 }
 
@@ -138,10 +134,68 @@ size_t feedback_codec_work(const struct codec_setting *up, const struct codec_se
 	return ((a > b ? a : b) + 63) / 64 * 64;
 }
 
-void feedback_divide(const struct feedback_op *op, float *x)
+/* --- what follows ------------------------------------------------------------------------- */
+
+static bool in_place(const struct feedback_state *state, enum feedback_vector vector)
+{
+	return state->next[vector] && state->next[vector] == state->now[vector];
+}
+
+void feedback_stay(const struct feedback_op *op, const struct feedback_state *state,
+		   enum feedback_vector vector, float scale)
+{
+	const float *now = feedback_relative(op, state, vector);
+
+	if (in_place(state, vector)) {
+		if (now && scale == 1)
+			return;
+		feedback_log_all(&state->log[vector], op->count);
+	}
+	feedback_scaled(state->next[vector], scale, now, op->count);
+}
+
+/* Is it enough to change the few elements that a message of the codec has? */
+static bool changes_few(const struct feedback_op *op, const struct feedback_state *state,
+			enum feedback_vector vector, float scale, const struct codec_setting *codec)
+{
+	return in_place(state, vector) && !op->dense && scale == 1 && codec_keeps_few(codec);
+}
+
+/* Before all of it is changed. */
+static void stay_logged(const struct feedback_op *op, const struct feedback_state *state,
+			enum feedback_vector vector, float scale)
+{
+	if (in_place(state, vector) && !op->dense && scale == 1)
+		feedback_log_all(&state->log[vector], op->count);
+	feedback_stay(op, state, vector, scale);
+}
+
+bool feedback_follow_own(const struct feedback_op *op, const struct feedback_state *state,
+			 const struct feedback_input *input, const void *bytes, size_t length,
+			 enum feedback_vector vector, float scale)
+{
+	const struct codec_setting *up = feedback_up(op);
+	struct codec_origin from = origin(op, input->key);
+	struct codec_few few;
+	size_t next = 0;
+
+	if (changes_few(op, state, vector, scale, up)) {
+		int error = codec_few(up, op->kernels, &from, bytes, length, op->count, &few);
+
+		assert(!error);
+		return feedback_log_add(&state->log[vector], op->count, &few, &next, op->count);
+	}
+	stay_logged(op, state, vector, scale);
+	feedback_add_own(op, input, bytes, length, 1, state->next[vector]);
+	return feedback_nonfinite(op->kernels, state->next[vector], op->count);
+}
+
+/* --- finals and results ------------------------------------------------------------------- */
+
+void feedback_divide(const struct feedback_op *op, float *x, size_t count)
 {
 	if (op->divisor > 1)
-		op->kernels->vec->divide[VEC_F32](x, op->divisor, op->count);
+		op->kernels->vec->divide[VEC_F32](x, op->divisor, count);
 }
 
 struct codec_result feedback_final_sum(const struct feedback_op *op,
@@ -156,7 +210,7 @@ struct codec_result feedback_final_divided(const struct feedback_op *op,
 					   const struct feedback_state *state, float *sum,
 					   struct random_key key, float threshold, void *out)
 {
-	feedback_divide(op, sum);
+	feedback_divide(op, sum, op->count);
 	return feedback_final_sum(op, state, sum, key, threshold, out);
 }
 
@@ -172,20 +226,52 @@ int feedback_result_plain(const struct feedback_op *op, const struct feedback_st
 			    op->count);
 }
 
+/* A tile of G to the result.  Return: the greatest magnitude in it. */
+static uint32_t result_tile(const struct feedback_op *op, const float *sum, float *result,
+			    size_t count)
+{
+	const struct sparse_kernels *k = op->kernels->sparse;
+	_Alignas(64) float tile[TILE];
+	uint32_t greatest = k->source(sum, NULL, 0, tile, count);
+
+	feedback_divide(op, tile, count);
+	k->put(result, tile, count, op->result_away);
+	return greatest;
+}
+
 int feedback_result_sum(const struct feedback_op *op, const struct feedback_state *state,
 			struct random_key key, const void *bytes, size_t length, float *result,
 			bool *nonfinite)
 {
+	const struct codec_setting *down = feedback_down(op);
+	const struct feedback_log *log = &state->log[FEEDBACK_SUM];
 	struct codec_origin from = origin(op, key);
 	float *sum = state->next[FEEDBACK_SUM];
+	bool some = changes_few(op, state, FEEDBACK_SUM, op->scale, down);
+	struct codec_few few = {0};
+	uint32_t greatest = 0;
+	size_t next = 0;
 	int error;
 
-	feedback_scaled(sum, op->scale, feedback_relative(op, state, FEEDBACK_SUM), op->count);
-	error = codec_decode_add(feedback_down(op), op->kernels, &from, bytes, length, 1, sum,
-				 op->count);
+	if (some) {
+		error = codec_few(down, op->kernels, &from, bytes, length, op->count, &few);
+	} else {
+		stay_logged(op, state, FEEDBACK_SUM, op->scale);
+		error = codec_decode_add(down, op->kernels, &from, bytes, length, 1, sum,
+					 op->count);
+	}
 	if (error)
 		return error;
-	*nonfinite = feedback_copy(op->kernels, result, sum, op->count);
-	feedback_divide(op, result);
+	for (size_t first = 0; first < op->count; first += TILE) {
+		size_t count = op->count - first < TILE ? op->count - first : TILE;
+		uint32_t most;
+
+		if (some)
+			(void)feedback_log_add(log, op->count, &few, &next, first + count);
+		most = result_tile(op, sum + first, result + first, count);
+		greatest = most > greatest ? most : greatest;
+	}
+	op->kernels->sparse->fence();
+	*nonfinite = greatest >= CODEC_NONFINITE_BITS;
 	return 0;
 }

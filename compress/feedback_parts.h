@@ -15,8 +15,6 @@ void feedback_scaled(float *out, float scale, const float *x, size_t count);
 /* out = in + scale * x, each rounded; out may be in.  Return: is one of them no finite number? */
 bool feedback_sum_of(const struct codec_kernels *k, float *out, const float *in, float scale,
 		     const float *x, size_t count);
-/* out = x.  Return: is one of them no finite number? */
-bool feedback_copy(const struct codec_kernels *k, float *out, const float *x, size_t count);
 bool feedback_nonfinite(const struct codec_kernels *k, const float *x, size_t count);
 
 /* now[vector], but NULL in a dense op: of vectors that an absolute op starts anew. */
@@ -39,11 +37,20 @@ struct codec_result feedback_encode_down(const struct feedback_op *op, const flo
 					 float *residual_out, struct random_key key,
 					 float threshold, void *out);
 
+/* next[vector] = scale * now[vector], or zeros in a dense op. */
+void feedback_stay(const struct feedback_op *op, const struct feedback_state *state,
+		   enum feedback_vector vector, float scale);
+
+/* ... and what this node's own bytes stand for is added.  Return: is a sum no finite number? */
+bool feedback_follow_own(const struct feedback_op *op, const struct feedback_state *state,
+			 const struct feedback_input *input, const void *bytes, size_t length,
+			 enum feedback_vector vector, float scale);
+
 /* Bytes of work for either codec, a multiple of 64. */
 size_t feedback_codec_work(const struct codec_setting *up, const struct codec_setting *down,
 			   size_t count);
 
-void feedback_divide(const struct feedback_op *op, float *x);
+void feedback_divide(const struct feedback_op *op, float *x, size_t count);
 
 /* Finals and results of algorithms whose owner keeps nothing: the sum, divided or as it is. */
 struct codec_result feedback_final_divided(const struct feedback_op *op,

@@ -69,10 +69,11 @@ static struct feedback_op code_op(const struct exchange *x, const struct op *op,
 
 static struct feedback_state code_state(const struct op *op, uint32_t chunk)
 {
+	struct tensor_op tensor_op = exchange_tensor_op(op);
 	struct feedback_state state = {0};
 
 	if (op->entered)
-		tensor_slices(op->tensor->state, &op->turn, op_offset(op, chunk), &state);
+		tensor_slices(&tensor_op, &op->turn, op_offset(op, chunk), &state);
 	return state;
 }
 
@@ -329,6 +330,7 @@ bool exchange_decode_final(struct exchange *x, struct op *op, uint32_t chunk,
 
 	if (!code.count)
 		return true;
+	code.result_away = direct && code.away;
 	code.down = codec_of(code.down, m->flags);
 	if (feedback_result(&code, &state, draws(op, DRAWS_OF_FINALS), bytes, m->bytes, result,
 			    &nonfinite))

@@ -17,21 +17,23 @@
 
 /*
  * Who is in, packed into one word so that all lanes see one state: the op, how many lanes are in
- * it, how many have left it well, the copy that holds the state, the copy that the op reads, and
- * whether the other copy is what was before the last op.
+ * it, how many have left it well, which copy of each vector and which head holds the state, and
+ * whether what was before the last op is still there.
  */
 #define WORD_INSIDE (1ull << 32)
 #define WORD_GOOD (1ull << 40)
-#define WORD_CURRENT (1ull << 48)
-#define WORD_FROM (1ull << 49)
-#define WORD_UNDO (1ull << 50)
+#define WORD_VECTORS (1ull << 48) /* times a bit of each vector */
+#define WORD_HEAD (WORD_VECTORS << FEEDBACK_VECTORS)
+#define WORD_CURRENT (2 * WORD_HEAD - WORD_VECTORS) /* all of these bits */
+#define WORD_UNDO (2 * WORD_HEAD)
 
-struct tensor_copy {
-	unsigned char *vectors[FEEDBACK_VECTORS];
+/* What there are two copies of beside the vectors. */
+struct tensor_head {
 	float *thresholds[TENSOR_WAYS]; /* [chunks_max] */
 	float mean[TENSOR_WAYS];        /* of them: for codecs with one threshold a tensor */
 	uint32_t digest;                /* of the coding that made them */
 	_Atomic uint64_t step;          /* also read by the main thread, for reports */
+	_Atomic uint64_t seq;           /* of the op that made it; so is this        */
 	float weight;
 	bool carries; /* something was not sent yet                              */
 	bool stale;   /* plain ops went by: estimates are not of the last op     */
@@ -46,7 +48,10 @@ struct tensor_state {
 	uint32_t lanes, chunks_max;
 	uint64_t bytes; /* of both copies, as mapped */
 	unsigned char *memory;
-	struct tensor_copy copies[2];
+	unsigned char *vectors[2][FEEDBACK_VECTORS];
+	uint64_t *marks[FEEDBACK_VECTORS]; /* of those that may be changed in place */
+	struct tensor_head heads[2];
+	uint64_t changed; /* bits of WORD_CURRENT: what the last op has changed */
 	_Atomic uint64_t word;
 };
 
@@ -73,21 +78,19 @@ static uint32_t good_lanes(uint64_t word)
 /* The word with this op in it, as the first lane or as another one. */
 static uint64_t entered(uint64_t word, const struct tensor_op *op)
 {
-	uint64_t flags = word & (WORD_CURRENT | WORD_UNDO);
+	uint64_t current = word & WORD_CURRENT;
 
 	if ((uint32_t)word == (uint32_t)op->seq)
 		return word + WORD_INSIDE;
-	if (op->discard && (flags & WORD_UNDO))
-		flags ^= WORD_CURRENT;
-	flags &= ~WORD_UNDO; /* the other copy is written to from now on */
-	if (flags & WORD_CURRENT)
-		flags |= WORD_FROM;
-	return (uint32_t)op->seq | WORD_INSIDE | flags;
+	if (op->discard && (word & WORD_UNDO))
+		current ^= op->tensor->state->changed;
+	/* No WORD_UNDO: the other copies are written to from now on. */
+	return (uint32_t)op->seq | WORD_INSIDE | current;
 }
 
 static bool has(const struct tensor_state *s, enum feedback_vector v)
 {
-	return s->copies[0].vectors[v] != NULL;
+	return s->vectors[0][v] != NULL;
 }
 
 /* Is all that it keeps what was not sent yet, or all of it what was sent last? */
@@ -102,7 +105,7 @@ bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn)
 {
 	struct tensor_state *s = op->tensor->state;
 	uint64_t word = atomic_load(&s->word), next;
-	const struct tensor_copy *from;
+	const struct tensor_head *from;
 	bool dense;
 
 	do {
@@ -110,12 +113,15 @@ bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn)
 			return false;
 		next = entered(word, op);
 	} while (!atomic_compare_exchange_weak(&s->word, &word, next));
-	turn->from = next & WORD_FROM ? 1 : 0;
-	from = &s->copies[turn->from];
+	turn->from = next & WORD_HEAD ? 1 : 0;
+	turn->vectors = (uint8_t)(next / WORD_VECTORS & (WORD_HEAD / WORD_VECTORS - 1));
+	from = &s->heads[turn->from];
+	turn->base = from->seq;
 	turn->step = from->step;
 	turn->last_weight = from->weight;
 	dense = coding_dense(&op->tensor->coding);
 	turn->dense = dense || from->stale;
+	turn->in_place = turn->dense ? 0 : op->tensor->in_place;
 	turn->plain = dense && !from->carries && may_be_plain(s);
 	turn->once = dense ? from->carries && may_be_plain(s) : from->stale;
 	return true;
@@ -137,13 +143,15 @@ static float mean_threshold(const float *thresholds, const struct tensor_op *op,
 static void commit(const struct tensor_op *op, const struct tensor_turn *turn)
 {
 	struct tensor_state *s = op->tensor->state;
-	struct tensor_copy *to = &s->copies[!turn->from];
+	struct tensor_head *to = &s->heads[!turn->from];
 	uint64_t word = atomic_load(&s->word), next;
 
 	if (turn->plain) {
-		s->copies[turn->from].stale = has(s, FEEDBACK_ESTIMATE);
+		s->heads[turn->from].stale = has(s, FEEDBACK_ESTIMATE);
 		return;
 	}
+	s->changed = WORD_CURRENT & ~(turn->in_place * WORD_VECTORS);
+	to->seq = op->seq;
 	to->step = turn->step + 1;
 	to->weight = op->weight;
 	to->carries = !turn->dense;
@@ -153,7 +161,7 @@ static void commit(const struct tensor_op *op, const struct tensor_turn *turn)
 	to->mean[TENSOR_UP] = mean_threshold(to->thresholds[TENSOR_UP], op, true);
 	to->mean[TENSOR_DOWN] = mean_threshold(to->thresholds[TENSOR_DOWN], op, false);
 	do
-		next = (word ^ WORD_CURRENT) | WORD_UNDO;
+		next = (word ^ s->changed) | WORD_UNDO;
 	while (!atomic_compare_exchange_weak(&s->word, &word, next));
 }
 
@@ -167,27 +175,37 @@ void tensor_leave(const struct tensor_op *op, const struct tensor_turn *turn, bo
 	(void)atomic_fetch_sub(&s->word, WORD_INSIDE);
 }
 
-void tensor_slices(const struct tensor_state *s, const struct tensor_turn *turn, uint64_t first,
+void tensor_slices(const struct tensor_op *op, const struct tensor_turn *turn, uint64_t first,
 		   struct feedback_state *out)
 {
-	const struct tensor_copy *now = &s->copies[turn->from], *next = &s->copies[!turn->from];
+	const struct tensor_state *s = op->tensor->state;
 
 	*out = (struct feedback_state){0};
 	for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
+		int from = turn->vectors >> v & 1;
+		int to = turn->in_place >> v & 1 ? from : !from;
 		size_t at;
 
-		if (!now->vectors[v])
+		if (!s->vectors[from][v])
 			continue;
 		at = feedback_vector_bytes(&s->feedback, v, first);
-		out->now[v] = now->vectors[v] + at;
-		out->next[v] = next->vectors[v] + at;
+		out->now[v] = s->vectors[from][v] + at;
+		out->next[v] = s->vectors[to][v] + at;
+		if (s->marks[v])
+			out->log[v] = (struct feedback_log){
+				.values = (float *)(void *)(s->vectors[from][v] + at),
+				.marks = s->marks[v] + feedback_log_cells(first),
+				.old = (float *)(void *)(s->vectors[!from][v] + at),
+				.op = op->seq,
+				.base = turn->base,
+			};
 	}
 }
 
 float tensor_threshold(const struct tensor_op *op, const struct tensor_turn *turn,
 		       enum tensor_way way, uint32_t chunk)
 {
-	const struct tensor_copy *from = &op->tensor->state->copies[turn->from];
+	const struct tensor_head *from = &op->tensor->state->heads[turn->from];
 	const struct coding *coding = &op->tensor->coding;
 	const struct codec_setting *codec = way == TENSOR_UP ? &coding->up : &coding->down;
 
@@ -199,7 +217,7 @@ float tensor_threshold(const struct tensor_op *op, const struct tensor_turn *tur
 void tensor_keep_threshold(const struct tensor_op *op, const struct tensor_turn *turn,
 			   enum tensor_way way, uint32_t chunk, float threshold)
 {
-	op->tensor->state->copies[!turn->from].thresholds[way][chunk] = threshold;
+	op->tensor->state->heads[!turn->from].thresholds[way][chunk] = threshold;
 }
 
 const char *tensor_name(const struct tensor *t)
@@ -223,17 +241,20 @@ static size_t state_layout(struct tensor_state *s, unsigned char *base)
 	size_t used = 0;
 
 	for (int i = 0; i < 2; i++) {
-		struct tensor_copy *copy = &s->copies[i];
-
 		for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
 			size_t bytes = feedback_vector_bytes(&s->feedback, v, s->count);
 
 			if (bytes)
-				copy->vectors[v] = piece(base, &used, bytes);
+				s->vectors[i][v] = piece(base, &used, bytes);
 		}
 		for (enum tensor_way way = 0; way < TENSOR_WAYS; way++)
-			copy->thresholds[way] = piece(base, &used, s->chunks_max * sizeof(float));
+			s->heads[i].thresholds[way] =
+				piece(base, &used, s->chunks_max * sizeof(float));
 	}
+	for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++)
+		if (feedback_logged(&s->feedback) >> v & 1)
+			s->marks[v] = piece(base, &used,
+					    feedback_log_cells(s->count) * sizeof(*s->marks[v]));
 	return used;
 }
 
@@ -391,6 +412,8 @@ static int add_coding(struct tensors *t, const struct tensor_use *use, struct er
 	if (ret)
 		return ret;
 	made.digest = coding_digest(&made.coding);
+	made.in_place = (uint8_t)feedback_in_place(&made.coding.feedback, &made.coding.up,
+						   &made.coding.down);
 	return put_in(t, &made, err);
 }
 
@@ -482,39 +505,61 @@ uint64_t tensors_bytes(const struct tensors *t)
 	return t->bytes;
 }
 
-/* Lanes may be writing to it: single words are read, and what changed meanwhile is not used. */
-static double norm_of(const float *v, uint64_t count)
+/*
+ * Lanes may be writing to it: what the log of an op that does not count yet knows is taken from
+ * there, single words are read, and what changed meanwhile is not used.
+ */
+static bool norm_of(const struct feedback_log *log, uint64_t count, double *norm)
 {
 	double sums[8] = {0}, sum = 0;
 
-	for (uint64_t i = 0; i < count; i++) {
-		float value;
+	for (uint64_t first = 0; first < count; first += FEEDBACK_BLOCK) {
+		size_t n = count - first < FEEDBACK_BLOCK ? count - first : FEEDBACK_BLOCK;
+		struct feedback_log cell = *log;
+		float values[FEEDBACK_BLOCK];
 
-		__atomic_load(v + i, &value, __ATOMIC_RELAXED);
-		sums[i % 8] += (double)value * (double)value;
+		cell.values += first;
+		cell.old += first;
+		if (!log->marks) {
+			for (size_t i = 0; i < n; i++)
+				__atomic_load(cell.values + i, &values[i], __ATOMIC_RELAXED);
+		} else {
+			cell.marks += first / FEEDBACK_BLOCK;
+			if (!feedback_log_before(&cell, n, values))
+				return false;
+		}
+		for (size_t i = 0; i < n; i++)
+			sums[i % 8] += (double)values[i] * (double)values[i];
 	}
 	for (int i = 0; i < 8; i++)
 		sum += sums[i];
-	return sqrt(sum);
+	*norm = sqrt(sum);
+	return true;
 }
 
 static void report_norm(const struct tensor_state *s, uint64_t *budget, struct tensor_report *out)
 {
 	uint64_t word = atomic_load(&s->word);
-	const struct tensor_copy *copy = &s->copies[word & WORD_CURRENT ? 1 : 0];
-	const unsigned char *vector = copy->vectors[FEEDBACK_RESIDUAL];
+	const struct tensor_head *head = &s->heads[word & WORD_HEAD ? 1 : 0];
+	enum feedback_vector v =
+		s->vectors[0][FEEDBACK_RESIDUAL] ? FEEDBACK_RESIDUAL : FEEDBACK_ESTIMATE;
+	int from = word & WORD_VECTORS << v ? 1 : 0;
+	struct feedback_log log = {.base = head->seq};
+	bool same;
 
-	out->steps = copy->step;
-	if (!vector)
-		vector = copy->vectors[FEEDBACK_ESTIMATE];
+	out->steps = head->step;
 	/* loco's is not of float32 */
-	if (!vector || s->feedback.id == FEEDBACK_LOCO || s->count * sizeof(float) > *budget)
+	if (!s->vectors[0][v] || s->feedback.id == FEEDBACK_LOCO ||
+	    s->count * sizeof(float) > *budget)
 		return;
 	*budget -= s->count * sizeof(float);
-	out->norm = norm_of((const float *)(const void *)vector, s->count);
-	/* Two ops later it is being written to. */
-	out->has_norm =
-		((atomic_load(&s->word) ^ word) & WORD_CURRENT) == 0 && copy->step == out->steps;
+	log.values = (float *)(void *)s->vectors[from][v];
+	log.old = (float *)(void *)s->vectors[!from][v];
+	log.marks = s->marks[v];
+	same = norm_of(&log, s->count, &out->norm);
+	/* Two ops later it is being written to; one op later, if it is changed in place. */
+	out->has_norm = same && ((atomic_load(&s->word) ^ word) & WORD_CURRENT) == 0 &&
+			head->step == out->steps && head->seq == log.base;
 }
 
 bool tensors_report(const struct tensors *t, uint32_t i, uint64_t *budget,

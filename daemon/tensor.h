@@ -9,7 +9,7 @@
  * begins at zero, and what there was is kept for when it is used again.  It is two copies of the
  * vectors of compress/feedback.h, and two of the thresholds that codecs reuse, one a chunk:
  *
- *   tensor_enter()   each lane, when an op begins: reads copy `from`, writes the other
+ *   tensor_enter()   each lane, when an op begins: reads one copy, writes the other
  *   tensor_slices()  of a chunk
  *   tensor_leave()   each lane, when the op is over there.  If all left with `good`, the copies
  *                    change places; else nothing has changed
@@ -19,6 +19,11 @@
  * state.  What they leave behind of the ef21 family, estimates that are not of the last op, is
  * made good by the next op, which is absolute.  An algorithm that keeps more (momentum; residual
  * and estimate) is never plain.
+ *
+ * Vectors of which the op's codec changes few elements (tensor.in_place) do not change places: the
+ * op changes them where they are and has a log in the other copy (compress/feedback_log.h).  If it
+ * does not commit, or is taken back, the next op finds that the log is of an op later than the
+ * last one that counts, tensor_turn.base, and puts back what it comes to, chunk by chunk.
  *
  * Ops on one state run one after the other: a second one in flight is refused by tensor_enter().
  * tensor_enter(discard): the op before is taken back first: it reads what that one read.
@@ -50,6 +55,7 @@ struct tensor {
 	uint64_t key;    /* as wire frames say it; 0: none                           */
 	uint64_t count;  /* with state: elements, and enum vec_type                  */
 	uint8_t type;
+	uint8_t in_place;           /* feedback_in_place()                           */
 	struct tensor_state *state; /* NULL: no feedback                             */
 	/* with a list ("auto:..."): by one of these it goes, [0] is dense, NULL without feedback */
 	uint8_t alternatives; /* 0: it has a coding of its own                         */
@@ -96,7 +102,7 @@ const char *tensor_name(const struct tensor *t); /* of its key; "": it has none 
 
 /* What all lanes say of the op alike; @weight: of this node in it. */
 struct tensor_op {
-	uint64_t seq;
+	uint64_t seq;                /* greater than those of the ops before, below 2^55 */
 	const struct tensor *tensor; /* with state */
 	uint32_t chunks;             /* to leave                                                  */
 	float weight;
@@ -105,7 +111,10 @@ struct tensor_op {
 
 /* What they find. */
 struct tensor_turn {
-	uint8_t from;      /* the copy that is read                                   */
+	uint8_t from;      /* the copy that is read, of thresholds and the like       */
+	uint8_t vectors;   /* ... and of each vector: bits 1 << enum feedback_vector   */
+	uint8_t in_place;  /* ... those that are written where they are               */
+	uint64_t base;     /* seq of the last op that counts; 0: there is none        */
 	uint64_t step;     /* ops that were committed before, but for plain ones      */
 	float last_weight; /* of the last one that was; 0: there is none              */
 	bool dense;        /* exact; absolute: see compress/feedback.h                */
@@ -118,7 +127,7 @@ bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn);
 void tensor_leave(const struct tensor_op *op, const struct tensor_turn *turn, bool good);
 
 /* Elements first.. of the vectors; first is a multiple of FEEDBACK_BLOCK. */
-void tensor_slices(const struct tensor_state *s, const struct tensor_turn *turn, uint64_t first,
+void tensor_slices(const struct tensor_op *op, const struct tensor_turn *turn, uint64_t first,
 		   struct feedback_state *out);
 
 enum tensor_way { TENSOR_UP, TENSOR_DOWN, TENSOR_WAYS };

@@ -10,6 +10,33 @@
 
 #include "tests/common/draw.h"
 
+static const struct tensor *tensor_of(const struct coded_rig *r, uint16_t node, const char *codec)
+{
+	const struct tensor_use use = {
+		.name = "weights",
+		.key = CODED_KEY,
+		.count = r->o.count,
+		.type = (uint8_t)r->o.type,
+		.codec = codec,
+		.feedback = r->o.feedback,
+	};
+	const struct tensor *tensor;
+	struct err err;
+	int number = tensors_add(r->tensors[node], &use, &err);
+
+	if (number < 0)
+		fail_msg("%s with %s: %s", codec, r->o.feedback, err.text);
+	tensor = tensors_at(r->tensors[node], (uint32_t)number);
+	assert_non_null(tensor);
+	return tensor;
+}
+
+void coded_change(struct coded_rig *r, const char *codec)
+{
+	for (uint16_t n = 0; n < r->o.nodes; n++)
+		r->tensor[n] = tensor_of(r, n, codec);
+}
+
 static void open_node(struct coded_rig *r, uint16_t node)
 {
 	const struct coded_options *o = &r->o;
@@ -34,25 +61,12 @@ static void open_node(struct coded_rig *r, uint16_t node)
 		.chunk_bytes_max = o->chunk_bytes_max,
 		.bytes_max = 1u << 30,
 	};
-	const struct tensor_use use = {
-		.name = "weights",
-		.key = CODED_KEY,
-		.count = o->count,
-		.type = (uint8_t)o->type,
-		.codec = o->codec,
-		.feedback = o->feedback,
-	};
 	struct err err;
-	int number;
 
 	for (plan.lane = 0; plan.lane < o->lanes; plan.lane++)
 		assert_int_equal(exchange_new(&r->x[node][plan.lane], &plan, &err), 0);
 	assert_int_equal(tensors_new(&r->tensors[node], &tensors), 0);
-	number = tensors_add(r->tensors[node], &use, &err);
-	if (number < 0)
-		fail_msg("%s with %s: %s", o->codec, o->feedback, err.text);
-	r->tensor[node] = tensors_at(r->tensors[node], (uint32_t)number);
-	assert_non_null(r->tensor[node]);
+	r->tensor[node] = tensor_of(r, node, o->codec);
 }
 
 struct coded_rig *coded_open(const struct coded_options *options)
@@ -184,24 +198,38 @@ static uint32_t completions(struct coded_rig *r, uint16_t node, uint16_t lane)
 	return n;
 }
 
+/* A place at random: does anything move?  *done += completions there. */
+static bool move(struct coded_rig *r, uint64_t *order, uint32_t *done)
+{
+	uint64_t draw = draw_u64(order);
+	uint16_t from = (uint16_t)(draw % r->o.nodes);
+	uint16_t to = (uint16_t)(draw >> 16) % r->o.nodes;
+	uint16_t lane = (uint16_t)(draw >> 32) % r->o.lanes;
+	bool any = exchange_progress(r->x[from][lane]);
+
+	if (to != from)
+		any |= carry_frame(r, from, to, lane);
+	*done += completions(r, from, lane);
+	return any;
+}
+
+uint32_t coded_moves(struct coded_rig *r, uint64_t order, uint32_t moves)
+{
+	uint32_t done = 0;
+
+	while (moves--)
+		(void)move(r, &order, &done);
+	return done;
+}
+
 uint32_t coded_finish(struct coded_rig *r, uint64_t order)
 {
 	uint32_t done = 0, idle = 0;
 	uint32_t places = (uint32_t)r->o.nodes * r->o.nodes * r->o.lanes;
 
-	/* Any place at random; all are idle if none of many tries found anything. */
-	while (idle < 20 * places) {
-		uint64_t draw = draw_u64(&order);
-		uint16_t from = (uint16_t)(draw % r->o.nodes);
-		uint16_t to = (uint16_t)(draw >> 16) % r->o.nodes;
-		uint16_t lane = (uint16_t)(draw >> 32) % r->o.lanes;
-		bool any = exchange_progress(r->x[from][lane]);
-
-		if (to != from)
-			any |= carry_frame(r, from, to, lane);
-		done += completions(r, from, lane);
-		idle = any ? 0 : idle + 1;
-	}
+	/* All are idle if none of many tries found anything. */
+	while (idle < 20 * places)
+		idle = move(r, &order, &done) ? 0 : idle + 1;
 	return done;
 }
 
@@ -240,7 +268,7 @@ static bool look(const struct coded_rig *r, uint16_t node, struct feedback_state
 	/* It leaves without success, which changes nothing but that a discard is not possible. */
 	assert_true(tensor_enter(&op, &turn));
 	tensor_leave(&op, &turn, false);
-	tensor_slices(op.tensor->state, &turn, 0, state);
+	tensor_slices(&op, &turn, 0, state);
 	return true;
 }
 
@@ -248,7 +276,11 @@ const float *coded_state(const struct coded_rig *r, uint16_t node, enum feedback
 {
 	struct feedback_state state;
 
-	return look(r, node, &state) ? state.now[vector] : NULL;
+	if (!look(r, node, &state))
+		return NULL;
+	if (state.log[vector].marks)
+		feedback_log_undo(&state.log[vector], r->o.count);
+	return state.now[vector];
 }
 
 static size_t vector_bytes(const struct coded_rig *r, enum feedback_vector v)
@@ -271,7 +303,11 @@ static void copy_state(const struct coded_rig *r, uint16_t node, unsigned char *
 
 	assert_true(look(r, node, &state));
 	for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
-		memcpy(to, state.now[v] ? state.now[v] : to, vector_bytes(r, v));
+		if (state.log[v].marks) /* and leave it to the next op to put things back */
+			assert_true(feedback_log_before(&state.log[v], r->o.count,
+							(float *)(void *)to));
+		else
+			memcpy(to, state.now[v] ? state.now[v] : to, vector_bytes(r, v));
 		to += vector_bytes(r, v);
 	}
 }

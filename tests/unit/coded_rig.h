@@ -52,6 +52,9 @@ struct coded_rig {
 struct coded_rig *coded_open(const struct coded_options *options);
 void coded_close(struct coded_rig *r);
 
+/* Another codec from the next op on, with the same feedback. */
+void coded_change(struct coded_rig *r, const char *codec);
+
 /* Inputs of all ranks: Gauss, other ones for another seed.  f32 or bf16. */
 void coded_fill(struct coded_rig *r, uint64_t seed);
 
@@ -59,6 +62,8 @@ void coded_fill(struct coded_rig *r, uint64_t seed);
 void coded_post(struct coded_rig *r);
 /* Until nothing moves; `order` picks who is next.  Return: completions of ranks of all lanes. */
 uint32_t coded_finish(struct coded_rig *r, uint64_t order);
+/* So many tries, also if the op is not over then.  Return: completions. */
+uint32_t coded_moves(struct coded_rig *r, uint64_t order, uint32_t moves);
 /* All nodes end the op that is open. */
 void coded_end(struct coded_rig *r, uint64_t seq, int error);
 /* Post, finish; all ranks have the same bits; the result is in out[0]. */
