@@ -122,9 +122,10 @@ fuzzers := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/fuzz_%,$(fuzz_c))
 script_parts := $(patsubst tools/%,$(BUILD)/share/carry/%,$(wildcard tools/*/*.sh))
 units := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
 
-# Objects are made again when the flags change, archives when a file has left them.
+# Objects are made again when the flags change, archives when a file has left them.  (GNU make 4.3
+# leaves the newline at the end of $(file <) now and then: hence the strip.)
 define stamp
-$(if $(subst x$(file <$(1)),,x$(2))$(subst x$(2),,x$(file <$(1))),\
+$(if $(subst x$(strip $(file <$(1))),,x$(2))$(subst x$(2),,x$(strip $(file <$(1)))),\
 $(shell mkdir -p $(dir $(1)))$(file >$(1),$(2)))
 endef
 ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
