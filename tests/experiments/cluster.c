@@ -128,10 +128,11 @@ static struct feedback_state state_of(const struct cluster *c, uint32_t node, si
 	struct feedback_state state = {0};
 
 	for (enum feedback_vector v = 0; v < FEEDBACK_VECTORS; v++) {
-		size_t at = vector_bytes(c, v, first);
+		size_t at;
 
 		if (!c->node[node].now[v])
 			continue;
+		at = first ? vector_bytes(c, v, first) : 0;
 		state.now[v] = (const char *)c->node[node].now[v] + at;
 		state.next[v] = (char *)c->node[node].next[v] + at;
 	}

@@ -283,19 +283,20 @@ static void conserves(const struct chunk *k, size_t i, bool in_final)
 
 static void check_worker(struct chunk *k, bool in_final)
 {
-	double unit = 0;
+	double unit = 0, residual = 0;
 
 	widen_next(k);
 	for (size_t i = 0; i < k->op.count; i++)
 		unit = fmax(unit, fabs(k->decoded[i]));
 	unit = (unit + 10 * fmax(1, (double)k->op.scale)) * 4 * 0x1p-24;
+	if (has(k, FEEDBACK_RESIDUAL))
+		residual = residual_unit(k, unit, in_final);
 	for (size_t i = 0; i < k->op.count; i++) {
 		struct expected x = worker(k, i, in_final ? k->decoded[i] : 0, in_final);
 
 		conserves(k, i, in_final);
 		if (has(k, FEEDBACK_RESIDUAL))
-			near(k, "residual", i, k->next[FEEDBACK_RESIDUAL][i], x.residual,
-			     residual_unit(k, unit, in_final));
+			near(k, "residual", i, k->next[FEEDBACK_RESIDUAL][i], x.residual, residual);
 		if (has(k, FEEDBACK_ESTIMATE))
 			near(k, "estimate", i, k->next[FEEDBACK_ESTIMATE][i], x.estimate, unit);
 		if (has(k, FEEDBACK_MOMENTUM))
