@@ -42,6 +42,18 @@ void topk_collect(struct topk_list *l, const float *p, size_t count, size_t firs
 				    l->value + l->n);
 }
 
+static uint32_t least_of(const struct topk_list *l)
+{
+	uint32_t least = magnitude_of(l->value[0]);
+
+	for (size_t i = 1; i < l->n; i++) {
+		uint32_t magnitude = magnitude_of(l->value[i]);
+
+		least = magnitude < least ? magnitude : least;
+	}
+	return least;
+}
+
 /* Of the candidates the `keep` greatest.  Return: the least magnitude. */
 static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t known, unsigned int bits)
 {
@@ -49,6 +61,8 @@ static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t known, unsigne
 	uint32_t least;
 
 	assert(l->n >= keep);
+	if (l->n == keep)
+		return least_of(l);
 	memset(l->value + l->n, 0, (groups * SPARSE_GROUP - l->n) * sizeof(*l->value));
 	least = l->kernels->descend(l->value, groups, keep, known, bits, 0);
 	ties = keep - l->kernels->count(l->value, groups, least + 1);
@@ -90,12 +104,13 @@ static uint32_t narrow_from(struct topk_list *l, size_t keep, uint32_t cut, uint
 /* The bottom of the bin that has the keep-th greatest. */
 static uint32_t histogram_cut(struct topk_list *l, size_t count, size_t keep)
 {
-	uint32_t *bins = l->histogram;
-	uint32_t bin = l->greatest >> TOPK_BIN_SHIFT;
-	size_t above = 0, i;
+	/* What a few elements cost is clearing the tables: one of them, and what is used of it. */
+	size_t tables = count < TOPK_BINS ? 1 : TOPK_TABLES, above = 0, i = 0;
+	uint32_t bin = l->greatest >> TOPK_BIN_SHIFT, *bins = l->histogram;
 
-	memset(bins, 0, TOPK_BINS * TOPK_TABLES * sizeof(*bins));
-	for (i = 0; i + TOPK_TABLES <= count; i += TOPK_TABLES)
+	for (size_t table = 0; table < tables; table++)
+		memset(bins + table * TOPK_BINS, 0, (bin + 1) * sizeof(*bins));
+	for (; tables == TOPK_TABLES && i + TOPK_TABLES <= count; i += TOPK_TABLES)
 		for (size_t table = 0; table < TOPK_TABLES; table++) {
 			uint32_t magnitude = magnitude_of(l->p[i + table]);
 
@@ -104,7 +119,7 @@ static uint32_t histogram_cut(struct topk_list *l, size_t count, size_t keep)
 	for (; i < count; i++)
 		bins[magnitude_of(l->p[i]) >> TOPK_BIN_SHIFT]++;
 	for (;; bin--) {
-		for (size_t table = 0; table < TOPK_TABLES; table++)
+		for (size_t table = 0; table < tables; table++)
 			above += bins[table * TOPK_BINS + bin];
 		if (above >= keep)
 			return bin << TOPK_BIN_SHIFT;
