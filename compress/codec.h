@@ -90,7 +90,7 @@ struct codec_input {
 	struct random_key rank_key;   /* draws of this rank's own                        */
 	struct random_key shared_key; /* draws that are the same on all ranks            */
 	float threshold;              /* of the last step, for codecs that reuse it; 0: none    */
-	bool away;  /* a hint: residual_out will not be read soon, so past the caches     */
+	bool away;  /* a hint: of a large tensor, whose vectors do not stay in the caches */
 	void *work; /* codec_work_bytes(), aligned to 64                      */
 };
 
@@ -105,6 +105,7 @@ struct codec_origin {
 	uint64_t first;
 	struct random_key rank_key, shared_key; /* as they were encoded with */
 	void *work;
+	bool away; /* a hint: what is decoded will not be read soon */
 };
 
 /* What a codec kept: in the work that it was read with. */

@@ -61,8 +61,9 @@ static struct codec_result sign_encode(const struct codec_setting *s, const stru
 	for (size_t first = 0; first < input->count; first += s->block) {
 		size_t left = input->count - first, count = left < s->block ? left : s->block;
 		const float *residual = input->residual ? input->residual + first : NULL;
-		double sum = sign->pack(to + sizeof(float), input->work, input->in + first,
-					residual, input->residual_scale, count, squares);
+		double sum =
+			sign->pack(to + sizeof(float), input->work, input->in + first, residual,
+				   input->residual_scale, count, squares, input->away);
 		double mean;
 		float scale;
 
@@ -111,11 +112,11 @@ static int sign_decode(const struct codec_setting *s, const struct codec_kernels
 	const unsigned char *from = bytes;
 	int error = sign_check(s, from, length, count);
 
-	(void)origin;
 	for (size_t first = 0; !error && first < count; first += s->block) {
 		size_t left = count - first, block = left < s->block ? left : s->block;
 
-		k->sign->unpack(out + first, from + sizeof(float), sign_scale_at(from), block);
+		k->sign->unpack(out + first, from + sizeof(float), sign_scale_at(from), block,
+				origin->away);
 		from += sign_block_bytes(block);
 	}
 	return error;

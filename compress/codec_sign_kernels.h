@@ -21,13 +21,14 @@ struct sign_kernels {
 	 * elements, even and odd sixteens apart, then as doubles; squares as doubles throughout.
 	 * Lanes are added as a tree.  A sum of magnitudes may overflow within a group although all
 	 * of p is finite; a sum of squares is finite exactly if all of p is.
+	 * away: in and residual are not in the caches.
 	 */
 	double (*pack)(unsigned char *bits, float *p, const float *in, const float *residual,
-		       float residual_scale, size_t count, bool squares);
+		       float residual_scale, size_t count, bool squares, bool away);
 	/* out = p - (p < 0 ? -scale : scale); out may be p.  away: past the caches if aligned. */
 	void (*residual)(float *out, const float *p, float scale, size_t count, bool away);
-	/* out = bit ? -scale : scale, or added to sum. */
-	void (*unpack)(float *out, const unsigned char *bits, float scale, size_t count);
+	/* out = bit ? -scale : scale, or added to sum.  away: past the caches if aligned. */
+	void (*unpack)(float *out, const unsigned char *bits, float scale, size_t count, bool away);
 	void (*unpack_add)(float *sum, const unsigned char *bits, float scale, size_t count);
 };
 

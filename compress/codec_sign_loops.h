@@ -35,6 +35,17 @@ INLINE v16 source(const float *in, const float *residual, v16 scale, bool feedba
 	return feedback ? add16(p, multiply16(scale, load16(residual))) : p;
 }
 
+/*
+ * What follows a block is fetched while the block is worked on: memory would be idle when the
+ * residual is made.  Beyond the end of a vector it is in vain, but does no harm.
+ */
+INLINE void ahead(const float *at)
+{
+	enum { AHEAD = 1024 }; /* elements: a usual block */
+
+	__builtin_prefetch((const void *)((uintptr_t)at + AHEAD * sizeof(*at)), 0, 2);
+}
+
 /* Of the elements whose p is known: signs and sum. */
 struct pack {
 	v16 even, odd; /* partial sums of |p| of a group, by 16 elements in turn */
@@ -57,7 +68,7 @@ INLINE void pack_16(struct pack *pack, v16 *part, unsigned char *bits, float *p,
 
 INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const float *in,
 		    const float *residual, float residual_scale, size_t count, bool feedback,
-		    bool squares)
+		    bool squares, bool away)
 {
 	v16 scale = splat16(residual_scale);
 
@@ -69,6 +80,11 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 		for (size_t i = first; i < end; i += 2 * LANES) {
 			const float *r = (feedback ? residual : in) + i;
 
+			for (size_t line = 0; away && line < 2 * LANES; line += LANES) {
+				ahead(in + i + line);
+				if (feedback)
+					ahead(r + line);
+			}
 			pack_16(pack, &pack->even, bits + i / 8, p + i,
 				source(in + i, r, scale, feedback), squares);
 			pack_16(pack, &pack->odd, bits + i / 8 + 2, p + i + LANES,
@@ -80,14 +96,19 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 }
 
 INLINE double pack_all(unsigned char *bits, float *p, const float *in, const float *residual,
-		       float residual_scale, size_t count, bool feedback, bool squares)
+		       float residual_scale, size_t count, bool feedback, bool squares, bool away)
 {
 	size_t left = count % SIGN_GROUP, whole = count - left;
 	float rest[3][SIGN_GROUP]; /* in, residual, p */
 	unsigned char rest_bits[SIGN_GROUP / 8];
 	struct pack pack = {.sums = sums_zero()};
 
-	pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares);
+	if (away)
+		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
+			true);
+	else
+		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
+			false);
 	if (left) {
 		size_t padded = (left + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
 
@@ -96,7 +117,7 @@ INLINE double pack_all(unsigned char *bits, float *p, const float *in, const flo
 		if (feedback)
 			memcpy(rest[1], residual + whole, left * sizeof(float));
 		pack_as(&pack, rest_bits, rest[2], rest[0], rest[1], residual_scale, padded,
-			feedback, squares);
+			feedback, squares, false);
 		memcpy(p + whole, rest[2], left * sizeof(float));
 		memcpy(bits + whole / 8, rest_bits, (left + 7) / 8);
 	}
@@ -104,15 +125,15 @@ INLINE double pack_all(unsigned char *bits, float *p, const float *in, const flo
 }
 
 static double sign_pack(unsigned char *bits, float *p, const float *in, const float *residual,
-			float residual_scale, size_t count, bool squares)
+			float residual_scale, size_t count, bool squares, bool away)
 {
 	if (residual && squares)
-		return pack_all(bits, p, in, residual, residual_scale, count, true, true);
+		return pack_all(bits, p, in, residual, residual_scale, count, true, true, away);
 	if (residual)
-		return pack_all(bits, p, in, residual, residual_scale, count, true, false);
+		return pack_all(bits, p, in, residual, residual_scale, count, true, false, away);
 	if (squares)
-		return pack_all(bits, p, in, NULL, 0, count, false, true);
-	return pack_all(bits, p, in, NULL, 0, count, false, false);
+		return pack_all(bits, p, in, NULL, 0, count, false, true, away);
+	return pack_all(bits, p, in, NULL, 0, count, false, false, away);
 }
 
 static void sign_residual(float *out, const float *p, float scale, size_t count, bool away)
@@ -150,8 +171,12 @@ INLINE unsigned int bits_at(const unsigned char *bits, size_t i)
 	return bits[i / 8] | (unsigned int)bits[i / 8 + 1] << 8;
 }
 
-INLINE void unpack_as(float *out, const unsigned char *bits, float scale, size_t count, bool add)
+enum unpack { UNPACK, UNPACK_AWAY, UNPACK_ADD };
+
+INLINE void unpack_as(float *out, const unsigned char *bits, float scale, size_t count,
+		      enum unpack how)
 {
+	bool add = how == UNPACK_ADD;
 	v16 plus = splat16(scale), minus = splat16(-scale);
 	size_t whole = count - count % LANES, left = count % LANES;
 	float rest[LANES] = {0};
@@ -159,8 +184,13 @@ INLINE void unpack_as(float *out, const unsigned char *bits, float scale, size_t
 	for (size_t i = 0; i < whole; i += LANES) {
 		v16 v = by_bits16(bits_at(bits, i), plus, minus);
 
-		store16(out + i, add ? add16(load16(out + i), v) : v);
+		if (how == UNPACK_AWAY)
+			stream16(out + i, v);
+		else
+			store16(out + i, add ? add16(load16(out + i), v) : v);
 	}
+	if (how == UNPACK_AWAY)
+		FENCE();
 	if (left) {
 		unsigned int last = left > 8 ? bits_at(bits, whole) : bits[whole / 8];
 		v16 v = by_bits16(last, plus, minus);
@@ -172,14 +202,17 @@ INLINE void unpack_as(float *out, const unsigned char *bits, float scale, size_t
 	}
 }
 
-static void sign_unpack(float *out, const unsigned char *bits, float scale, size_t count)
+static void sign_unpack(float *out, const unsigned char *bits, float scale, size_t count, bool away)
 {
-	unpack_as(out, bits, scale, count, false);
+	if (away && (uintptr_t)out % 64 == 0)
+		unpack_as(out, bits, scale, count, UNPACK_AWAY);
+	else
+		unpack_as(out, bits, scale, count, UNPACK);
 }
 
 static void sign_unpack_add(float *sum, const unsigned char *bits, float scale, size_t count)
 {
-	unpack_as(sum, bits, scale, count, true);
+	unpack_as(sum, bits, scale, count, UNPACK_ADD);
 }
 
 #define PASTE(a, b) a##b

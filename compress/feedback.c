@@ -161,7 +161,10 @@ int feedback_left_out(const struct feedback_op *op, const struct feedback_state 
 int feedback_add(const struct feedback_op *op, struct random_key key, float weight,
 		 const void *bytes, size_t length, float *sum)
 {
-	const struct codec_origin from = {op->first, key, op->shared_key, op->work};
+	const struct codec_origin from = {.first = op->first,
+					  .rank_key = key,
+					  .shared_key = op->shared_key,
+					  .work = op->work};
 
 	if (!feedback_by_id(op->setting->id)->weighted)
 		weight = 1;

@@ -222,6 +222,7 @@ int feedback_result_plain(const struct feedback_op *op, const struct feedback_st
 
 	(void)state;
 	*nonfinite = false;
+	from.away = op->result_away;
 	return codec_decode(feedback_down(op), op->kernels, &from, bytes, length, result,
 			    op->count);
 }

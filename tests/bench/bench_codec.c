@@ -93,7 +93,8 @@ static void pass(const struct coder *c, const struct codec_kernels *k, enum what
 			.away = b->count > CHUNK,
 			.work = b->work,
 		};
-		struct codec_origin origin = {first, key, key, b->work};
+		struct codec_origin origin = {
+			.first = first, .rank_key = key, .shared_key = key, .work = b->work};
 		int error = 0;
 
 		switch (what) {

@@ -60,7 +60,10 @@ static void encode(struct encoded *e, const char *spec, const float *in, uint64_
 	e->decoded = malloc(count * sizeof(float));
 	input.residual_out = e->left;
 	input.work = aligned_alloc(64, codec_work_bytes(&e->setting, count));
-	e->origin = (struct codec_origin){first, input.rank_key, input.shared_key, input.work};
+	e->origin = (struct codec_origin){.first = first,
+					  .rank_key = input.rank_key,
+					  .shared_key = input.shared_key,
+					  .work = input.work};
 	result = codec_encode(&e->setting, best(), &input, e->bytes);
 	assert_false(result.nonfinite);
 	e->length = result.bytes;

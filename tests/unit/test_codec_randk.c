@@ -46,7 +46,10 @@ static void encode(struct sent *m, const char *spec, const float *in, size_t cou
 
 	assert_int_equal(codec_parse(&m->setting, spec, &err), 0);
 	m->count = count;
-	m->origin = (struct codec_origin){input.first, input.rank_key, input.shared_key, NULL};
+	m->origin = (struct codec_origin){.first = input.first,
+					  .rank_key = input.rank_key,
+					  .shared_key = input.shared_key,
+					  .work = NULL};
 	m->result = codec_encode(&m->setting, codec_kernels_of(vec_best()), &input, m->bytes);
 	assert_false(m->result.nonfinite);
 	assert_in_range(m->result.bytes, 4, codec_bound(&m->setting, count));

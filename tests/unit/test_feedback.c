@@ -138,7 +138,10 @@ static void chunk_deinit(struct chunk *c)
 static void keep(struct chunk *c, const struct codec_setting *codec, struct random_key key,
 		 void *bytes, struct codec_result r)
 {
-	struct codec_origin from = {c->op.first, key, c->op.shared_key, c->op.work};
+	struct codec_origin from = {.first = c->op.first,
+				    .rank_key = key,
+				    .shared_key = c->op.shared_key,
+				    .work = c->op.work};
 	float *decoded = room(c->op.count * sizeof(float));
 
 	assert_false(r.nonfinite);

@@ -59,7 +59,10 @@ static struct bench *bench_new(const char *spec)
 		.shared_key = random_key(1, 2, 3, RANDOM_SHARED),
 		.work = aligned(codec_work_bytes(&b->setting, COUNT)),
 	};
-	b->origin = (struct codec_origin){0, b->input.rank_key, b->input.shared_key, b->input.work};
+	b->origin = (struct codec_origin){.first = 0,
+					  .rank_key = b->input.rank_key,
+					  .shared_key = b->input.shared_key,
+					  .work = b->input.work};
 	for (uint32_t i = 0; i < COUNT; i++)
 		b->in[i] = ldexpf((float)(int32_t)draw(i), (int)(draw(COUNT + i) % 20) - 40);
 	return b;
