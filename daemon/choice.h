@@ -76,7 +76,8 @@ uint8_t choices_at(struct choices *c, uint32_t list, uint8_t size_class, uint64_
 /* An op that went by a choice, for the chooser. */
 struct choice_sample {
 	uint64_t seq, bytes;
-	uint64_t ns; /* from when it was called, or the one before it was over, to its end */
+	/* From when it was called, or the one before it was over; 0: too short to tell. */
+	uint64_t ns;
 	uint32_t list;
 	uint8_t size_class;
 	uint8_t alternative, alternatives; /* by which it went, of how many */

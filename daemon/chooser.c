@@ -1,6 +1,7 @@
 /* chooser.c - see chooser.h. */
 #include "daemon/chooser.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ struct entry {
 	uint32_t list;
 	uint8_t size_class, alternatives, current;
 	bool settled;
-	bool all; /* settled: the next trial is of all */
+	bool all;                             /* settled: the next trial is of all */
 	uint8_t to_try;                       /* bits; while not settled                */
 	uint8_t drifted;                      /* times in a row                         */
 	uint32_t trials;                      /* finished                               */
@@ -30,7 +31,8 @@ struct entry {
 	uint64_t periods;                     /* ... which was so long a time           */
 	double chosen_cost;                   /* settled: when it was chosen            */
 	double cost[CHOICE_ALTERNATIVES_MAX]; /* ns for a MiB; 0: not measured yet      */
-	uint64_t taken;                       /* samples of `current`, ever             */
+	uint64_t taken;                       /* samples of `current` since it was judged */
+	uint64_t last_ns, last_bytes;         /* of the last one                        */
 	double samples[SAMPLES_MAX];          /* number % SAMPLES_MAX                   */
 };
 
@@ -83,7 +85,14 @@ void chooser_note(struct chooser *c, const struct choice_sample *s)
 
 	if (!e || s->alternative != e->current || s->seq < e->from || !s->bytes)
 		return;
-	e->samples[e->taken++ % SAMPLES_MAX] = (double)s->ns * (1 << 20) / (double)s->bytes;
+	/* Ops that end at once, as the caller sees it, share the time of the first of them. */
+	if (!s->ns && !e->taken)
+		return;
+	e->last_bytes = s->ns ? s->bytes : e->last_bytes + s->bytes;
+	e->last_ns = s->ns ? s->ns : e->last_ns;
+	e->taken += s->ns != 0;
+	e->samples[(e->taken - 1) % SAMPLES_MAX] =
+		(double)e->last_ns * (1 << 20) / (double)e->last_bytes;
 }
 
 static int compare(const void *a, const void *b)
@@ -120,6 +129,7 @@ static void settle(struct entry *e, uint64_t from)
 
 	while (!(e->cost[best] > 0 && e->cost[best] <= HARDLY * min))
 		best++;
+	assert(best < e->alternatives);
 	e->current = best;
 	e->settled = true;
 	e->drifted = 0;

@@ -53,13 +53,14 @@ static void log_event(struct control *c, const struct control_group *g,
 	char list[CHOICE_ALTERNATIVES_MAX * CHOICE_SPEC_BYTES];
 
 	list_text(t, list, sizeof(list));
+	/* libclient/replay.c reads this. */
 	log_put(c->log, LOG_LEVEL_INFO, LOG_CHOICE,
 		"group \"%s\": tensors of %" PRIu64 " to %" PRIu64
 		" bytes %s codec %s from op %" PRIu64 " on group=%016" PRIx64 " change=%" PRIu64
-		" op=%" PRIu64 " bytes=%" PRIu64 " codec=%s list=%s",
+		" op=%" PRIu64 " bytes=%" PRIu64 " codec=%s list=%s feedback=%s",
 		g->group->name, bytes, 2 * bytes - 1, choice->settled ? "go by" : "try",
 		codec_name(t, choice->alternative), event->from, g->group->id, g->choices.changes,
-		event->from, bytes, codec_name(t, choice->alternative), list);
+		event->from, bytes, codec_name(t, choice->alternative), list, feedback_name(t));
 }
 
 /* --- leases ----------------------------------------------------------------------------------- */
@@ -100,6 +101,33 @@ static void apply(struct control *c, struct control_group *g, const struct choic
 	}
 }
 
+/*
+ * Would a lane have more leases to come than it keeps?  Only if trainers, all of them, give their
+ * ops to some lanes and not to others, or if the chooser is mad.
+ */
+static bool too_far(const struct control_group *g)
+{
+	const struct choice_record *r = &g->choices;
+	uint64_t posted = UINT64_MAX;
+
+	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
+		uint64_t here = atomic_load(&g->stats[lane].ops_posted);
+
+		posted = here < posted ? here : posted;
+	}
+	return r->leases >= CHOICE_PENDING_MAX && r->from[r->leases % CHOICE_PENDING_MAX] > posted;
+}
+
+static void end_too_far(struct control *c, struct control_group *g, uint64_t now_ns)
+{
+	char text[WIRE_TEXT_BYTES];
+
+	(void)snprintf(text, sizeof(text),
+		       "carryd on host %s: its lanes are too far apart for codecs to be chosen",
+		       c->host);
+	end_propose(c, g, 1, UINT64_MAX, GROUP_ABORTED, text, now_ns);
+}
+
 void choice_decided(struct control *c, struct control_group *g, const struct choice_lease *lease,
 		    uint64_t now_ns)
 {
@@ -112,6 +140,12 @@ void choice_decided(struct control *c, struct control_group *g, const struct cho
 			     .epoch = g->group->epoch,
 			     .count = lease->count}};
 
+	if (g->group->ended_from != UINT64_MAX)
+		return;
+	if (lease->count && too_far(g)) {
+		end_too_far(c, g, now_ns);
+		return;
+	}
 	memcpy(frame.changes, lease->changes, lease->count * sizeof(lease->changes[0]));
 	for (uint16_t n = 1; n < g->group->nodes; n++)
 		frame_to_node(c, g, n, WIRE_LEASE, &frame, (uint32_t)wire_lease_bytes(lease->count),
@@ -135,27 +169,15 @@ void choice_asked(struct control *c, struct control_group *g, const struct wire_
 						 .first_seq = choose->seq});
 }
 
-/* Would a lane have more leases to come than it keeps?  No sound chooser is so far ahead. */
-static bool too_far(const struct control_group *g)
-{
-	const struct choice_record *r = &g->choices;
-	uint64_t posted = UINT64_MAX;
-
-	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
-		uint64_t here = atomic_load(&g->stats[lane].ops_posted);
-
-		posted = here < posted ? here : posted;
-	}
-	return r->leases >= CHOICE_PENDING_MAX && r->from[r->leases % CHOICE_PENDING_MAX] > posted;
-}
-
 void choice_came(struct control *c, struct control_group *g, uint16_t peer,
-		 const struct wire_lease *frame)
+		 const struct wire_lease *frame, uint64_t now_ns)
 {
 	struct choice_lease lease = {
 		.from = frame->from, .through = frame->through, .count = frame->count};
 
-	if (lease.from != g->choices.through + 1 || (lease.count && too_far(g))) {
+	if (g->group->ended_from != UINT64_MAX)
+		return; /* nobody waits for it */
+	if (lease.from != g->choices.through + 1) {
 		char text[WIRE_TEXT_BYTES];
 
 		(void)snprintf(text, sizeof(text),
@@ -163,6 +185,10 @@ void choice_came(struct control *c, struct control_group *g, uint16_t peer,
 			       " on, after op %" PRIu64,
 			       g->group->name, lease.from, g->choices.through);
 		peers_condemn(c->peers, peer, -EPROTO, text);
+		return;
+	}
+	if (lease.count && too_far(g)) {
+		end_too_far(c, g, now_ns);
 		return;
 	}
 	memcpy(lease.changes, wire_lease_choices(frame), lease.count * sizeof(lease.changes[0]));

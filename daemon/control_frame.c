@@ -184,12 +184,13 @@ static void end_came(struct control *c, uint16_t peer, const struct wire_end *en
 		end_apply(c, g, end->first_seq, end->last_seq, end->error, end->text);
 }
 
-static void lease_came(struct control *c, uint16_t peer, const struct wire_lease *lease)
+static void lease_came(struct control *c, uint16_t peer, const struct wire_lease *lease,
+		       uint64_t now_ns)
 {
 	struct control_group *g = control_group_of(c, lease->group);
 
 	if (g && g->state != CONTROL_SETUP && node_of(c, g, peer, lease->epoch, "LEASE") == 0)
-		choice_came(c, g, peer, lease);
+		choice_came(c, g, peer, lease, now_ns);
 }
 
 static bool is_ours(const struct control *c, uint16_t root, const struct wire_refuse *refusal)
@@ -222,7 +223,7 @@ static void take(struct control *c, uint16_t peer, const struct wire_node *from,
 	case WIRE_PROPOSE: propose_came(c, peer, payload, now_ns); return;
 	case WIRE_END: end_came(c, peer, payload); return;
 	case WIRE_CHOOSE: choose_came(c, peer, payload); return;
-	case WIRE_LEASE: lease_came(c, peer, payload); return;
+	case WIRE_LEASE: lease_came(c, peer, payload, now_ns); return;
 	case WIRE_HELLO:
 	case WIRE_CONTRIBUTION:
 	case WIRE_FINAL:

@@ -197,7 +197,7 @@ void choice_needed(struct control *c, struct control_group *g, uint64_t seq, uin
 /* Frames of another node. */
 void choice_asked(struct control *c, struct control_group *g, const struct wire_choose *choose);
 void choice_came(struct control *c, struct control_group *g, uint16_t peer,
-		 const struct wire_lease *lease);
+		 const struct wire_lease *lease, uint64_t now_ns);
 void choice_add_json(json_t *object, const struct control_group *g);
 
 /* --- control_end.c -------------------------------------------------------------------------- */

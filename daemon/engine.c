@@ -237,7 +237,6 @@ static void obey(struct engine *e, const struct engine_command *c)
 		/* It may have been on its way when GROUP_REMOVED was. */
 		if (engine_group_with(e, c->exchange))
 			exchange_end(c->exchange, c->first_seq, c->last_seq, c->error);
-		engine_choice_look_again(e);
 		return;
 	case ENGINE_LEASE: engine_choice_lease(e, c); return;
 	case ENGINE_CHOOSE: engine_choice_asked(e, c); return;

@@ -72,7 +72,7 @@ enum engine_command_kind {
 	ENGINE_RANK_LEAVE,
 	/* exchange, first_seq, last_seq, error: these ops end with it */
 	ENGINE_GROUP_END,
-	/* exchange, lease: the next one; submissions that waited for it are looked at again */
+	/* exchange, lease: the next one */
 	ENGINE_LEASE,
 	/* exchange, first_seq: a member needs a lease for this op; to the lane with the chooser */
 	ENGINE_CHOOSE,

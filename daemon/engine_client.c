@@ -182,7 +182,7 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 	struct engine_client *client = &e->clients[number];
 	uint32_t taken = 0;
 
-	while (taken < most && !client->bad && !client->held) {
+	while (taken < most && !client->bad) {
 		int ready = shm_consume_ready(&client->submit);
 		struct shm_submission s;
 		enum shm_verdict verdict;
@@ -196,10 +196,6 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 		copy_once(&s, &client->submissions[client->submit.position % SHM_RING_ENTRIES]);
 		verdict = shm_submission_check(&s, client->layout.arena_bytes);
 		if (verdict == SHM_OK && handle_doubtful(client, s.group))
-			break;
-		client->held = verdict == SHM_OK &&
-			       engine_choice_waits(e, client->seats[s.group].group, &s);
-		if (client->held)
 			break;
 		shm_consume(&client->submit);
 		taken++;
@@ -364,7 +360,7 @@ bool engine_clients_ready(struct engine *e)
 	for (uint32_t i = 0; i < e->clients_end; i++) {
 		const struct engine_client *client = &e->clients[i];
 
-		if (client->used && !client->leaving && !client->bad && !client->held &&
+		if (client->used && !client->leaving && !client->bad &&
 		    shm_consume_ready(&client->submit) != 0)
 			return true;
 	}

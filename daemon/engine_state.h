@@ -26,7 +26,6 @@ struct engine_client {
 	const struct shm_submission *submissions;
 	struct shm_completion *completions;
 	uint64_t doubtful; /* position of a submission whose handle was unknown; else UINT64_MAX */
-	bool held;         /* its next submission waits for a lease                        */
 	bool wake;         /* completions were written since it was last woken             */
 	struct engine_seat {
 		struct engine_group *group; /* NULL: no such handle on this lane */
@@ -54,6 +53,7 @@ struct engine_group {
 	struct chooser *chooser;   /* NULL: not on this lane                              */
 	uint64_t over_ns;          /* when an op was last over: what is measured begins after it */
 	uint64_t asked;            /* the last op for which we said NEEDS_LEASE            */
+	bool choosing;             /* an op has left the choice of its codec to the group  */
 	uint64_t waited_for;       /* by its op, when that was last looked at; 0: none */
 	uint16_t node_of_peer[ENGINE_PEERS_MAX];
 	uint64_t aborted; /* bit per local rank: its trainer said so, once is enough */
@@ -130,14 +130,10 @@ void engine_clients_awake(struct engine *e);
 bool engine_clients_ready(struct engine *e); /* is there anything in a ring? */
 
 /* engine_choice.c */
-/* Must this submission wait for a lease?  Asks for one if nobody did. */
-bool engine_choice_waits(struct engine *e, struct engine_group *group,
-			 const struct shm_submission *s);
 void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t seq);
 void engine_choice_over(struct engine *e, struct engine_group *group, uint64_t seq, bool good);
 void engine_choice_lease(struct engine *e, const struct engine_command *c);
 void engine_choice_asked(struct engine *e, const struct engine_command *c);
-void engine_choice_look_again(struct engine *e); /* at all that is held */
 
 /* engine_net.c */
 void engine_path_add(struct engine *e, const struct engine_command *c);

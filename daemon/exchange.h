@@ -121,16 +121,16 @@ struct exchange_rank {
 
 /*
  * Tensors that leave the choice of their codec to the group (choice.h).
- * exchange_needs_lease() - op seq cannot be posted before a lease has come that covers it.
+ * exchange_waits_for_lease() - op seq was posted, and does not begin before a lease covers it.
  * exchange_lease() - one came; Return: false: too many lie in the future.
  * exchange_choice() - by what op seq goes, to be measured.  Return: false: nothing was chosen, or
  * it is not as its like will be the next time.
  */
-bool exchange_needs_lease(const struct exchange *x, uint64_t seq, const struct tensor *tensor);
+bool exchange_waits_for_lease(const struct exchange *x, uint64_t seq);
 bool exchange_lease(struct exchange *x, const struct choice_lease *lease);
 bool exchange_choice(const struct exchange *x, uint64_t seq, struct choice_sample *out);
 
-/* A rank posts op seq, its next; it needs no lease. */
+/* A rank posts op seq, its next. */
 enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
 				   const struct op_call *call, const struct exchange_rank *rank);
 

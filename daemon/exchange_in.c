@@ -175,7 +175,7 @@ void exchange_called(struct exchange *x, const struct wire_frame *frame)
 {
 	struct op *op = exchange_op(x, frame->seq);
 
-	if (op && op->posted && !op_over(op) && call_differs(op, frame))
+	if (op && op->posted && !op->waiting && !op_over(op) && call_differs(op, frame))
 		exchange_note_mismatch(x, op, frame);
 }
 
@@ -290,7 +290,7 @@ void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame
 		final_arrived(x, op, node, slot);
 		return;
 	}
-	if (!op || !op->posted)
+	if (!op || !op->posted || op->waiting)
 		return;
 	if (call_differs(op, frame))
 		exchange_note_mismatch(x, op, frame);

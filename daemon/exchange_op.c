@@ -94,27 +94,13 @@ static const struct tensor *chosen(struct exchange *x, struct op *op)
 	return t->alternative[op->alternative];
 }
 
-bool exchange_needs_lease(const struct exchange *x, uint64_t seq, const struct tensor *tensor)
-{
-	return tensor && tensor->alternatives && x->plan.nodes > 1 && seq > x->choices.through &&
-	       !exchange_ended(x, seq);
-}
-
-bool exchange_lease(struct exchange *x, const struct choice_lease *lease)
-{
-	uint64_t posted = 0;
-
-	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
-		posted = x->posted[r] > posted ? x->posted[r] : posted;
-	return choices_add(&x->choices, lease, posted + 1);
-}
-
 bool exchange_choice(const struct exchange *x, uint64_t seq, struct choice_sample *out)
 {
 	const struct op *op = exchange_op(x, seq);
 	const struct tensor *t = op ? op->call.tensor : NULL;
 
-	if (!t || !t->alternatives || x->plan.nodes == 1 || op->trouble || op->turn.once)
+	if (!t || !t->alternatives || x->plan.nodes == 1 || op->waiting || op->trouble ||
+	    op->turn.once)
 		return false;
 	*out = (struct choice_sample){
 		.seq = seq,
@@ -128,11 +114,10 @@ bool exchange_choice(const struct exchange *x, uint64_t seq, struct choice_sampl
 }
 
 /* How it goes over the wire.  Return: the state is in use by another op. */
-static bool op_enter(struct exchange *x, struct op *op, const struct op_call *call)
+static bool op_enter(struct exchange *x, struct op *op)
 {
 	struct tensor_op tensor_op;
 
-	op->call = *call;
 	/* What goes to nobody else is not encoded. */
 	op->tensor = x->plan.nodes > 1 ? chosen(x, op) : NULL;
 	op->coded = op->tensor != NULL;
@@ -145,13 +130,13 @@ static bool op_enter(struct exchange *x, struct op *op, const struct op_call *ca
 }
 
 /* The first call of an op decides how it is cut.  Return: 0, or why it cannot succeed. */
-static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op,
-					      const struct op_call *call)
+static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op)
 {
+	const struct op_call *call = &op->call;
 	const struct exchange_plan *plan = &x->plan;
 	enum vec_type type = (enum vec_type)call->type;
 	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
-	bool busy = op_enter(x, op, call);
+	bool busy = op_enter(x, op);
 
 	op->sched =
 		sched_choose(op->coded ? sched_direct.id : forced,
@@ -180,7 +165,8 @@ static struct exchange_mismatch *new_mismatch(struct exchange *x, struct op *op)
 	op->mismatched = op->mismatch_pending = true;
 	x->mismatches_pending++;
 	*m = (struct exchange_mismatch){.seq = op->seq, .ours = op->call};
-	m->ours.schedule = op->sched->id;
+	if (op->sched)
+		m->ours.schedule = op->sched->id;
 	return m;
 }
 
@@ -253,6 +239,31 @@ static void op_run(struct exchange *x, struct op *op)
 	exchange_op_check_over(x, op);
 }
 
+static void op_run_if_ready(struct exchange *x, struct op *op)
+{
+	if (op->posted == x->plan.local_ranks && !op->waiting && !op->mismatched && !op->trouble)
+		op_run(x, op);
+}
+
+/* What follows from its call.  Return: false: it cannot succeed. */
+static bool op_settle(struct exchange *x, struct op *op, uint32_t local_rank)
+{
+	enum exchange_trouble_kind trouble = op_set_call(x, op);
+
+	op->trouble = (uint8_t)trouble;
+	exchange_compare_early(x, op);
+	if (trouble != EXCHANGE_NO_TROUBLE)
+		note_call(x, op, local_rank, trouble);
+	return trouble == EXCHANGE_NO_TROUBLE;
+}
+
+static bool needs_lease(const struct exchange *x, const struct op *op)
+{
+	const struct tensor *t = op->call.tensor;
+
+	return t && t->alternatives && x->plan.nodes > 1 && op->seq > x->choices.through;
+}
+
 /* The rank comes to an op that has been ended: it only needs to hear of it. */
 static enum exchange_posted post_ended(struct exchange *x, uint32_t local_rank, uint64_t seq,
 				       uint64_t work, int error)
@@ -293,22 +304,54 @@ enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint
 	x->posted[local_rank] = seq;
 	op->posted++;
 	if (op->posted == 1) {
-		enum exchange_trouble_kind trouble = op_set_call(x, op, call);
-
-		op->trouble = (uint8_t)trouble;
-		exchange_compare_early(x, op);
-		if (trouble != EXCHANGE_NO_TROUBLE) {
-			note_call(x, op, local_rank, trouble);
+		op->call = *call;
+		op->waiting = needs_lease(x, op);
+		if (!op->waiting && !op_settle(x, op, local_rank))
 			return EXCHANGE_POST_TROUBLE;
-		}
 	}
 	if (!op_call_same(&op->call, call)) {
 		note_local_mismatch(x, op, local_rank, call);
 		return EXCHANGE_POST_MISMATCH;
 	}
-	if (op->posted == x->plan.local_ranks && !op->mismatched && !op->trouble)
-		op_run(x, op);
+	op_run_if_ready(x, op);
 	return EXCHANGE_POSTED;
+}
+
+bool exchange_waits_for_lease(const struct exchange *x, uint64_t seq)
+{
+	const struct op *op = exchange_op(x, seq);
+
+	return op && op->waiting && !op_over(op);
+}
+
+/* The first op that waits, from `seq` on; NULL: none does. */
+static struct op *waiting_op(const struct exchange *x, uint64_t seq)
+{
+	for (; seq <= x->done_through + EXCHANGE_OPS_MAX; seq++)
+		if (exchange_waits_for_lease(x, seq))
+			return exchange_op(x, seq);
+	return NULL;
+}
+
+bool exchange_lease(struct exchange *x, const struct choice_lease *lease)
+{
+	struct op *op = waiting_op(x, x->done_through + 1);
+	uint64_t next = 0;
+
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		next = x->posted[r] >= next ? x->posted[r] + 1 : next;
+	if (!choices_add(&x->choices, lease, op ? op->seq : next))
+		return false;
+	for (; op && op->seq <= lease->through; op = waiting_op(x, op->seq + 1)) {
+		uint32_t first = 0;
+
+		while (!op->ranks[first].posted)
+			first++;
+		op->waiting = false;
+		if (op_settle(x, op, first))
+			op_run_if_ready(x, op);
+	}
+	return true;
 }
 
 uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank)

@@ -9,7 +9,7 @@
  * report facts.  A message that comes too often is counted instead of repeated: at most
  * LOG_BURST lines of one id a second, then "N more ...".  A reader of stderr that
  * has stopped reading loses lines, which are counted, and never stops the daemon.  Choices of
- * codecs, which are rare by themselves and from which a run can be made again, are all written.
+ * codecs, which are rare by themselves and from which a run can be made again, are not held back.
  *
  * Reads no clock: whoever owns the log tells it the time with log_time().
  */

@@ -93,6 +93,7 @@ struct op_chunk {
 
 struct op {
 	enum op_state state;
+	bool waiting;          /* for a lease: what follows from the call is not set yet */
 	bool mismatched;       /* found once                                             */
 	bool mismatch_pending; /* and not yet told                                       */
 	uint64_t seq;

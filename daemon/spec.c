@@ -63,7 +63,8 @@ static bool value_number(const struct setting_option *o, const char *value, size
 		return true;
 	}
 	*number = strtod(value, &end);
-	return length && end == value + length;
+	/* strtod() skips blanks; a spec is one word in logs and command lines. */
+	return length && value[0] != ' ' && end == value + length;
 }
 
 static void option_range(const struct setting_option *o, char *text, size_t bytes)

@@ -42,7 +42,7 @@
 #include "daemon/err.h"
 
 enum {
-	TENSORS_MAX = 4096, /* of a group: combinations of key and coding */
+	TENSORS_MAX = 16384, /* of a group: combinations of key and coding */
 	TENSOR_KEY_BYTES = 256,
 };
 

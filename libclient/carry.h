@@ -315,7 +315,8 @@ struct carry_op_options {
 
 /*
  * "auto:CODEC/CODEC...", alone "auto:int8/int4": the group chooses, for each class of sizes, by how
- * long ops take: one of these codecs, or none.  It tries each for at least 100 ops, stays with the
+ * long ops take: one of these codecs, or none, and of those as fast the first: write the one that
+ * loses least first.  It tries each for at least 100 ops, stays with the
  * fastest, and tries again when something changes; all ranks change at the same op.  With feedback
  * nothing is lost by a change: the first dense op sends what was carried.  Ops that go dense are
  * not looked at for CARRY_NONFINITE.  As a group's codec "replay:FILE" makes the choices again that
@@ -331,7 +332,8 @@ struct carry_op_options {
 /*
  * In carry_op_result.flags: a rank's input (culprit: the lowest such rank) had a NaN or an
  * infinity, or a sum became too large.  The op is done, the result is NaN where an input was no
- * number, on all ranks alike, and no state was changed.  Ops without codec and feedback don't look.
+ * number, on all ranks alike, and no state was changed.  Ops without codec and feedback don't look,
+ * nor do ops with feedback and codec "none", or "auto" that chose none, once nothing is carried.
  */
 #define CARRY_NONFINITE 0x1u
 

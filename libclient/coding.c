@@ -116,6 +116,7 @@ static int read_replay(struct coding_default *d, struct carry *c, const char *na
 	int r = replay_read(&d->replay, c, spec + strlen(REPLAY_PREFIX), name);
 	const char *codec;
 
+	memcpy(d->codec, "auto", sizeof("auto"));
 	for (size_t i = 0; r == 0 && (codec = replay_codec(d->replay, i)); i++)
 		if (i == 0 || strcmp(codec, replay_codec(d->replay, i - 1)) != 0)
 			r = judge(c, codec, d->feedback);
@@ -187,13 +188,7 @@ static bool default_words(const struct coding_default *d, const struct coding_ca
 {
 	if (!can_encode(call) || call->bytes < d->bytes_min || call->other_schedule)
 		return false;
-	if (d->replay) {
-		const char *codec = replay_at(d->replay, call->seq, call->bytes);
-
-		memcpy(t->codec, codec, strlen(codec));
-	} else {
-		memcpy(t->codec, d->codec, sizeof(t->codec));
-	}
+	memcpy(t->codec, d->codec, sizeof(t->codec));
 	memcpy(t->feedback, d->feedback, sizeof(t->feedback));
 	for (uint32_t i = 0; call->key_hash && i < d->rules; i++) {
 		if (fnmatch(d->rule[i].pattern, call->key, 0) != 0)
@@ -202,6 +197,24 @@ static bool default_words(const struct coding_default *d, const struct coding_ca
 		return !is_none(t->codec);
 	}
 	return true;
+}
+
+static bool is_auto(const char *spec)
+{
+	return strcmp(spec, "auto") == 0 || strncmp(spec, "auto:", 5) == 0;
+}
+
+/* What was chosen then stands in the place of the choice. */
+static void choose_again(const struct replay *replay, const struct coding_call *call,
+			 struct ctl_tensor *t)
+{
+	const char *codec;
+
+	if (!replay || !is_auto(t->codec))
+		return;
+	codec = replay_at(replay, call->seq, call->bytes);
+	memset(t->codec, 0, sizeof(t->codec));
+	memcpy(t->codec, codec, strlen(codec));
 }
 
 /* Locked: the number, known or asked for now. */
@@ -260,6 +273,7 @@ int coding_of(uint16_t *coding, uint64_t *state, struct carry_group *g,
 	} else if (!default_words(&g->coding, call, &t)) {
 		return 0;
 	}
+	choose_again(g->coding.replay, call, &t);
 	if (r < 0 || (is_none(t.codec) && is_none(t.feedback)))
 		return r;
 	r = check_call(g->c, call, &t);

@@ -12,7 +12,8 @@
 
 struct change {
 	uint64_t op, bytes;
-	char codec[CTL_SPEC_BYTES], list[CTL_SPEC_BYTES];
+	char codec[CTL_SPEC_BYTES], list[4 * CTL_SPEC_BYTES], feedback[CTL_SPEC_BYTES];
+	char group[24]; /* its id: of that run */
 };
 
 struct replay {
@@ -67,7 +68,9 @@ static bool read_change(const char *line, uint64_t *number, struct change *chang
 	return number_of(line, "change", number) && number_of(line, "op", &change->op) &&
 	       number_of(line, "bytes", &change->bytes) && *number && change->bytes &&
 	       value_of(line, "codec", change->codec, sizeof(change->codec)) &&
-	       value_of(line, "list", change->list, sizeof(change->list));
+	       value_of(line, "list", change->list, sizeof(change->list)) &&
+	       value_of(line, "feedback", change->feedback, sizeof(change->feedback)) &&
+	       value_of(line, "group", change->group, sizeof(change->group));
 }
 
 static int add(struct replay *r, const struct change *change)
@@ -96,7 +99,9 @@ static int take(struct replay *r, struct carry *c, const char *file, uint64_t li
 		return sentence_set(c, -EINVAL, "%s, line %llu: this is no whole choice", file,
 				    (unsigned long long)line);
 	if (number == 1)
-		r->count = 0; /* of a run after that */
+		r->count = 0; /* of a run that began after that */
+	else if (r->count && strcmp(change.group, r->changes[0].group) != 0)
+		return 0; /* of one that began before */
 	if (number != r->count + 1)
 		return sentence_set(
 			c, -EINVAL,
@@ -106,12 +111,14 @@ static int take(struct replay *r, struct carry *c, const char *file, uint64_t li
 	if (r->count && change.op < r->changes[r->count - 1].op)
 		return sentence_set(c, -EINVAL, "%s, line %llu: op %llu comes after a later one",
 				    file, (unsigned long long)line, (unsigned long long)change.op);
-	if (r->count && strcmp(change.list, r->changes[0].list) != 0)
+	if (r->count && (strcmp(change.list, r->changes[0].list) != 0 ||
+			 strcmp(change.feedback, r->changes[0].feedback) != 0))
 		return sentence_set(c, -EINVAL,
-				    "%s, line %llu: the choice is of codec %s, an earlier one of "
-				    "%s: only runs with one of them can be made again",
-				    file, (unsigned long long)line, change.list,
-				    r->changes[0].list);
+				    "%s, line %llu: the choice is of codec %s with feedback %s, an "
+				    "earlier one of %s with %s: only runs with one of them can be "
+				    "made again",
+				    file, (unsigned long long)line, change.list, change.feedback,
+				    r->changes[0].list, r->changes[0].feedback);
 	if (add(r, &change))
 		return sentence_set(c, -ENOMEM, "no memory for the choices in %s", file);
 	return 0;

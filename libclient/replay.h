@@ -2,8 +2,8 @@
  * replay.h - codec "replay:FILE": the choices that a daemon logged for "auto:...", made again.
  *
  * FILE has the log of the daemon of the group's first node, or what journalctl shows of it.  Lines
- * that are no choices of the group, by its name, are skipped; of several runs the last one counts.
- * Every rank reads its own: ranks whose files differ get -EBADMSG.
+ * that are no choices of the group, by its name, are skipped; of several runs the one that began
+ * last counts.  Every rank reads its own: ranks whose files differ get -EBADMSG.
  */
 #ifndef LIBCLIENT_REPLAY_H
 #define LIBCLIENT_REPLAY_H

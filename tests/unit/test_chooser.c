@@ -228,6 +228,41 @@ static void outliers(void **state)
 	chooser_free(w.chooser);
 }
 
+/* Ops of which several end at once take the time of the first together. */
+static void no_time_at_all(void **state)
+{
+	struct chooser *c;
+	struct choice_lease l;
+	uint32_t changes = 0;
+
+	(void)state;
+	assert_int_equal(chooser_new(&c), 0);
+	for (uint64_t seq = 1; seq < 3000; seq++) {
+		struct choice_sample s = {.seq = seq,
+					  .bytes = 1 << 20,
+					  .list = LIST,
+					  .size_class = 20,
+					  .alternatives = 3};
+
+		if (chooser_lease(c, seq, seq * 1000 * MS, &l)) {
+			changes += l.count;
+			for (uint32_t i = 0; i < l.count; i++)
+				assert_true(l.changes[i].alternative < 3);
+			if (l.count == 1 && changes == 1)
+				assert_int_equal(l.changes[0].cost[0], MS);
+		}
+		if (seq < 500)
+			s.ns = 0; /* nobody knows how long they took */
+		else
+			s.ns = seq % 4 ? 0 : 4 * MS;
+		chooser_note(c, &s);
+		if (seq < 500)
+			assert_int_equal(changes, 0);
+	}
+	assert_true(changes >= 1);
+	chooser_free(c);
+}
+
 /* Ops that nobody timed, other lists, a jump of the numbers. */
 static void leases(void **state)
 {
@@ -287,6 +322,7 @@ int main(void)
 		cmocka_unit_test(one_choice_a_class),
 		cmocka_unit_test(pauses),
 		cmocka_unit_test(outliers),
+		cmocka_unit_test(no_time_at_all),
 		cmocka_unit_test(leases),
 		cmocka_unit_test(few_samples),
 	};

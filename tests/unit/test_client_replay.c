@@ -17,10 +17,11 @@
 #include "libclient/carry.h"
 #include "libclient/replay.h"
 
-#define LINE(name, change, op, bytes, codec, list)                                                 \
+#define LINE(name, change, op, bytes, codec, list) OF("00ff", name, change, op, bytes, codec, list)
+#define OF(id, name, change, op, bytes, codec, list)                                               \
 	"<6>group \"" name "\": tensors of " bytes " to x bytes go by codec " codec " from op " op \
-	" on group=00ff change=" change " op=" op " bytes=" bytes " codec=" codec " list=" list    \
-	" id=choice\n"
+	" on group=" id " change=" change " op=" op " bytes=" bytes " codec=" codec " list=" list  \
+	" feedback=ef14 id=choice\n"
 #define G(change, op, bytes, codec) LINE("g", change, op, bytes, codec, "auto:int8/int4")
 
 static int read_text(struct replay **out, const char *text)
@@ -80,6 +81,24 @@ static void journals(void **state)
 	replay_free(r);
 }
 
+/* Two jobs of that name at once: the one that began last. */
+static void two_at_once(void **state)
+{
+	struct replay *r;
+
+	(void)state;
+	assert_int_equal(
+		read_text(&r, OF("01", "g", "1", "101", "16384", "int8",
+				 "auto") OF("02", "g", "1", "151", "16384", "int4", "auto")
+				      OF("01", "g", "2", "201", "16384", "int4", "auto")
+					      OF("02", "g", "2", "251", "16384", "int8", "auto")),
+		0);
+	assert_string_equal(replay_at(r, 150, 16384), "none");
+	assert_string_equal(replay_at(r, 250, 16384), "int4");
+	assert_string_equal(replay_at(r, 251, 16384), "int8");
+	replay_free(r);
+}
+
 static void refused(const char *text, const char *says)
 {
 	struct replay *r;
@@ -103,7 +122,7 @@ static void bad_files(void **state)
 	refused(G("1", "101", "16384", "int8") G("2", "100", "16384", "int4"),
 		"line 2: op 100 comes after a later one");
 	refused(G("1", "101", "16384", "int8") LINE("g", "2", "201", "16384", "int4", "auto:int4"),
-		"codec auto:int4, an earlier one of auto:int8/int4");
+		"codec auto:int4 with feedback ef14, an earlier one of auto:int8/int4");
 	refused(G("1", "x", "16384", "int8"), "line 1: this is no whole choice");
 	refused(G("1", "101", "0", "int8"), "line 1: this is no whole choice");
 	refused("group \"g\": cut change=1 op=101 bytes=16384 id=choice\n", "no whole choice");
@@ -117,6 +136,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_op_and_size),
 		cmocka_unit_test(journals),
+		cmocka_unit_test(two_at_once),
 		cmocka_unit_test(bad_files),
 	};
 

@@ -28,24 +28,27 @@ static struct coded_rig *open_with(const char *feedback)
 	return coded_open(&o);
 }
 
-/* All lanes get a lease for the next op alone. */
-static void choose(struct coded_rig *r, uint8_t alternative)
+/* A lease for the next ops. */
+static struct choice_lease lease_of(const struct coded_rig *r, uint64_t ops, uint8_t alternative)
 {
-	struct choice_lease lease = {
+	return (struct choice_lease){
 		.from = r->seq + 1,
-		.through = r->seq + 1,
+		.through = r->seq + ops,
 		.count = 1,
 		.changes[0] = {.list = r->tensor[0]->digest,
 			       .size_class = choice_size_class(COUNT * sizeof(float)),
 			       .alternative = alternative,
 			       .alternatives = 3}};
+}
+
+/* All lanes get one for the next op alone. */
+static void choose(struct coded_rig *r, uint8_t alternative)
+{
+	struct choice_lease lease = lease_of(r, 1, alternative);
 
 	for (uint16_t n = 0; n < r->o.nodes; n++)
-		for (uint16_t lane = 0; lane < r->o.lanes; lane++) {
-			assert_true(exchange_needs_lease(r->x[n][lane], r->seq + 1, r->tensor[n]));
+		for (uint16_t lane = 0; lane < r->o.lanes; lane++)
 			assert_true(exchange_lease(r->x[n][lane], &lease));
-			assert_false(exchange_needs_lease(r->x[n][lane], r->seq + 1, r->tensor[n]));
-		}
 }
 
 static void op(struct coded_rig *r, uint8_t alternative)
@@ -318,14 +321,113 @@ static void samples(void **state)
 	coded_close(r);
 }
 
+/*
+ * Leases that come late, to one lane after the other, while frames of those that have theirs arrive
+ * at those that don't: everybody waits where he must, and the result is that of any other time.
+ */
+static void late_leases(void **state)
+{
+	struct coded_rig *r = open_with("ef14"), *control = open_with("ef14");
+
+	(void)state;
+	for (uint64_t step = 0; step < 12; step++) {
+		uint8_t alternative = (uint8_t)(step % 3);
+		struct choice_lease lease = lease_of(r, 1, alternative);
+		uint32_t done = 0;
+
+		coded_fill(r, step);
+		coded_post(r);
+		for (uint32_t i = 0; i < 6; i++) {
+			uint32_t at = (uint32_t)((i * 5 + step) % 6);
+			struct exchange *x = r->x[at % 3][at / 3];
+
+			lease.from = lease.through = r->seq;
+			assert_true(exchange_waits_for_lease(x, r->seq));
+			done += coded_moves(r, step + i, 200);
+			assert_true(exchange_lease(x, &lease));
+			assert_false(exchange_waits_for_lease(x, r->seq));
+		}
+		assert_int_equal(done + coded_finish(r, step), 12); /* 6 ranks, 2 lanes */
+		assert_int_equal(r->error, 0);
+		choose(control, alternative);
+		coded_fill(control, step);
+		coded_op(control, step + 1);
+		assert_memory_equal(r->out[0], control->out[0], COUNT * sizeof(float));
+	}
+	coded_close(r);
+	coded_close(control);
+}
+
+/* The op is ended while it waits; the lease comes then, or never. */
+static void ended_while_waiting(void **state)
+{
+	struct coded_rig *r = open_with("ef14");
+	struct choice_lease lease = lease_of(r, 2, INT4);
+
+	(void)state;
+	coded_post(r);
+	assert_int_equal(coded_moves(r, 1, 100), 0);
+	coded_end(r, 1, -ECANCELED);
+	assert_int_equal(coded_finish(r, 1), 12);
+	assert_int_equal(r->error, -ECANCELED);
+	assert_false(exchange_waits_for_lease(r->x[0][0], 1));
+	r->error = 0;
+	for (uint16_t n = 0; n < 3; n++)
+		for (uint16_t lane = 0; lane < 2; lane++)
+			assert_true(exchange_lease(r->x[n][lane], &lease));
+	coded_fill(r, 1);
+	coded_op(r, 2);
+	assert_int_equal(r->error, 0);
+	assert_int_equal(way_of(r), WAY_INT4);
+	coded_close(r);
+}
+
+/* Calls of ranks of one node that differ are found while the op waits. */
+static void differing_while_waiting(void **state)
+{
+	struct coded_rig *r = open_with("");
+	struct exchange_mismatch mismatch;
+	struct op_call call = {.count = COUNT,
+			       .op = WIRE_OP_ALLREDUCE,
+			       .type = VEC_F32,
+			       .reduce = VEC_SUM,
+			       .scale = 1,
+			       .tensor = r->tensor[0]};
+	struct exchange_rank rank = {.in = r->in[0], .out = r->out[0], .weight = 1};
+	struct exchange *x = r->x[0][0];
+
+	(void)state;
+	assert_int_equal(exchange_post(x, 0, 1, &call, &rank), EXCHANGE_POSTED);
+	call.tensor = NULL;
+	assert_int_equal(exchange_post(x, 1, 1, &call, &rank), EXCHANGE_POST_MISMATCH);
+	assert_true(exchange_take_mismatch(x, &mismatch));
+	assert_true(mismatch.local);
+	assert_int_equal(mismatch.seq, 1);
+	r->seq = 0;
+	choose(r, INT4); /* it does not begin for that */
+	assert_false(exchange_progress(x));
+	coded_end(r, 1, -EBADMSG);
+	r->seq = 1;
+	(void)coded_finish(r, 1);
+	coded_close(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_stranded), cmocka_unit_test(then_it_is_plain),
-		cmocka_unit_test(at_first_plain),      cmocka_unit_test(estimates_start_again),
-		cmocka_unit_test(never_plain),         cmocka_unit_test(without_feedback),
-		cmocka_unit_test(discard_takes_back),  cmocka_unit_test(failure_keeps_state),
-		cmocka_unit_test(beyond_the_list),     cmocka_unit_test(samples),
+		cmocka_unit_test(nothing_is_stranded),
+		cmocka_unit_test(then_it_is_plain),
+		cmocka_unit_test(at_first_plain),
+		cmocka_unit_test(estimates_start_again),
+		cmocka_unit_test(never_plain),
+		cmocka_unit_test(without_feedback),
+		cmocka_unit_test(discard_takes_back),
+		cmocka_unit_test(failure_keeps_state),
+		cmocka_unit_test(late_leases),
+		cmocka_unit_test(ended_while_waiting),
+		cmocka_unit_test(differing_while_waiting),
+		cmocka_unit_test(beyond_the_list),
+		cmocka_unit_test(samples),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,11 +184,11 @@ static void refusals(void **state)
 	for (int i = 0; i < TENSORS_MAX; i++) {
 		char spec[64];
 
-		(void)snprintf(spec, sizeof(spec), "topk:density=%.6f", 1e-4 * (i + 1));
+		(void)snprintf(spec, sizeof(spec), "topk:density=%.6f", 5e-5 * (i + 1));
 		assert_int_equal(add(t, "", 0, spec, ""), i);
 	}
 	use = use_of("", 0, "int4", "");
-	refused(t, &use, -ENOSPC, "a group may have 4096 keys and codecs together, and has them");
+	refused(t, &use, -ENOSPC, "a group may have 16384 keys and codecs together, and has them");
 	tensors_free(t);
 }
 

@@ -221,6 +221,30 @@ static int show_choices(const json_t *choices, FILE *to)
 	return table_end(&t, to);
 }
 
+enum { HISTORY_SHOWN = 8 };
+
+/* The last changes, of all that are known: --json has more. */
+static void show_history(const json_t *group, FILE *to)
+{
+	const json_t *history = json_object_get(group, "choice_history");
+	size_t count = json_array_size(history);
+
+	if (count)
+		(void)fprintf(to, "    %" PRId64 " changes, the last of them:\n",
+			      number_of(group, "choice_changes"));
+	for (size_t i = count > HISTORY_SHOWN ? count - HISTORY_SHOWN : 0; i < count; i++) {
+		const json_t *event = json_array_get(history, i);
+		char bytes[16];
+
+		(void)fprintf(
+			to, "      from op %" PRId64 " on tensors from %s %s %s\n",
+			number_of(event, "from_op"),
+			table_size((uint64_t)number_of(event, "bytes_min"), bytes, sizeof(bytes)),
+			json_is_true(json_object_get(event, "settled")) ? "go by" : "try",
+			text_of(event, "codec"));
+	}
+}
+
 static void show_group(const json_t *group, FILE *to)
 {
 	const char *run = text_of(group, "run"), *ended = text_of(group, "ended");
@@ -263,6 +287,7 @@ int show_groups(const json_t *groups, FILE *to)
 			error = show_peers(group, to);
 		if (json_array_size(json_object_get(group, "choices")) && !error)
 			error = show_choices(json_object_get(group, "choices"), to);
+		show_history(group, to);
 	}
 	return error;
 }
