@@ -74,10 +74,9 @@ static int int_decode(const struct codec_setting *s, const struct codec_kernels 
 		      const struct codec_origin *origin, const void *bytes, size_t length,
 		      float *out, size_t count)
 {
-	(void)origin;
 	if (int_check(s, bytes, length, count))
 		return -EBADMSG;
-	k->integer->decode[int_kind(s)](s, bytes, out, count);
+	k->integer->decode[int_kind(s)](s, bytes, out, count, origin->away);
 	return 0;
 }
 

@@ -31,8 +31,9 @@ struct int_kernels {
 	/* By kind and rounding.  Return: greatest bits of |p|; see CODEC_NONFINITE_BITS. */
 	uint32_t (*encode[INT_KINDS][2])(const struct codec_setting *s,
 					 const struct codec_input *input, unsigned char *out);
+	/* away: past the caches if aligned to 64; blocks are whole lines. */
 	void (*decode[INT_KINDS])(const struct codec_setting *s, const unsigned char *bytes,
-				  float *out, size_t count);
+				  float *out, size_t count, bool away);
 	void (*decode_add[INT_KINDS])(const struct codec_setting *s, const unsigned char *bytes,
 				      float weight, float *sum, size_t count);
 };

@@ -299,14 +299,17 @@ ENCODE(encode_2_stochastic, INT_2, true)
 
 /* --- decoding ----------------------------------------------------------------------------- */
 
+enum decoded_store { DECODED_KEEP, DECODED_AWAY, DECODED_ADD };
+
 LANE f32x16 decoded_into(bool add, f32x16 decoded, float weight, const float *out)
 {
 	return add ? f_add(f_load(out), f_mul(f_set(weight), decoded)) : decoded;
 }
 
-LANE void decode_block(enum int_kind kind, bool add, float s, float weight,
+LANE void decode_block(enum int_kind kind, enum decoded_store store, float s, float weight,
 		       const unsigned char *bytes, float *out, size_t count)
 {
+	bool add = store == DECODED_ADD;
 	size_t whole = count / LANE_COUNT * LANE_COUNT;
 	unsigned char codes[LANE_COUNT] = {0};
 	float rest[LANE_COUNT] = {0};
@@ -314,7 +317,11 @@ LANE void decode_block(enum int_kind kind, bool add, float s, float weight,
 
 	for (size_t at = 0; at < whole; at += LANE_COUNT) {
 		x = f_mul(widen(kind, bytes + int_code_bytes(kind, at)), f_set(s));
-		f_store(out + at, decoded_into(add, x, weight, out + at));
+		x = decoded_into(add, x, weight, out + at);
+		if (store == DECODED_AWAY)
+			f_stream(out + at, x);
+		else
+			f_store(out + at, x);
 	}
 	if (whole == count)
 		return;
@@ -325,7 +332,7 @@ LANE void decode_block(enum int_kind kind, bool add, float s, float weight,
 	memcpy(out + whole, rest, (count - whole) * sizeof(*rest));
 }
 
-LANE void decode_all(enum int_kind kind, bool add, const struct codec_setting *s,
+LANE void decode_all(enum int_kind kind, enum decoded_store store, const struct codec_setting *s,
 		     const unsigned char *bytes, float weight, float *out, size_t total)
 {
 	for (size_t at = 0; at < total; at += s->block) {
@@ -333,21 +340,26 @@ LANE void decode_all(enum int_kind kind, bool add, const struct codec_setting *s
 		float scale = int_scale_get((enum int_scale)s->scale, bytes);
 
 		bytes += int_scale_bytes((enum int_scale)s->scale);
-		decode_block(kind, add, scale, weight, bytes, out + at, count);
+		decode_block(kind, store, scale, weight, bytes, out + at, count);
 		bytes += int_code_bytes(kind, count);
 	}
 }
 
 #define DECODE(name, kind)                                                                      \
 	static void name(const struct codec_setting *s, const unsigned char *bytes, float *out, \
-			 size_t count)                                                          \
+			 size_t count, bool away)                                               \
 	{                                                                                       \
-		decode_all(kind, false, s, bytes, 0, out, count);                               \
+		if (!away || (uintptr_t)out % 64 != 0) {                                        \
+			decode_all(kind, DECODED_KEEP, s, bytes, 0, out, count);                \
+			return;                                                                 \
+		}                                                                               \
+		decode_all(kind, DECODED_AWAY, s, bytes, 0, out, count);                        \
+		stream_end();                                                                   \
 	}                                                                                       \
 	static void name##_add(const struct codec_setting *s, const unsigned char *bytes,       \
 			       float weight, float *sum, size_t count)                          \
 	{                                                                                       \
-		decode_all(kind, true, s, bytes, weight, sum, count);                           \
+		decode_all(kind, DECODED_ADD, s, bytes, weight, sum, count);                    \
 	}
 
 DECODE(decode_8, INT_8)

@@ -186,9 +186,32 @@ static void goes_to(const struct codec_case *plain, const struct case_input *fro
 			 from->on->name);
 }
 
+/* Nothing beside it is touched. */
+static void margins(const float *out, size_t count, size_t margin)
+{
+	for (size_t i = 1; i <= margin; i++) {
+		assert_memory_equal(out - i, "\x55\x55\x55\x55", 4);
+		assert_memory_equal(out + count + i - 1, "\x55\x55\x55\x55", 4);
+	}
+}
+
+/* Decoded to `out`, past the caches or not. */
+static void decoded_to(const struct codec_case *e, float *out, bool away, const char *spec)
+{
+	struct codec_origin origin = e->origin;
+
+	origin.away = away;
+	assert_int_equal(codec_decode(&e->setting, e->kernels, &origin, e->bytes, e->result.bytes,
+				      out, e->count),
+			 0);
+	if (memcmp(out, e->decoded, e->count * sizeof(*out)) != 0)
+		fail_msg("%s, %zu elements: decoded%s differs", spec, e->count,
+			 away ? " away" : "");
+}
+
 /*
  * Past the caches or not, in place or not, from a place that is aligned or not, and nowhere: the
- * bytes and the residual are the same, and nothing beyond the residual is written.
+ * bytes, the residual and what is decoded are the same, and nothing beyond those is written.
  */
 static void goes_anywhere(const struct codec *c, const char *spec, const struct case_set *set)
 {
@@ -219,11 +242,9 @@ static void goes_anywhere(const struct codec *c, const char *spec, const struct 
 				if (in_place)
 					memcpy(out, residual, count * sizeof(float));
 				goes_to(&e, &input, in_place ? out : residual, out, away, spec);
-				for (size_t i = 1; i <= MARGIN; i++) {
-					assert_memory_equal(out - i, "\x55\x55\x55\x55", 4);
-					assert_memory_equal(out + count + i - 1, "\x55\x55\x55\x55",
-							    4);
-				}
+				margins(out, count, MARGIN);
+				decoded_to(&e, out, away, spec);
+				margins(out, count, MARGIN);
 			}
 			goes_to(&e, &input, residual, NULL, false, spec);
 			goes_to(&e, &input, residual, NULL, true, spec);

@@ -178,38 +178,6 @@ static void hostile_bytes(void **state)
 	case_drop(&c);
 }
 
-/* Past the caches or not, wherever it lies: the same, and nothing behind it. */
-static void decoded_away(void **state)
-{
-	static const size_t counts[] = {1, 15, 16, 33, 1024, 1031, 5000};
-	float *room = aligned_alloc(64, 5120 * sizeof(*room));
-
-	(void)state;
-	for (size_t n = 0; n < 7 * 2; n++) {
-		size_t count = counts[n / 2], at = n % 2;
-		float *in = draw_vector(DRAW_GAUSS, count, 1, n);
-		const struct codec_origin away = {.away = true};
-		struct codec_case c;
-
-		case_encode(&c, "sign", &(struct case_input){.in = in, .count = count});
-		for (size_t v = 0; vec_variants[v]; v++) {
-			if (!vec_supported(vec_variants[v]))
-				continue;
-			for (size_t i = 0; i < 5120; i++)
-				room[i] = 77;
-			assert_int_equal(codec_decode(&c.setting, codec_kernels_of(vec_variants[v]),
-						      &away, c.bytes, c.result.bytes, room + at,
-						      count),
-					 0);
-			assert_memory_equal(room + at, c.decoded, count * sizeof(*room));
-			assert_true(room[at + count] == 77 && (!at || room[0] == 77));
-		}
-		case_drop(&c);
-		free(in);
-	}
-	free(room);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,7 +186,6 @@ int main(void)
 		cmocka_unit_test(losses),
 		cmocka_unit_test(extremes),
 		cmocka_unit_test(hostile_bytes),
-		cmocka_unit_test(decoded_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
