@@ -46,10 +46,12 @@ static double rounding(const float *now, float *last)
 	double variance = 0;
 
 	for (size_t i = 0; i < DIM; i++) {
-		double ulp = (double)nextafterf(fabsf(now[i]), INFINITY) - (double)fabsf(now[i]);
+		double ulp;
 
-		if (now[i] != last[i])
-			variance += ulp * ulp / 12;
+		if (now[i] == last[i])
+			continue;
+		ulp = (double)nextafterf(fabsf(now[i]), INFINITY) - (double)fabsf(now[i]);
+		variance += ulp * ulp / 12;
 	}
 	memcpy(last, now, DIM * sizeof(*now));
 	return variance;

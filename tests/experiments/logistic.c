@@ -77,7 +77,7 @@ void logistic_init(struct logistic *l, double hardness)
 	l->smoothness_of_mean = curvature(l, 0, LOGISTIC_NODES) + 2 * REGULARISER;
 }
 
-void logistic_gradient(const struct logistic *l, size_t node, const double *x, double *g)
+void logistic_gradient(const struct logistic *l, size_t node, const double *x, double *restrict g)
 {
 	for (size_t i = 0; i < LOGISTIC_DIM; i++)
 		g[i] = REGULARISER * 2 * x[i] / pow(1 + x[i] * x[i], 2);

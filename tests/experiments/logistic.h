@@ -22,6 +22,6 @@ struct logistic {
 void logistic_init(struct logistic *l, double hardness);
 
 /* logistic_gradient() - of node's f_i: g float64[LOGISTIC_DIM]. */
-void logistic_gradient(const struct logistic *l, size_t node, const double *x, double *g);
+void logistic_gradient(const struct logistic *l, size_t node, const double *x, double *restrict g);
 
 #endif
