@@ -58,6 +58,20 @@ double draw_of(enum draw_law law, uint64_t *state)
 	return 0;
 }
 
+void draw_about_gauss(float *v, size_t count, uint64_t *state)
+{
+	uint64_t s = *state;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t x = random_next(&s), mask = 0xffff;
+		int32_t sum =
+			(int32_t)((x & mask) + (x >> 16 & mask) + (x >> 32 & mask) + (x >> 48));
+
+		v[i] = (float)(sum - 0x1fffe) * 0x1.bbp-16f;
+	}
+	*state = s;
+}
+
 float *draw_vector(enum draw_law law, size_t count, double unit, uint64_t seed)
 {
 	float *v = malloc(count * sizeof(*v));

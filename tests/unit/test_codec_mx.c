@@ -15,6 +15,7 @@
 
 #include "daemon/codec_spec.h"
 #include "tests/common/draw.h"
+#include "tests/unit/codec_case.h"
 
 enum { BLOCK = 32, SAMPLES = 1 << 20, CHUNK = 1 << 18 };
 
@@ -49,16 +50,11 @@ static void setting_of(struct codec_setting *s, size_t format)
 	assert_int_equal(s->block, BLOCK);
 }
 
-static const struct codec_kernels *best(void)
-{
-	return codec_kernels_of(vec_best());
-}
-
 static size_t encode(const struct codec_setting *s, const float *in, size_t count, float *left,
 		     unsigned char *bytes)
 {
 	struct codec_input input = {.in = in, .residual_out = left, .count = count};
-	struct codec_result result = codec_encode(s, best(), &input, bytes);
+	struct codec_result result = codec_encode(s, case_best(), &input, bytes);
 
 	assert_false(result.nonfinite);
 	assert_int_equal(result.bytes, codec_bound(s, count));
@@ -70,7 +66,7 @@ static int decode(const struct codec_setting *s, const unsigned char *bytes, siz
 {
 	struct codec_origin origin = {.first = 0};
 
-	return codec_decode(s, best(), &origin, bytes, length, out, count);
+	return codec_decode(s, case_best(), &origin, bytes, length, out, count);
 }
 
 /* --- bytes -------------------------------------------------------------------------------- */
@@ -198,7 +194,7 @@ static void every_code(void **state)
 			bytes[small ? 14 : 30] = (unsigned char)(small ? code << 4 : code);
 			error = decode(&s, bytes, codec_bound(&s, 32), out, 32);
 			assert_int_equal(error, sound ? 0 : -EBADMSG);
-			assert_int_equal(codec_decode_add(&s, best(), &origin, bytes,
+			assert_int_equal(codec_decode_add(&s, case_best(), &origin, bytes,
 							  codec_bound(&s, 32), -0.5f, sum, 32),
 					 error);
 			if (error)

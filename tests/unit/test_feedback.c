@@ -18,6 +18,7 @@
 #include "daemon/codec_spec.h"
 #include "daemon/feedback_spec.h"
 #include "tests/common/draw.h"
+#include "tests/unit/codec_case.h"
 #include "tests/unit/feedback_pairs.h"
 
 /* --- one chunk ---------------------------------------------------------------------------- */
@@ -85,7 +86,7 @@ static void chunk_init(struct chunk *c, const struct feedback_setting *setting,
 		.setting = &c->setting,
 		.up = &c->up,
 		.down = &c->down,
-		.kernels = codec_kernels_of(vec_best()),
+		.kernels = case_best(),
 		.count = count,
 		.step = 3,
 		.divisor = 3,

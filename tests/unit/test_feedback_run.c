@@ -48,15 +48,6 @@ static size_t few(const char *spec)
 	return chunk_of(spec) > 4096 ? 2 : 6;
 }
 
-/* About a normal distribution: the sum of four uniform ones. */
-static float gauss(uint64_t *state)
-{
-	uint64_t x = draw_u64(state);
-	int32_t sum = (int32_t)((x & 0xffff) + (x >> 16 & 0xffff) + (x >> 32 & 0xffff) + (x >> 48));
-
-	return (float)(sum - 0x1fffe) * 0x1.bbp-16f;
-}
-
 /* --- a run -------------------------------------------------------------------------------- */
 
 struct run {
@@ -92,15 +83,11 @@ static void run_free(struct run *r)
 /* Inputs of the nodes have little in common, some elements are never anything but zero. */
 static void run_draw(struct run *r)
 {
-	uint64_t seed = r->seed;
-
 	for (size_t n = 0; n < NODES; n++) {
+		draw_about_gauss(r->in[n], r->c.count, &r->seed);
 		for (size_t i = 0; i < r->c.count; i++)
-			r->in[n][i] = gauss(&seed) + (float)n;
-		for (size_t i = 0; i < r->c.count; i += 97)
-			r->in[n][i] = 0;
+			r->in[n][i] = i % 97 ? r->in[n][i] + (float)n : 0;
 	}
-	r->seed = seed;
 }
 
 static void run_op(struct run *r)
@@ -130,7 +117,7 @@ static double held(struct run *r, size_t i)
 	double sum = 0;
 
 	for (uint32_t n = 0; n < NODES; n++)
-		sum += (double)cluster_vector(&r->c, n, FEEDBACK_RESIDUAL)[i];
+		sum += (double)((const float *)r->c.node[n].now[FEEDBACK_RESIDUAL])[i];
 	if (r->c.feedback.id == FEEDBACK_TWOSIDED)
 		sum += (double)cluster_vector(&r->c, (uint32_t)(i / r->c.chunk % NODES),
 					      FEEDBACK_OWNER_RESIDUAL)[i];

@@ -15,6 +15,7 @@
 
 #include "daemon/codec_spec.h"
 #include "daemon/feedback_spec.h"
+#include "tests/unit/codec_case.h"
 
 enum { COUNT = 4096 };
 
@@ -215,7 +216,7 @@ static double greatest(const struct codec_setting *s, enum shape shape, uint64_t
 		struct codec_result r;
 
 		input_of(shape, step, pool, in);
-		r = codec_encode(s, codec_kernels_of(vec_best()), &input, out);
+		r = codec_encode(s, case_best(), &input, out);
 		assert_false(r.nonfinite);
 		threshold = r.threshold;
 		most = fmax(most, norm(left) / (double)unit);

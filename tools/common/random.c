@@ -3,15 +3,6 @@
  */
 #include "tools/common/random.h"
 
-uint64_t random_next(uint64_t *state)
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 uint64_t random_seed(uint64_t seed, uint64_t stream)
 {
 	uint64_t state = seed, first = random_next(&state);
