@@ -9,7 +9,7 @@
 
 enum {
 	SAMPLES_MAX = 128,  /* the last ones count                                     */
-	SETTLED_FIRST = 16, /* periods until others are tried again                    */
+	SETTLED_FIRST = 32, /* periods until others are tried again                    */
 	SETTLED_MOST = 1024,
 	ALL_EVERY = 4, /* of these trials each so many-th is of all               */
 };
@@ -27,7 +27,7 @@ struct entry {
 	uint8_t drifted;                      /* times in a row                         */
 	uint32_t trials;                      /* finished                               */
 	uint64_t from;                        /* the first op of `current`              */
-	uint64_t until;                       /* settled: when to try again             */
+	uint64_t until, until_ns;             /* settled: when to try again: both       */
 	uint64_t periods;                     /* ... which was so long a time           */
 	double chosen_cost;                   /* settled: when it was chosen            */
 	double cost[CHOICE_ALTERNATIVES_MAX]; /* ns for a MiB; 0: not measured yet      */
@@ -122,7 +122,7 @@ static double least(const struct entry *e)
 	return min;
 }
 
-static void settle(struct entry *e, uint64_t from)
+static void settle(struct entry *e, uint64_t from, uint64_t now_ns)
 {
 	double min = least(e);
 	uint8_t best = 0;
@@ -135,16 +135,17 @@ static void settle(struct entry *e, uint64_t from)
 	e->drifted = 0;
 	e->chosen_cost = e->cost[best];
 	e->until = from + e->periods * CHOOSER_PERIOD;
+	e->until_ns = now_ns + e->periods * CHOOSER_PAUSE_NS; /* as long as trials take, and more */
 	e->trials++;
 	if (e->periods < SETTLED_MOST)
 		e->periods *= 2;
 }
 
 /* The next that is to be tried; if there is none, the best of them. */
-static void go_on(struct entry *e, uint64_t from)
+static void go_on(struct entry *e, uint64_t from, uint64_t now_ns)
 {
 	if (!e->to_try) {
-		settle(e, from);
+		settle(e, from, now_ns);
 		return;
 	}
 	e->settled = false;
@@ -174,32 +175,34 @@ static uint8_t faster_than_now(const struct entry *e)
 }
 
 /* What it was compared with is of other times. */
-static void begin_anew(struct entry *e, uint64_t from)
+static void begin_anew(struct entry *e, uint64_t from, uint64_t now_ns)
 {
 	e->drifted = 0;
 	e->chosen_cost = e->cost[e->current];
 	e->periods = SETTLED_FIRST;
 	if (e->until > from + SETTLED_FIRST * CHOOSER_PERIOD)
 		e->until = from + SETTLED_FIRST * CHOOSER_PERIOD;
+	if (e->until_ns > now_ns + SETTLED_FIRST * CHOOSER_PAUSE_NS)
+		e->until_ns = now_ns + SETTLED_FIRST * CHOOSER_PAUSE_NS;
 	e->all = true;
 }
 
-static void look_again(struct entry *e, uint64_t from)
+static void look_again(struct entry *e, uint64_t from, uint64_t now_ns)
 {
 	bool slower = e->cost[e->current] > DRIFTED * e->chosen_cost;
 	bool faster = e->chosen_cost > DRIFTED * e->cost[e->current];
 
 	e->drifted = slower || faster ? (uint8_t)(e->drifted + 1) : 0;
 	if (e->drifted == 2) {
-		begin_anew(e, from);
+		begin_anew(e, from, now_ns);
 		/* Slower: what was faster than this is worth a trial now. */
 		e->to_try = slower ? faster_than_now(e) : 0;
 		if (e->to_try)
-			go_on(e, from);
-	} else if (from >= e->until) {
+			go_on(e, from, now_ns);
+	} else if (from >= e->until && now_ns >= e->until_ns) {
 		e->to_try = worth_trying(e);
 		e->all = false;
-		go_on(e, from);
+		go_on(e, from, now_ns);
 	}
 }
 
@@ -209,7 +212,7 @@ static uint32_t saturated(double ns)
 }
 
 /* Return: whether there is something to say of what holds from op `from` on. */
-static bool judge(struct entry *e, uint64_t from, struct wire_choice *out)
+static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_choice *out)
 {
 	uint8_t before = e->current;
 	bool was_settled = e->settled;
@@ -219,9 +222,9 @@ static bool judge(struct entry *e, uint64_t from, struct wire_choice *out)
 	e->cost[e->current] = median(e);
 	e->taken = 0;
 	if (e->settled)
-		look_again(e, from);
+		look_again(e, from, now_ns);
 	else
-		go_on(e, from);
+		go_on(e, from, now_ns);
 	if (e->current != before)
 		e->from = from;
 	else if (e->settled == was_settled)
@@ -250,7 +253,7 @@ bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choi
 	for (uint32_t i = 0; i < c->count && out->count < WIRE_CHOICES_MAX; i++) {
 		struct entry *e = &c->entries[(first + i) % c->count];
 
-		if (judge(e, from, &out->changes[out->count]))
+		if (judge(e, from, now_ns, &out->changes[out->count]))
 			out->count++;
 		c->next = (first + i + 1) % c->count;
 	}

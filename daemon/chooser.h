@@ -7,9 +7,9 @@
  *
  *   - it has become slower (by a quarter, twice in a row): those that were faster than this are
  *     tried again at once;
- *   - a while has passed: those that came close are tried again, now and then all.  The while
- *     doubles with each such trial; it is short again, and the trial of all, when its own time has
- *     become another one.
+ *   - a while has passed, of ops and of time: those that came close are tried again, now and then
+ *     all.  The while doubles with each such trial; it is short again, and the trial of all, when
+ *     its own time has become another one.
  *
  * Changes hold from the op on with which the last lease ended; leases are at least CHOOSER_PERIOD
  * ops long, so nothing changes twice in so many ops.
@@ -28,7 +28,7 @@ enum {
 	CHOOSER_MARGIN = 64,  /* a lease is renewed when so few of its ops are left      */
 	CHOOSER_SAMPLES_MIN = 12,
 };
-#define CHOOSER_PAUSE_NS UINT64_C(200000000) /* between changes, however short ops are */
+#define CHOOSER_PAUSE_NS UINT64_C(50000000) /* between changes, however short ops are */
 
 struct chooser;
 
