@@ -102,12 +102,20 @@ static int compare(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static double median(struct entry *e)
+/*
+ * Of the later half: at first a link that was used less before may have saved up some bytes, which
+ * go faster than it can last (token buckets, buffers of switches).
+ */
+static double median(const struct entry *e)
 {
 	uint32_t count = e->taken < SAMPLES_MAX ? (uint32_t)e->taken : SAMPLES_MAX;
+	uint32_t half = (count + 1) / 2;
+	double late[SAMPLES_MAX];
 
-	qsort(e->samples, count, sizeof(e->samples[0]), compare);
-	return e->samples[count / 2];
+	for (uint32_t i = 0; i < half; i++)
+		late[i] = e->samples[(e->taken - 1 - i) % SAMPLES_MAX];
+	qsort(late, half, sizeof(late[0]), compare);
+	return late[half / 2];
 }
 
 /* --- deciding --------------------------------------------------------------------------------- */

@@ -25,7 +25,7 @@
 
 enum {
 	CHOOSER_PERIOD = 100, /* ops, at least, between changes                          */
-	CHOOSER_MARGIN = 64,  /* a lease is renewed when so few of its ops are left      */
+	CHOOSER_MARGIN = 32,  /* a lease is renewed when so few of its ops are left      */
 	CHOOSER_SAMPLES_MIN = 12,
 };
 #define CHOOSER_PAUSE_NS UINT64_C(50000000) /* between changes, however short ops are */

@@ -209,6 +209,23 @@ static void pauses(void **state)
 	chooser_free(w.chooser);
 }
 
+/* A link that has saved up bytes is fast for a while: 20 ops of the trial, and then no more. */
+static void bursts(void **state)
+{
+	struct world w = begin(2);
+
+	(void)state;
+	set(&w, 20, 100, 20, 0);
+	for (int i = 0; i < 20000; i++) {
+		bool fresh = w.last[0] == 0 && w.seq - w.changed_at[0] < 20;
+
+		w.ns[20][0] = (fresh ? 10 : 100) * MS;
+		run(&w, 1);
+	}
+	assert_true(w.ops[20][1] > 19000);
+	chooser_free(w.chooser);
+}
+
 /* A single slow op is nothing. */
 static void outliers(void **state)
 {
@@ -275,8 +292,8 @@ static void leases(void **state)
 	assert_int_equal(l.from, 1);
 	assert_int_equal(l.through, 100);
 	assert_int_equal(l.count, 0);
-	assert_false(chooser_lease(c, 36, 0, &l));
-	assert_true(chooser_lease(c, 37, 0, &l));
+	assert_false(chooser_lease(c, 68, 0, &l));
+	assert_true(chooser_lease(c, 69, 0, &l));
 	assert_int_equal(l.from, 101);
 	assert_int_equal(l.through, 200);
 	assert_true(chooser_lease(c, 5000, 0, &l));
@@ -321,6 +338,7 @@ int main(void)
 		cmocka_unit_test(finds_what_became_better),
 		cmocka_unit_test(one_choice_a_class),
 		cmocka_unit_test(pauses),
+		cmocka_unit_test(bursts),
 		cmocka_unit_test(outliers),
 		cmocka_unit_test(no_time_at_all),
 		cmocka_unit_test(leases),

@@ -155,6 +155,13 @@ static double cpu_seconds(void)
 	       1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
+/* Sums of sums grow beyond all numbers, and codecs look at their data. */
+static void refill(struct bench *b, uint64_t count, bool in_place)
+{
+	if (in_place && perf_is_coded(b->options))
+		pattern_fill(b->pattern, b->out, count);
+}
+
 /* Warm up, then leave the iterations' times in b->figures, the other figures after them. */
 static int run_batch(struct bench *b, uint64_t count, bool in_place)
 {
@@ -162,8 +169,10 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	double wire_bytes = 0, cpu_s;
 	int code = barrier(b);
 
-	for (uint32_t i = 0; i < b->options->warmups && !code; i++)
+	for (uint32_t i = 0; i < b->options->warmups && !code; i++) {
+		refill(b, count, in_place);
 		code = test_op(b, count, in_place, &wire_bytes);
+	}
 	if (!code)
 		code = barrier(b);
 	if (code)
@@ -173,11 +182,9 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	cpu_s = cpu_seconds();
 	uint64_t before_ns = clock_now_ns();
 	for (uint32_t i = 0; i < n; i++) {
-		/* Sums of sums grow beyond all numbers, and codecs look at their data. */
-		if (in_place && perf_is_coded(b->options)) {
-			pattern_fill(b->pattern, b->out, count);
+		refill(b, count, in_place);
+		if (in_place && perf_is_coded(b->options))
 			before_ns = clock_now_ns();
-		}
 		code = test_op(b, count, in_place, &wire_bytes);
 		if (code)
 			return code;
