@@ -60,7 +60,18 @@ uint64_t choice_class_bytes(uint8_t size_class)
 
 /* --- what was chosen -------------------------------------------------------------------------- */
 
-static struct wire_choice *find(struct choices *c, uint32_t list, uint8_t size_class)
+void choice_lease_of(struct choice_lease *out, const struct choice_decision *decision)
+{
+	*out = (struct choice_lease){
+		.from = decision->from, .through = decision->through, .count = decision->count};
+	for (uint32_t i = 0; i < decision->count; i++) {
+		const struct wire_choice *c = &decision->changes[i];
+
+		out->changes[i] = (struct choice){c->list, c->size_class, c->alternative};
+	}
+}
+
+static struct choice *find(struct choices *c, uint32_t list, uint8_t size_class)
 {
 	for (uint32_t i = 0; i < c->count; i++)
 		if (c->now[i].list == list && c->now[i].size_class == size_class)
@@ -68,9 +79,9 @@ static struct wire_choice *find(struct choices *c, uint32_t list, uint8_t size_c
 	return NULL;
 }
 
-static void change(struct choices *c, const struct wire_choice *to)
+static void change(struct choices *c, const struct choice *to)
 {
-	struct wire_choice *at = find(c, to->list, to->size_class);
+	struct choice *at = find(c, to->list, to->size_class);
 
 	if (at)
 		*at = *to;
@@ -103,7 +114,7 @@ bool choices_add(struct choices *c, const struct choice_lease *lease, uint64_t s
 
 uint8_t choices_at(struct choices *c, uint32_t list, uint8_t size_class, uint64_t seq)
 {
-	const struct wire_choice *choice;
+	const struct choice *choice;
 
 	assert(seq <= c->through);
 	begin(c, seq);

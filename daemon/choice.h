@@ -46,17 +46,33 @@ uint64_t choice_class_bytes(uint8_t size_class); /* the least in it */
 
 /* --- what was chosen -------------------------------------------------------------------------- */
 
+/* By which alternative a list goes, for one class of sizes. */
+struct choice {
+	uint32_t list; /* digest */
+	uint8_t size_class, alternative;
+};
+
+/* What lanes must know of a decision. */
 struct choice_lease {
+	uint64_t from, through;
+	uint32_t count;
+	struct choice changes[WIRE_CHOICES_MAX];
+};
+
+/* The chooser's, with what it has measured. */
+struct choice_decision {
 	uint64_t from, through;
 	uint32_t count;
 	struct wire_choice changes[WIRE_CHOICES_MAX];
 };
 
+void choice_lease_of(struct choice_lease *out, const struct choice_decision *decision);
+
 /* All zero: nobody has a lease. */
 struct choices {
 	uint64_t through;
 	uint32_t count, pending; /* pending: ascending */
-	struct wire_choice now[CHOICE_LISTS_MAX];
+	struct choice now[CHOICE_LISTS_MAX];
 	struct choice_lease leases[CHOICE_PENDING_MAX];
 };
 

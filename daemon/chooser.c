@@ -110,7 +110,7 @@ static double median(const struct entry *e)
 {
 	uint32_t count = e->taken < SAMPLES_MAX ? (uint32_t)e->taken : SAMPLES_MAX;
 	uint32_t half = (count + 1) / 2;
-	double late[SAMPLES_MAX];
+	double late[SAMPLES_MAX] = {0};
 
 	for (uint32_t i = 0; i < half; i++)
 		late[i] = e->samples[(e->taken - 1 - i) % SAMPLES_MAX];
@@ -247,14 +247,14 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 	return true;
 }
 
-bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_lease *out)
+bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_decision *out)
 {
 	uint64_t from = c->through + 1, most = seq > from ? seq : from;
 	uint32_t first = c->next;
 
 	if (seq + CHOOSER_MARGIN <= c->through)
 		return false;
-	*out = (struct choice_lease){.from = from, .through = most + CHOOSER_PERIOD - 1};
+	*out = (struct choice_decision){.from = from, .through = most + CHOOSER_PERIOD - 1};
 	c->through = out->through;
 	if (c->changed_ns && now_ns - c->changed_ns < CHOOSER_PAUSE_NS)
 		return true;

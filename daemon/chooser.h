@@ -42,6 +42,6 @@ void chooser_note(struct chooser *c, const struct choice_sample *sample);
  * chooser_lease() - op `seq` is to begin, or somebody asks for it: is it time for a lease?
  * All leases must reach the members, in order.
  */
-bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_lease *out);
+bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_decision *out);
 
 #endif

@@ -80,11 +80,12 @@ static void remember(struct choice_record *r, const struct choice_event *event)
 	r->now[i] = *event;
 }
 
-static void apply(struct control *c, struct control_group *g, const struct choice_lease *lease)
+static void apply(struct control *c, struct control_group *g, const struct choice_decision *lease)
 {
 	struct choice_record *r = &g->choices;
-	struct engine_command command = {.kind = ENGINE_LEASE, .lease = *lease};
+	struct engine_command command = {.kind = ENGINE_LEASE};
 
+	choice_lease_of(&command.lease, lease);
 	for (uint32_t i = 0; i < lease->count; i++) {
 		struct choice_event event = {.from = lease->from, .choice = lease->changes[i]};
 
@@ -128,7 +129,7 @@ static void end_too_far(struct control *c, struct control_group *g, uint64_t now
 	end_propose(c, g, 1, UINT64_MAX, GROUP_ABORTED, text, now_ns);
 }
 
-void choice_decided(struct control *c, struct control_group *g, const struct choice_lease *lease,
+void choice_decided(struct control *c, struct control_group *g, const struct choice_decision *lease,
 		    uint64_t now_ns)
 {
 	struct {
@@ -172,7 +173,7 @@ void choice_asked(struct control *c, struct control_group *g, const struct wire_
 void choice_came(struct control *c, struct control_group *g, uint16_t peer,
 		 const struct wire_lease *frame, uint64_t now_ns)
 {
-	struct choice_lease lease = {
+	struct choice_decision lease = {
 		.from = frame->from, .through = frame->through, .count = frame->count};
 
 	if (g->group->ended_from != UINT64_MAX)

@@ -127,7 +127,7 @@ bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns)
 	case ENGINE_MISMATCH: mismatched(c, &fact, now_ns); break;
 	case ENGINE_TROUBLE: troubled(c, &fact, now_ns); break;
 	case ENGINE_LEASED:
-		choice_decided(c, control_group_with(c, fact.exchange), &fact.lease, now_ns);
+		choice_decided(c, control_group_with(c, fact.exchange), &fact.decision, now_ns);
 		break;
 	case ENGINE_NEEDS_LEASE:
 		choice_needed(c, control_group_with(c, fact.exchange), fact.seq, now_ns);

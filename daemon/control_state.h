@@ -191,8 +191,8 @@ void tensor_request(struct control *c, const struct client_request *request);
 /* --- control_choice.c ----------------------------------------------------------------------- */
 
 /* The chooser, which is on one of our lanes, gives a lease. */
-void choice_decided(struct control *c, struct control_group *g, const struct choice_lease *lease,
-		    uint64_t now_ns);
+void choice_decided(struct control *c, struct control_group *g,
+		    const struct choice_decision *decision, uint64_t now_ns);
 void choice_needed(struct control *c, struct control_group *g, uint64_t seq, uint64_t now_ns);
 /* Frames of another node. */
 void choice_asked(struct control *c, struct control_group *g, const struct wire_choose *choose);

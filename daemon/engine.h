@@ -94,7 +94,10 @@ struct engine_command {
 	enum engine_command_kind kind;
 	uint32_t client; /* the daemon's number, < ENGINE_CLIENTS_MAX              */
 	void *base;      /* CLIENT_ADD: the mapping                                */
-	struct shm_layout layout;
+	union {
+		struct shm_layout layout;  /* CLIENT_ADD */
+		struct choice_lease lease; /* LEASE      */
+	};
 	int wake_fd; /* CLIENT_ADD: socket; a datagram wakes the trainer       */
 	struct exchange *exchange;
 	const uint16_t *peers; /* GROUP_ADD: uint16[nodes]: the peer of each node; own: UINT16_MAX;
@@ -102,7 +105,6 @@ struct engine_command {
 	const struct tensors *tensors;    /* GROUP_ADD: NULL or the main thread's, as long */
 	struct engine_group_stats *stats; /* GROUP_ADD: NULL or the main thread's, as long */
 	struct chooser *chooser;          /* GROUP_ADD: the lane's until GROUP_REMOVED; or NULL */
-	struct choice_lease lease;
 	uint32_t local_rank;
 	uint32_t handle; /* RANK_ADD: as in the trainer's submissions              */
 	uint64_t first_seq, last_seq;
@@ -120,7 +122,7 @@ enum engine_fact_kind {
 	ENGINE_ABORT,          /* exchange, local_rank: its trainer called abort                */
 	ENGINE_MISMATCH,       /* exchange, mismatch: two calls of an op differ                 */
 	ENGINE_TROUBLE,        /* exchange, trouble: an op cannot succeed                       */
-	ENGINE_LEASED,         /* exchange, lease: the chooser's, for all members, us included  */
+	ENGINE_LEASED,         /* exchange, decision: the chooser's, for all members, us too     */
 	ENGINE_NEEDS_LEASE,    /* exchange, seq: of lane 0: an op waits for one                 */
 	/*
 	 * exchange, node, peer, seq: a frame broke the group's rules.  `taken`: it contradicts its
@@ -140,9 +142,11 @@ struct engine_fact {
 	struct exchange *exchange;
 	uint32_t local_rank;
 	uint64_t seq;
-	struct exchange_mismatch mismatch;
-	struct exchange_trouble trouble;
-	struct choice_lease lease;
+	union {
+		struct exchange_mismatch mismatch;
+		struct exchange_trouble trouble;
+		struct choice_decision decision; /* LEASED */
+	};
 	uint16_t node;
 	uint16_t peer, path;
 	bool taken;

@@ -13,7 +13,7 @@ static void give_lease(struct engine *e, struct engine_group *group, uint64_t se
 {
 	struct engine_fact fact = {.kind = ENGINE_LEASED, .exchange = group->exchange};
 
-	if (chooser_lease(group->chooser, seq, e->now_ns, &fact.lease))
+	if (chooser_lease(group->chooser, seq, e->now_ns, &fact.decision))
 		engine_tell(e, &fact);
 }
 

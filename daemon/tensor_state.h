@@ -51,12 +51,20 @@ struct tensor_state {
 	_Atomic uint64_t word;
 };
 
+enum { TENSORS_BLOCK = 64 };
+
 struct tensors {
 	struct tensors_options options;
 	struct tensor_state *states;
 	uint64_t bytes;
 	_Atomic uint32_t count;
-	struct tensor table[TENSORS_MAX]; /* [count] are there for the lanes */
+	/* [count] are there for the lanes; made as they are needed, and never moved */
+	struct tensor *blocks[TENSORS_MAX / TENSORS_BLOCK];
 };
+
+static inline struct tensor *tensors_slot(const struct tensors *t, uint32_t number)
+{
+	return &t->blocks[number / TENSORS_BLOCK][number % TENSORS_BLOCK];
+}
 
 #endif

@@ -141,7 +141,9 @@ void tensors_free(struct tensors *t)
 		free(s);
 	}
 	for (uint32_t i = 0; t && i < t->count; i++)
-		free(t->table[i].list);
+		free(tensors_slot(t, i)->list);
+	for (uint32_t i = 0; t && i < TENSORS_MAX / TENSORS_BLOCK; i++)
+		free(t->blocks[i]);
 	free(t);
 }
 
@@ -168,16 +170,23 @@ static int put_in(struct tensors *t, const struct tensor *made, struct err *err)
 	uint32_t count = atomic_load_explicit(&t->count, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count; i++)
-		if (t->table[i].state == made->state &&
-		    t->table[i].alternatives == made->alternatives &&
-		    t->table[i].digest == made->digest &&
-		    coding_same(&t->table[i].coding, &made->coding))
+		if (tensors_slot(t, i)->state == made->state &&
+		    tensors_slot(t, i)->alternatives == made->alternatives &&
+		    tensors_slot(t, i)->digest == made->digest &&
+		    coding_same(&tensors_slot(t, i)->coding, &made->coding))
 			return (int)i;
 	if (count == TENSORS_MAX)
 		return err_set(err, -ENOSPC,
 			       "a group may have %d keys and codecs together, and has them",
 			       TENSORS_MAX);
-	t->table[count] = *made;
+	if (count % TENSORS_BLOCK == 0) {
+		struct tensor *block = calloc(TENSORS_BLOCK, sizeof(*block));
+
+		if (!block)
+			return err_set(err, -ENOMEM, "no memory for a tensor");
+		t->blocks[count / TENSORS_BLOCK] = block;
+	}
+	*tensors_slot(t, count) = *made;
 	atomic_store_explicit(&t->count, count + 1, memory_order_release);
 	return (int)count;
 }
@@ -220,7 +229,7 @@ static int add_list(struct tensors *t, const struct tensor_use *use, const struc
 		ret = add_coding(t, &one, err);
 		if (ret < 0)
 			return ret;
-		added = &t->table[ret];
+		added = tensors_slot(t, (uint32_t)ret);
 		digests[1 + i] = added->digest;
 		alternative[i] = added->digest ? added : NULL;
 	}
@@ -236,7 +245,7 @@ static int add_list(struct tensors *t, const struct tensor_use *use, const struc
 		return err_set(err, -ENOMEM, "no memory for a list of codecs");
 	*made.list = *list;
 	ret = put_in(t, &made, err);
-	if (ret < 0 || t->table[ret].list != made.list)
+	if (ret < 0 || tensors_slot(t, (uint32_t)ret)->list != made.list)
 		free(made.list);
 	return ret;
 }
@@ -273,8 +282,8 @@ const struct tensor *tensors_find(const struct tensors *t, uint32_t digest)
 	uint32_t count = atomic_load_explicit(&t->count, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count; i++)
-		if (t->table[i].digest == digest)
-			return &t->table[i];
+		if (tensors_slot(t, i)->digest == digest)
+			return tensors_slot(t, i);
 	return NULL;
 }
 
@@ -282,7 +291,7 @@ const struct tensor *tensors_at(const struct tensors *t, uint32_t number)
 {
 	if (!t || number >= atomic_load_explicit(&t->count, memory_order_acquire))
 		return NULL;
-	return &t->table[number];
+	return tensors_slot(t, number);
 }
 
 /* --- report --------------------------------------------------------------------------------- */

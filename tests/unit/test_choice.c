@@ -80,13 +80,11 @@ static void classes(void **state)
 static struct choice_lease lease(uint64_t from, uint64_t through, uint32_t list, uint8_t size_class,
 				 uint8_t alternative)
 {
-	return (struct choice_lease){.from = from,
-				     .through = through,
-				     .count = 1,
-				     .changes[0] = {.list = list,
-						    .size_class = size_class,
-						    .alternative = alternative,
-						    .alternatives = 3}};
+	return (struct choice_lease){
+		.from = from,
+		.through = through,
+		.count = 1,
+		.changes[0] = {.list = list, .size_class = size_class, .alternative = alternative}};
 }
 
 static void add(struct choices *c, uint64_t from, uint64_t through, uint8_t alternative)

@@ -50,10 +50,13 @@ static void run(struct world *w, uint64_t ops)
 					       .list = LIST,
 					       .size_class = size_class,
 					       .alternatives = w->alternatives};
+		struct choice_decision decision;
 		struct choice_lease lease;
 
-		if (chooser_lease(w->chooser, w->seq, w->now_ns, &lease))
+		if (chooser_lease(w->chooser, w->seq, w->now_ns, &decision)) {
+			choice_lease_of(&lease, &decision);
 			assert_true(choices_add(&w->choices, &lease, w->seq));
+		}
 		assert_true(w->seq <= w->choices.through);
 		sample.alternative = choices_at(&w->choices, LIST, size_class, w->seq);
 		if (sample.alternative != w->last[i]) {
@@ -249,7 +252,7 @@ static void outliers(void **state)
 static void no_time_at_all(void **state)
 {
 	struct chooser *c;
-	struct choice_lease l;
+	struct choice_decision l;
 	uint32_t changes = 0;
 
 	(void)state;
@@ -284,7 +287,7 @@ static void no_time_at_all(void **state)
 static void leases(void **state)
 {
 	struct chooser *c;
-	struct choice_lease l;
+	struct choice_decision l;
 
 	(void)state;
 	assert_int_equal(chooser_new(&c), 0);
@@ -308,7 +311,7 @@ static void leases(void **state)
 static void few_samples(void **state)
 {
 	struct chooser *c;
-	struct choice_lease l;
+	struct choice_decision l;
 
 	(void)state;
 	assert_int_equal(chooser_new(&c), 0);

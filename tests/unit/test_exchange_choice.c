@@ -37,8 +37,7 @@ static struct choice_lease lease_of(const struct coded_rig *r, uint64_t ops, uin
 		.count = 1,
 		.changes[0] = {.list = r->tensor[0]->digest,
 			       .size_class = choice_size_class(COUNT * sizeof(float)),
-			       .alternative = alternative,
-			       .alternatives = 3}};
+			       .alternative = alternative}};
 }
 
 /* All lanes get one for the next op alone. */
