@@ -36,19 +36,7 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 	return bits;
 }
 
-static inline size_t collect_group(const float *p, uint64_t mask, uint32_t first, uint32_t *index,
-				   float *value)
-{
-	size_t n = 0;
-
-	for (; mask; mask &= mask - 1, n++) {
-		size_t i = (size_t)__builtin_ctzll(mask);
-
-		index[n] = first + (uint32_t)i;
-		value[n] = p[i];
-	}
-	return n;
-}
+#define collect_group sparse_one_by_one
 
 static inline void stream_line(float *out, const float *p)
 {

@@ -36,20 +36,6 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 	return bits;
 }
 
-static inline size_t collect_one_by_one(const float *p, uint64_t mask, uint32_t first,
-					uint32_t *index, float *value)
-{
-	size_t n = 0;
-
-	for (; mask; mask &= mask - 1, n++) {
-		size_t i = (size_t)__builtin_ctzll(mask);
-
-		index[n] = first + (uint32_t)i;
-		value[n] = p[i];
-	}
-	return n;
-}
-
 /* What is stored is masked, so that nothing behind it is touched. */
 static inline size_t collect_group(const float *p, uint64_t mask, uint32_t first, uint32_t *index,
 				   float *value)
@@ -59,7 +45,7 @@ static inline size_t collect_group(const float *p, uint64_t mask, uint32_t first
 	size_t n = 0;
 
 	if (__builtin_popcountll(mask) < FEW)
-		return collect_one_by_one(p, mask, first, index, value);
+		return sparse_one_by_one(p, mask, first, index, value);
 	for (uint32_t i = 0; i < SPARSE_GROUP; i += 16) {
 		__mmask16 kept = (__mmask16)(mask >> i);
 		size_t here = (size_t)__builtin_popcount(kept);

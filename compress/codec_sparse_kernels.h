@@ -50,6 +50,21 @@ struct sparse_kernels {
 	void (*fence)(void);
 };
 
+/* Where few of a group are kept: one after the other.  Return: how many. */
+static inline size_t sparse_one_by_one(const float *p, uint64_t mask, uint32_t first,
+				       uint32_t *index, float *value)
+{
+	size_t n = 0;
+
+	for (; mask; mask &= mask - 1, n++) {
+		size_t i = (size_t)__builtin_ctzll(mask);
+
+		index[n] = first + (uint32_t)i;
+		value[n] = p[i];
+	}
+	return n;
+}
+
 extern const struct sparse_kernels sparse_scalar;
 #ifdef __x86_64__
 extern const struct sparse_kernels sparse_avx2;
