@@ -80,22 +80,24 @@ static void remember(struct choice_record *r, const struct choice_event *event)
 	r->now[i] = *event;
 }
 
-static void apply(struct control *c, struct control_group *g, const struct choice_decision *lease)
+static void apply(struct control *c, struct control_group *g,
+		  const struct choice_decision *decision)
 {
 	struct choice_record *r = &g->choices;
 	struct engine_command command = {.kind = ENGINE_LEASE};
 
-	choice_lease_of(&command.lease, lease);
-	for (uint32_t i = 0; i < lease->count; i++) {
-		struct choice_event event = {.from = lease->from, .choice = lease->changes[i]};
+	choice_lease_of(&command.lease, decision);
+	for (uint32_t i = 0; i < decision->count; i++) {
+		struct choice_event event = {.from = decision->from,
+					     .choice = decision->changes[i]};
 
 		remember(r, &event);
 		if (g->group->node == 0)
 			log_event(c, g, &event);
 	}
-	r->through = lease->through;
-	if (lease->count)
-		r->from[r->leases++ % CHOICE_PENDING_MAX] = lease->from;
+	r->through = decision->through;
+	if (decision->count)
+		r->from[r->leases++ % CHOICE_PENDING_MAX] = decision->from;
 	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
 		command.exchange = g->exchanges[lane];
 		control_command(c, lane, &command);
@@ -129,29 +131,29 @@ static void end_too_far(struct control *c, struct control_group *g, uint64_t now
 	end_propose(c, g, 1, UINT64_MAX, GROUP_ABORTED, text, now_ns);
 }
 
-void choice_decided(struct control *c, struct control_group *g, const struct choice_decision *lease,
-		    uint64_t now_ns)
+void choice_decided(struct control *c, struct control_group *g,
+		    const struct choice_decision *decision, uint64_t now_ns)
 {
 	struct {
 		struct wire_lease lease;
 		struct wire_choice changes[WIRE_CHOICES_MAX];
 	} frame = {.lease = {.group = g->group->id,
-			     .from = lease->from,
-			     .through = lease->through,
+			     .from = decision->from,
+			     .through = decision->through,
 			     .epoch = g->group->epoch,
-			     .count = lease->count}};
+			     .count = decision->count}};
 
 	if (g->group->ended_from != UINT64_MAX)
 		return;
-	if (lease->count && too_far(g)) {
+	if (decision->count && too_far(g)) {
 		end_too_far(c, g, now_ns);
 		return;
 	}
-	memcpy(frame.changes, lease->changes, lease->count * sizeof(lease->changes[0]));
+	memcpy(frame.changes, decision->changes, decision->count * sizeof(decision->changes[0]));
 	for (uint16_t n = 1; n < g->group->nodes; n++)
-		frame_to_node(c, g, n, WIRE_LEASE, &frame, (uint32_t)wire_lease_bytes(lease->count),
-			      now_ns);
-	apply(c, g, lease);
+		frame_to_node(c, g, n, WIRE_LEASE, &frame,
+			      (uint32_t)wire_lease_bytes(decision->count), now_ns);
+	apply(c, g, decision);
 }
 
 void choice_needed(struct control *c, struct control_group *g, uint64_t seq, uint64_t now_ns)
@@ -173,27 +175,28 @@ void choice_asked(struct control *c, struct control_group *g, const struct wire_
 void choice_came(struct control *c, struct control_group *g, uint16_t peer,
 		 const struct wire_lease *frame, uint64_t now_ns)
 {
-	struct choice_decision lease = {
+	struct choice_decision decision = {
 		.from = frame->from, .through = frame->through, .count = frame->count};
 
 	if (g->group->ended_from != UINT64_MAX)
 		return; /* nobody waits for it */
-	if (lease.from != g->choices.through + 1) {
+	if (decision.from != g->choices.through + 1) {
 		char text[WIRE_TEXT_BYTES];
 
 		(void)snprintf(text, sizeof(text),
 			       "is taken for dead: it chose codecs of group \"%s\" from op %" PRIu64
 			       " on, after op %" PRIu64,
-			       g->group->name, lease.from, g->choices.through);
+			       g->group->name, decision.from, g->choices.through);
 		peers_condemn(c->peers, peer, -EPROTO, text);
 		return;
 	}
-	if (lease.count && too_far(g)) {
+	if (decision.count && too_far(g)) {
 		end_too_far(c, g, now_ns);
 		return;
 	}
-	memcpy(lease.changes, wire_lease_choices(frame), lease.count * sizeof(lease.changes[0]));
-	apply(c, g, &lease);
+	memcpy(decision.changes, wire_lease_choices(frame),
+	       decision.count * sizeof(decision.changes[0]));
+	apply(c, g, &decision);
 }
 
 /* --- to be looked at -------------------------------------------------------------------------- */

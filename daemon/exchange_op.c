@@ -1,5 +1,6 @@
 /*
- * exchange_op.c - ops as their ranks see them: posts, mismatches, completions; see exchange.h.
+ * exchange_op.c - ops as their ranks see them: posts, leases that they wait for, mismatches,
+ * completions; see exchange.h.
  */
 #include "daemon/exchange_state.h"
 

@@ -2,7 +2,7 @@
  * exchange_state.h - what an exchange is made of; for exchange*.c alone.
  *
  *   exchange.c       memory, life
- *   exchange_op.c    ops: post, mismatch, completions
+ *   exchange_op.c    ops: post, lease, mismatch, completions
  *   exchange_end.c   which ops have been ended, how far all are over
  *   exchange_in.c    slots: place, arrived, finals received
  *   exchange_out.c   what to send next, credits
