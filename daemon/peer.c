@@ -215,9 +215,15 @@ void peers_hold(struct peers *p, uint16_t number, uint64_t now_ns)
 
 void peers_drop(struct peers *p, uint16_t number, uint64_t now_ns)
 {
-	p->peers[number].references--;
-	p->peers[number].used_ns = now_ns;
+	struct peer *peer = &p->peers[number];
+	uint64_t silent_ns = now_ns - peer->heard_ns;
+
+	peer->references--;
+	peer->used_ns = now_ns;
 	peers_due(p, now_ns);
+	/* Heartbeats were due, and did not come: perhaps it took us for dead meanwhile. */
+	if (!peer->references && silent_ns >= p->config->dead_ms * CLOCK_NS_PER_MS / 2)
+		peer_die(p, number, 0, "was silent when it was needed last");
 }
 
 void peer_die(struct peers *p, uint16_t number, int error, const char *text)

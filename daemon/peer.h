@@ -21,6 +21,8 @@
  *     another instance: at once;
  *   - nothing was heard of it for dead_ms (only if it has references);
  *   - it has forgotten us: it took us for dead (its HELLO does not know us any more);
+ *   - it was silent for half of dead_ms when the last reference to it went (error 0): it may have
+ *     given us up, and a group that came next would learn so in its midst;
  *   - it said BYE, or the caller condemns it (peers_condemn());
  *   - PEER_REFUSED_MAX connections of a stream in a row ended because of what it sent, and
  *     nothing good came between.  A frame that is refused ends its connection only: a new one

@@ -21,6 +21,12 @@ static bool we_connect(const struct peers *p, uint16_t peer)
 	return p->instance < p->peers[peer].node.instance;
 }
 
+/* It has frames that we never sent: it does not know yet that we forgot it, and met it anew. */
+static bool of_old(const struct path *path, const struct wire_hello *hello)
+{
+	return hello->received && !path->was_up;
+}
+
 static void path_ready(struct peers *p, uint16_t conn, struct path *path)
 {
 	path->their_received = conn_hello(peers_conn(p, conn))->received;
@@ -54,6 +60,7 @@ void path_connect(struct peers *p, uint16_t number, uint16_t lane, uint16_t inde
 	p->conns[conn].peer = number;
 	p->conns[conn].lane = lane;
 	p->conns[conn].path = index;
+	p->conns[conn].known = peer->knew_us;
 	path->conn = (uint16_t)conn;
 	path->state = PATH_CONNECTING;
 }
@@ -78,19 +85,23 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 	struct err err;
 	int ret;
 
-	peer->proven = true; /* our HELLO names it */
-	ret = conn_greet(p, conn, peer->node.instance, path->received, now_ns, &err);
-
+	ret = conn_greet(p, conn, peer->proven ? peer->node.instance : 0, path->received, now_ns,
+			 &err);
 	if (ret > 0) {
 		const struct wire_hello *hello = conn_hello(c);
 
-		if (hello->instance == peer->node.instance && hello->purpose == WIRE_DATA &&
-		    hello->lane == c->lane && hello->path == c->path) {
-			peer->knew_us = true;
+		if (hello->instance != peer->node.instance || hello->purpose != WIRE_DATA ||
+		    hello->lane != c->lane || hello->path != c->path) {
+			ret = err_set(&err, -EPROTO, "answered for something else");
+		} else if (c->known && !hello->peer_instance) {
+			peer_forgot_us(p, c->peer);
+			return;
+		} else if (of_old(path, hello)) {
+			ret = err_set(&err, -EPROTO, "remembers us from a time that we forgot");
+		} else {
 			path_ready(p, conn, path);
 			return;
 		}
-		ret = err_set(&err, -EPROTO, "answered for something else");
 	}
 	if (ret < 0)
 		path_out_lost(p, conn, &err, now_ns);
@@ -100,11 +111,10 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 
 static void path_answer(struct peers *p, uint16_t number, uint16_t conn, struct path *path)
 {
-	struct conn *c = peers_conn(p, conn);
+	const struct peer *peer = &p->peers[number];
 
-	p->peers[number].proven = true; /* our HELLO names it, as its own named us */
-	p->peers[number].knew_us = true;
-	if (conn_say_hello(p, conn, conn_hello(c)->instance, path->received))
+	if (of_old(path, conn_hello(peers_conn(p, conn))) ||
+	    conn_say_hello(p, conn, peer->proven ? peer->node.instance : 0, path->received))
 		conn_close(p, conn); /* the other side makes a new one */
 	else
 		path_ready(p, conn, path);
@@ -243,6 +253,7 @@ bool path_next(struct peers *p, uint16_t number, struct peer_event *out)
 				out->fd = path->fd;
 				out->received = path->their_received;
 				path->state = PATH_UP;
+				path->was_up = true;
 			} else if (path->state == PATH_CUTTING && !path->cut_told) {
 				out->kind = PEER_CUT;
 				path->cut_told = true;

@@ -73,6 +73,7 @@ struct conn {
 	unsigned char *in; /* [CONTROL_IN_BYTES] */
 	uint32_t in_have;
 	bool ended; /* no more will come; what is in `in` is still good  */
+	bool known; /* DATA_OUT: the peer knew us when this was begun: its HELLO has to name us */
 	bool owes_ack;
 };
 
@@ -104,6 +105,7 @@ struct path {
 	uint16_t conn;
 	int fd;
 	uint32_t received; /* by us, as the lane said last */
+	bool was_up;       /* a lane had it once: only then can anything have been received */
 	struct refused refused;
 	uint64_t taken;          /* frames of any kind, when the lane last refused one */
 	uint32_t their_received; /* READY */
@@ -117,9 +119,13 @@ struct peer {
 	uint16_t in, out; /* connections, CONN_NONE */
 	/* Our control connection to it was up once: it is made again without being asked for. */
 	bool met;
-	/* It took a frame of ours, or named us in a HELLO: if it does not now, it forgot us. */
+	/*
+	 * It took a control frame of ours, or named us in the HELLO of a control connection: if it
+	 * does not now, it forgot us.  Data connections only ask for this: one may come of an old
+	 * acquaintance that we have forgotten, or it has.
+	 */
 	bool knew_us;
-	/* We took a frame of it, or have named it in a HELLO: until then we need not know it. */
+	/* We took a control frame of it: until then we need not know it.  Named in HELLOs then. */
 	bool proven;
 	uint64_t heard_ns, beat_at_ns, retry_at_ns, backoff_ns;
 	uint64_t used_ns; /* when we or it last had a use for the other */

@@ -157,6 +157,27 @@ static void test_silence(void **state)
 	peer_rig_free(rig);
 }
 
+/* Nobody needs it any more while it is silent: it may have given us up meanwhile. */
+static void test_silence_when_dropped(void **state)
+{
+	struct peer_rig_side *a, *b;
+	uint16_t to_a, to_b;
+	struct peer_rig *rig = pair(&a, &b, &to_b, &to_a);
+
+	(void)state;
+	b->stopped = true;
+	peer_rig_run(rig, PEER_RIG_DEAD_MS * 3 / 10);
+	peers_drop(a->peers, to_b, peer_rig_now_ns(rig)); /* a heartbeat may be late */
+	peer_rig_run(rig, PEER_RIG_DEAD_MS * 4 / 10);
+	assert_int_equal(peer_rig_count(a, PEER_DIED), 0);
+	peers_hold(a->peers, to_b, peer_rig_now_ns(rig));
+	peer_rig_run(rig, PEER_RIG_DEAD_MS * 7 / 10);
+	assert_int_equal(peer_rig_count(a, PEER_DIED), 0);
+	peers_drop(a->peers, to_b, peer_rig_now_ns(rig));
+	died(rig, a, to_b, 0, "was silent when it was needed last");
+	peer_rig_free(rig);
+}
+
 /* The same, but the survivor has not forgotten yet (a lane is still busy with it). */
 static void test_silence_not_forgotten(void **state)
 {
@@ -546,6 +567,7 @@ int main(void)
 		cmocka_unit_test(test_started_again),
 		cmocka_unit_test(test_predecessor),
 		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_silence_when_dropped),
 		cmocka_unit_test(test_silence_not_forgotten),
 		cmocka_unit_test(test_never_there),
 		cmocka_unit_test(test_bye),

@@ -5,6 +5,7 @@
 #include "daemon/peer.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -216,6 +217,8 @@ static void test_dead(void **state)
 	struct fixture f = pair();
 
 	(void)state;
+	peer_rig_send(f.rig, f.b, f.to_a, 1, 2);
+	peer_rig_received(f.rig, f.a, 1, 2);
 	want(&f, 0, 0);
 	(void)close(up(&f, f.a, 0, 0, 0));
 	(void)close(up(&f, f.b, 0, 0, 0));
@@ -265,6 +268,143 @@ static void test_refused(void **state)
 	peer_rig_free(f.rig);
 }
 
+/* Connect to b as the daemon of that HELLO.  Return: descriptor. */
+static int greet(const struct peer_rig_side *b, const struct wire_hello *hello)
+{
+	struct wire_frame frame = {.kind = WIRE_HELLO, .payload_bytes = sizeof(*hello)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_storage to;
+
+	assert_int_equal(interface_parse("127.0.0.1", peers_port(b->peers), &to), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, interface_bytes(&to)), 0);
+	wire_seal(&frame, hello);
+	assert_int_equal(send(fd, &frame, sizeof(frame), 0), sizeof(frame));
+	assert_int_equal(send(fd, hello, sizeof(*hello), 0), sizeof(*hello));
+	return fd;
+}
+
+/* The HELLO that comes, or nothing but the end.  Return: bytes. */
+static size_t heard(struct peer_rig *rig, int fd, struct wire_hello *out)
+{
+	unsigned char bytes[HELLO_BYTES];
+	size_t have = 0;
+
+	for (int turn = 0; turn < 10000 && have < sizeof(bytes); turn++) {
+		ssize_t n = recv(fd, bytes + have, sizeof(bytes) - have, MSG_DONTWAIT);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			break;
+		have += n > 0 ? (size_t)n : 0;
+		peer_rig_turn(rig);
+	}
+	if (have == sizeof(bytes))
+		memcpy(out, bytes + WIRE_HEADER_BYTES, sizeof(*out));
+	return have;
+}
+
+/* b met a anew; a connection comes from an a that has not noticed yet that it was forgotten. */
+static void test_old_acquaintance(void **state)
+{
+	static const struct wire_node node = {.instance = 1, .port = 9, .address = "127.0.0.1"};
+	struct wire_hello hello = {.instance = 1, .peer_instance = 2, .purpose = WIRE_DATA};
+	struct peer_rig *rig = peer_rig_new();
+	struct peer_rig_side *b = peer_rig_add(rig, 2, "");
+	int peer = peers_know(b->peers, &node, peer_rig_now_ns(rig)), fd;
+	struct wire_hello answer;
+
+	(void)state;
+	peers_want_path(b->peers, (uint16_t)peer, 0, 0, peer_rig_now_ns(rig));
+	hello.received = 5; /* of what? */
+	fd = greet(b, &hello);
+	assert_int_equal(heard(rig, fd, &answer), 0);
+	(void)close(fd);
+	assert_int_equal(peer_rig_count(b, PEER_PATH) + peer_rig_count(b, PEER_DIED), 0);
+	/* It had sent us much and received nothing: the answer does not name it, so it learns. */
+	hello.received = 0;
+	fd = greet(b, &hello);
+	assert_int_equal(heard(rig, fd, &answer), HELLO_BYTES);
+	assert_int_equal(answer.instance, 2);
+	assert_int_equal(answer.peer_instance, 0);
+	(void)close(peer_rig_wait(rig, b, PEER_PATH)->event.fd);
+	(void)close(fd);
+	assert_false(b->peers->peers[peer].knew_us);
+	/* When the path was up it may have received something. */
+	peers_path_down(b->peers, (uint16_t)peer, 0, 0, 3, peer_rig_now_ns(rig));
+	hello.received = 5;
+	fd = greet(b, &hello);
+	assert_int_equal(heard(rig, fd, &answer), HELLO_BYTES);
+	assert_int_equal(answer.received, 3);
+	(void)close(peer_rig_wait(rig, b, PEER_PATH)->event.fd);
+	(void)close(fd);
+	peer_rig_free(rig);
+}
+
+/* The other way round: a connects, and is answered so.  Return: the peer's number. */
+static uint16_t answered(struct peer_rig *rig, struct peer_rig_side *a, bool knew_us,
+			 uint64_t peer_instance, uint32_t received)
+{
+	struct wire_hello hello = {.instance = 9,
+				   .peer_instance = peer_instance,
+				   .purpose = WIRE_DATA,
+				   .received = received};
+	struct wire_frame frame = {.kind = WIRE_HELLO, .payload_bytes = sizeof(hello)};
+	struct wire_node node = {.instance = 9, .address = "127.0.0.1"};
+	struct sockaddr_in here = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t bytes = sizeof(here);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), fd = -1;
+	int peer;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&here, bytes), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&here, &bytes), 0);
+	node.port = ntohs(here.sin_port);
+	peer = peers_know(a->peers, &node, peer_rig_now_ns(rig));
+	a->peers->peers[peer].knew_us = knew_us;
+	peers_want_path(a->peers, (uint16_t)peer, 0, 0, peer_rig_now_ns(rig));
+	for (int turn = 0; turn < 10000 && fd < 0; turn++) {
+		peer_rig_turn(rig);
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	}
+	assert_true(fd >= 0);
+	(void)close(listener);
+	wire_seal(&frame, &hello);
+	assert_int_equal(send(fd, &frame, sizeof(frame), 0), sizeof(frame));
+	assert_int_equal(send(fd, &hello, sizeof(hello), 0), sizeof(hello));
+	assert_int_equal(heard(rig, fd, &hello), HELLO_BYTES);
+	assert_int_equal(hello.peer_instance, 0); /* it has not said a word to us yet */
+	for (int turn = 0; turn < 20; turn++)
+		peer_rig_turn(rig);
+	(void)close(fd);
+	return (uint16_t)peer;
+}
+
+static void test_old_acquaintance_answers(void **state)
+{
+	struct peer_rig *rig = peer_rig_new();
+	struct peer_rig_side *a = peer_rig_add(rig, 1, "");
+	const struct peer_rig_event *note;
+	uint16_t peer;
+
+	(void)state;
+	peer = answered(rig, a, false, 1, 5);
+	assert_int_equal(peer_rig_count(a, PEER_PATH) + peer_rig_count(a, PEER_DIED), 0);
+	assert_int_equal(a->peers->peers[peer].paths[0].state, PATH_WANTED);
+	peers_condemn(a->peers, peer, -EPROTO, "was tried");
+	(void)peer_rig_wait(rig, a, PEER_DIED);
+	peers_forget(a->peers, peer);
+
+	(void)answered(rig, a, true, 0, 0);
+	note = peer_rig_wait(rig, a, PEER_DIED);
+	assert_int_equal(note->event.error, 0);
+	assert_string_equal(note->event.text, "has no use for this daemon any more");
+	peers_forget(a->peers, peer);
+
+	(void)answered(rig, a, false, 0, 0); /* neither has said a word */
+	(void)close(peer_rig_wait(rig, a, PEER_PATH)->event.fd);
+	peer_rig_free(rig);
+}
+
 /* Lanes and paths that this daemon does not have are refused; the wrong side, too. */
 static void test_impossible(void **state)
 {
@@ -282,17 +422,10 @@ static void test_impossible(void **state)
 					   .purpose = WIRE_DATA,
 					   .lane = rows[i].lane,
 					   .path = rows[i].path};
-		struct wire_frame frame = {.kind = WIRE_HELLO, .payload_bytes = sizeof(hello)};
-		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		struct sockaddr_storage to;
+		int fd = greet(b, &hello);
 		ssize_t n;
 		char byte;
 
-		assert_int_equal(interface_parse("127.0.0.1", peers_port(b->peers), &to), 0);
-		assert_int_equal(connect(fd, (struct sockaddr *)&to, interface_bytes(&to)), 0);
-		wire_seal(&frame, &hello);
-		assert_int_equal(send(fd, &frame, sizeof(frame), 0), sizeof(frame));
-		assert_int_equal(send(fd, &hello, sizeof(hello), 0), sizeof(hello));
 		for (int turn = 0; turn < 10000; turn++) {
 			n = recv(fd, &byte, 1, MSG_DONTWAIT);
 			if (n >= 0 || errno != EAGAIN)
@@ -309,11 +442,17 @@ static void test_impossible(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first),         cmocka_unit_test(test_one_side_early),
-		cmocka_unit_test(test_held_too_long), cmocka_unit_test(test_again),
-		cmocka_unit_test(test_cut),           cmocka_unit_test(test_cut_while_ready),
-		cmocka_unit_test(test_dead),          cmocka_unit_test(test_impossible),
+		cmocka_unit_test(test_first),
+		cmocka_unit_test(test_one_side_early),
+		cmocka_unit_test(test_held_too_long),
+		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_cut_while_ready),
+		cmocka_unit_test(test_dead),
+		cmocka_unit_test(test_impossible),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_old_acquaintance),
+		cmocka_unit_test(test_old_acquaintance_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
