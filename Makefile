@@ -2,6 +2,7 @@
 #
 #   make                      programs in build/bin, the library in build/lib
 #   make check                install what is missing, then every test
+#   make check-vm             the tests that need a virtual machine (tests/vm)
 #   make CC=clang             another compiler         (build-clang/)
 #   make SANITIZE=address     ASan and UBSan           (build-address/)
 #   make DEBUG=1              -O0 -g -DCARRY_DEBUG     (build-debug/)
@@ -135,8 +136,8 @@ $(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
 .PHONY: all programs tests check check-all check-tests check-unit check-sim check-fuzz check-sys \
-	check-threads lint analyse format fuzz experiments bench bench-peers demo nightly soak \
-	install setup clean help
+	check-threads check-vm lint analyse format fuzz experiments bench bench-peers demo \
+	nightly soak install setup clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
@@ -259,6 +260,10 @@ check-sys: all $(sys_programs)
 	@$(run) $(sys_tests)
 check-threads: $(threaded) # those of unit and sim that start threads: what TSan is for
 	@$(run) $(threaded)
+check-vm: all tests # without a setup.sh that succeeds, tests/vm/guest says what is missing
+	@tools/setup.sh --vm || true
+	@$(MAKE) --no-print-directory install DESTDIR=$(abspath $(BUILD))/vm/root >/dev/null
+	@BUILD=$(BUILD) CC="$(CC)" tests/vm/check $(VM_FLAGS)
 lint: all # two of them read objects and the library
 	@$(run) $(lint_tests)
 analyse:
@@ -323,5 +328,5 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 	@echo "targets: all check check-tests check-unit check-sim check-fuzz check-sys"
-	@echo "  check-threads lint analyse format fuzz corpus experiments bench bench-peers demo"
-	@echo "  nightly soak install clean"
+	@echo "  check-threads check-vm lint analyse format fuzz corpus experiments bench"
+	@echo "  bench-peers demo nightly soak install clean"

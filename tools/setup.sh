@@ -12,15 +12,20 @@ build="gcc make pkg-config libc6-dev liburing-dev libnuma-dev libsystemd-dev lib
 # To run every test, the lints and the second compiler.
 check="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-dev jq strace
 	scdoc mandoc shellcheck git"
+# To run tests in virtual machines (make check-vm).  Their kernel is fetched by tests/vm/guest,
+# which only unpacks it.
+vm="qemu-system-x86 busybox-static cpio kmod xz-utils zstd rdma-core ibverbs-providers
+	ibverbs-utils perftest systemd udev"
 # To compare with other systems.
 bench="openmpi-bin libopenmpi-dev libgloo-dev g++ valgrind"
 
 usage()
 {
 	cat <<END
-usage: tools/setup.sh [--demo|--bench] [--print]
+usage: tools/setup.sh [--demo|--vm|--bench] [--print]
 Installs the Debian packages that are missing.
   --demo   only what the programs and the demo need
+  --vm     in addition, what tests in virtual machines need
   --bench  in addition, the systems that the benchmarks compare with
   --print  list the packages, one a line, and change nothing
 Exit codes: 0 nothing is missing any more, 1 failed, 2 bad usage.
@@ -80,6 +85,7 @@ print=no
 for arg in "$@"; do
 	case $arg in
 	--demo) wanted=$build ;;
+	--vm) wanted="$build $check $vm" ;;
 	--bench) wanted="$build $check $bench" ;;
 	--print) print=yes ;;
 	-h | --help) usage; exit 0 ;;
