@@ -46,7 +46,7 @@ net_add_node() {
 	local node=$1 hub name
 	hub=$(hub_name) name=$(node_name "$1")
 	ip netns add "$name" &&
-		ip link add name "p$node" mtu "${LAB[mtu]}" netns "$hub" type veth \
+		ip -n "$hub" link add name "p$node" mtu "${LAB[mtu]}" type veth \
 			peer name eth0 mtu "${LAB[mtu]}" netns "$name" &&
 		ip -n "$hub" link set "p$node" master br0 up &&
 		ip -n "$name" link set lo up &&
