@@ -10,16 +10,15 @@
 run_command()
 {
 	local pipes out err child late
-	pipes=$(mktemp -d /run/pipes.XXXXXX)
-	mkfifo "$pipes/out" "$pipes/err"
-	cat "$pipes/out" >>"$1/out" &
+	pipes=/run/pipes.${1##*/}
+	mkfifo "$pipes.out" "$pipes.err"
+	cat "$pipes.out" >>"$1/out" &
 	out=$!
-	cat "$pipes/err" >>"$1/err" &
+	cat "$pipes.err" >>"$1/err" &
 	err=$!
-	setsid /bin/bash "$1/command" </dev/null >"$pipes/out" 2>"$pipes/err" &
+	setsid /bin/bash "$1/command" </dev/null >"$pipes.out" 2>"$pipes.err" &
 	child=$!
-	echo $child >"$1/group.new"
-	mv "$1/group.new" "$1/group"
+	echo $child >"$1/group"
 	wait $child
 	code=$?
 	# Daemons that the command has left behind may hold the pipes open: they have 2 seconds.
@@ -27,5 +26,5 @@ run_command()
 	late=$!
 	wait $out $err
 	kill $late
-	rm -rf "$pipes"
+	rm -f "$pipes.out" "$pipes.err"
 } 2>/dev/null

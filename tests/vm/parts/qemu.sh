@@ -123,9 +123,10 @@ start_guest()
 		qemu-system-x86_64 "${ARGS[@]}" -serial "file:$run/$1/console" \
 		</dev/null >"$run/$1/qemu" 2>&1 &
 	QEMU[$1]=$!
-	follow "$x/out" "${QEMU[$1]}" &
+	[ "$1" -eq 0 ] || return 0
+	follow "$x/out" "${QEMU[0]}" &
 	TAILS+=($!)
-	follow "$x/err" "${QEMU[$1]}" >&2 &
+	follow "$x/err" "${QEMU[0]}" >&2 &
 	TAILS+=($!)
 }
 
