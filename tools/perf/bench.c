@@ -155,11 +155,16 @@ static double cpu_seconds(void)
 	       1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
-/* Sums of sums grow beyond all numbers, and codecs look at their data. */
-static void refill(struct bench *b, uint64_t count, bool in_place)
+/*
+ * Sums of sums grow beyond all numbers, and codecs look at their data.  What it takes is no part of
+ * the op, on other ranks neither: who was faster waits until all have done it.
+ */
+static int refill(struct bench *b, uint64_t count, bool in_place)
 {
-	if (in_place && perf_is_coded(b->options))
-		pattern_fill(b->pattern, b->out, count);
+	if (!in_place || !perf_is_coded(b->options))
+		return 0;
+	pattern_fill(b->pattern, b->out, count);
+	return barrier(b);
 }
 
 /* Warm up, then leave the iterations' times in b->figures, the other figures after them. */
@@ -170,8 +175,9 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	int code = barrier(b);
 
 	for (uint32_t i = 0; i < b->options->warmups && !code; i++) {
-		refill(b, count, in_place);
-		code = test_op(b, count, in_place, &wire_bytes);
+		code = refill(b, count, in_place);
+		if (!code)
+			code = test_op(b, count, in_place, &wire_bytes);
 	}
 	if (!code)
 		code = barrier(b);
@@ -182,10 +188,11 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	cpu_s = cpu_seconds();
 	uint64_t before_ns = clock_now_ns();
 	for (uint32_t i = 0; i < n; i++) {
-		refill(b, count, in_place);
+		code = refill(b, count, in_place);
 		if (in_place && perf_is_coded(b->options))
 			before_ns = clock_now_ns();
-		code = test_op(b, count, in_place, &wire_bytes);
+		if (!code)
+			code = test_op(b, count, in_place, &wire_bytes);
 		if (code)
 			return code;
 		uint64_t now_ns = clock_now_ns();
