@@ -47,6 +47,8 @@ struct sparse_kernels {
 
 	/* put() - copy p; away: around the caches, to be followed by fence() before encode ends. */
 	void (*put)(float *out, const float *p, size_t count, bool away);
+	/* pass() - the same where p comes from memory: what follows it is fetched ahead. */
+	void (*pass)(float *out, const float *p, size_t count, bool away);
 	void (*fence)(void);
 };
 

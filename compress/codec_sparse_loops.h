@@ -128,6 +128,20 @@ static void put(float *out, const float *p, size_t count, bool away)
 	memcpy(out, p, count * sizeof(*p));
 }
 
+static void pass(float *out, const float *p, size_t count, bool away)
+{
+	if (away && ((uintptr_t)out & 63) == 0) {
+		for (; count >= LINE; count -= LINE, out += LINE, p += LINE) {
+			ahead(p);
+			stream_line(out, p);
+		}
+	} else {
+		for (size_t i = 0; i < count; i += LINE)
+			ahead(p + i);
+	}
+	memcpy(out, p, count * sizeof(*p));
+}
+
 #define JOIN(a, b) a##b
 #define STRUCT_OF(variant) JOIN(sparse_, variant)
 
@@ -137,5 +151,6 @@ const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.count = count_of,
 	.descend = descend,
 	.put = put,
+	.pass = pass,
 	.fence = stream_end,
 };

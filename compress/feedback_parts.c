@@ -227,7 +227,7 @@ int feedback_result_plain(const struct feedback_op *op, const struct feedback_st
 			    op->count);
 }
 
-/* A tile of G to the result.  Return: the greatest magnitude in it. */
+/* A tile of G, divided, to the result.  Return: the greatest magnitude in it. */
 static uint32_t result_tile(const struct feedback_op *op, const float *sum, float *result,
 			    size_t count)
 {
@@ -240,36 +240,57 @@ static uint32_t result_tile(const struct feedback_op *op, const float *sum, floa
 	return greatest;
 }
 
+/*
+ * G of which few elements change.  It was finite, so only what changes may be so no more; and it
+ * goes to the result as it is, unless that is an average.
+ */
+static bool result_some(const struct feedback_op *op, const struct feedback_log *log,
+			const struct codec_few *few, float *result)
+{
+	const struct sparse_kernels *k = op->kernels->sparse;
+	bool nonfinite = false;
+	size_t next = 0;
+
+	for (size_t first = 0; first < op->count; first += TILE) {
+		size_t count = op->count - first < TILE ? op->count - first : TILE;
+		const float *sum = log->values + first;
+
+		nonfinite |= feedback_log_add(log, op->count, few, &next, first + count);
+		if (op->divisor > 1)
+			(void)result_tile(op, sum, result + first, count);
+		else
+			k->pass(result + first, sum, count, op->result_away);
+	}
+	k->fence();
+	return nonfinite;
+}
+
 int feedback_result_sum(const struct feedback_op *op, const struct feedback_state *state,
 			struct random_key key, const void *bytes, size_t length, float *result,
 			bool *nonfinite)
 {
 	const struct codec_setting *down = feedback_down(op);
-	const struct feedback_log *log = &state->log[FEEDBACK_SUM];
 	struct codec_origin from = origin(op, key);
 	float *sum = state->next[FEEDBACK_SUM];
-	bool some = changes_few(op, state, FEEDBACK_SUM, op->scale, down);
-	struct codec_few few = {0};
 	uint32_t greatest = 0;
-	size_t next = 0;
 	int error;
 
-	if (some) {
+	if (changes_few(op, state, FEEDBACK_SUM, op->scale, down)) {
+		struct codec_few few;
+
 		error = codec_few(down, op->kernels, &from, bytes, length, op->count, &few);
-	} else {
-		stay_logged(op, state, FEEDBACK_SUM, op->scale);
-		error = codec_decode_add(down, op->kernels, &from, bytes, length, 1, sum,
-					 op->count);
+		if (!error)
+			*nonfinite = result_some(op, &state->log[FEEDBACK_SUM], &few, result);
+		return error;
 	}
+	stay_logged(op, state, FEEDBACK_SUM, op->scale);
+	error = codec_decode_add(down, op->kernels, &from, bytes, length, 1, sum, op->count);
 	if (error)
 		return error;
 	for (size_t first = 0; first < op->count; first += TILE) {
 		size_t count = op->count - first < TILE ? op->count - first : TILE;
-		uint32_t most;
+		uint32_t most = result_tile(op, sum + first, result + first, count);
 
-		if (some)
-			(void)feedback_log_add(log, op->count, &few, &next, first + count);
-		most = result_tile(op, sum + first, result + first, count);
 		greatest = most > greatest ? most : greatest;
 	}
 	op->kernels->sparse->fence();
