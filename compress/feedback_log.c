@@ -4,7 +4,10 @@
 #include <assert.h>
 #include <string.h>
 
-enum { TRIES = 4 };
+enum {
+	TRIES = 4,
+	AHEAD = 32, /* elements */
+};
 
 #define MARK_ENTRIES 512u /* a mark is op * MARK_ENTRIES + entries */
 #define ALL (MARK_ENTRIES - 1)
@@ -146,6 +149,13 @@ static bool nonfinite(float value)
 	return (bits & 0x7fffffffu) >= CODEC_NONFINITE_BITS;
 }
 
+/* Cells lie far apart in the log: their lines are asked for before it is their turn. */
+static void fetch_old(const struct feedback_log *log, const struct codec_few *few, size_t i)
+{
+	if (i < few->n)
+		__builtin_prefetch(log->old + few->index[i] / FEEDBACK_BLOCK * FEEDBACK_BLOCK, 1);
+}
+
 bool feedback_log_add(const struct feedback_log *log, size_t count, const struct codec_few *few,
 		      size_t *next, size_t end)
 {
@@ -157,6 +167,7 @@ bool feedback_log_add(const struct feedback_log *log, size_t count, const struct
 		size_t cell = few->index[i] / FEEDBACK_BLOCK, first = cell * FEEDBACK_BLOCK;
 		size_t size = cell_count(cell, count), last = i;
 
+		fetch_old(log, few, i + AHEAD);
 		while (last < few->n && few->index[last] < first + size)
 			last++;
 		log_cell(log, cell, size, few->index + i, last - i);
