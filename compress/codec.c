@@ -89,3 +89,15 @@ int codec_few(const struct codec_setting *s, const struct codec_kernels *k,
 	assert(count >= 1 && count <= CODEC_COUNT_MAX);
 	return codec_by_id(s->id)->few(s, k, origin, bytes, length, count, out);
 }
+
+struct codec_result codec_encode_marked(const struct codec_setting *s,
+					const struct codec_input *input, const uint64_t *marks,
+					void *out)
+{
+	const struct codec *codec = codec_by_id(s->id);
+
+	assert(input->count >= 1 && input->count <= CODEC_COUNT_MAX);
+	if (!codec->encode_marked)
+		return (struct codec_result){0};
+	return codec->encode_marked(s, input, marks, out);
+}

@@ -142,6 +142,14 @@ struct codec {
 		   const struct codec_origin *origin, const void *bytes, size_t length,
 		   size_t count, struct codec_few *out);
 	/*
+	 * encode(), where the caller knows that input->in is zero but for those elements whose
+	 * bits are set in marks[ceil(count / 64)]; the others are not read.  NULL: it has no
+	 * quicker way; bytes = 0: not for this setting or input.
+	 */
+	struct codec_result (*encode_marked)(const struct codec_setting *s,
+					     const struct codec_input *input, const uint64_t *marks,
+					     void *out);
+	/*
 	 * E||C(x) - x||^2 <= (1 - delta) ||x||^2, the mean over the draws: the delta that is
 	 * promised, from 0: nothing is, to 1: nothing is lost.  NULL: 0.  Beside that, each
 	 * element may lose as much as the least normal number, 2^-126.
@@ -178,5 +186,8 @@ bool codec_keeps_few(const struct codec_setting *s);
 int codec_few(const struct codec_setting *s, const struct codec_kernels *k,
 	      const struct codec_origin *origin, const void *bytes, size_t length, size_t count,
 	      struct codec_few *out);
+struct codec_result codec_encode_marked(const struct codec_setting *s,
+					const struct codec_input *input, const uint64_t *marks,
+					void *out);
 
 #endif

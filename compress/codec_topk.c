@@ -204,6 +204,14 @@ static void residual_write(const struct codec_setting *s, struct topk_list *l,
 	l->kernels->fence();
 }
 
+static uint32_t bits_of(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
 static float float_of(uint32_t bits)
 {
 	float value;
@@ -215,9 +223,8 @@ static float float_of(uint32_t bits)
 /* The threshold's magnitude, less than a finite number; 0: there is none. */
 static uint32_t threshold_bits(float threshold)
 {
-	uint32_t bits;
+	uint32_t bits = bits_of(threshold);
 
-	memcpy(&bits, &threshold, sizeof(bits));
 	return bits < CODEC_NONFINITE_BITS ? bits : 0;
 }
 
@@ -285,6 +292,44 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		result.threshold = float_of(least);
 	result.bytes = message_write(s, &l, count, out);
 	residual_write(s, &l, input);
+	return result;
+}
+
+/* What is marked into the list, as gather_reaching() would. */
+static void gather_marked(struct topk_list *l, const struct codec_input *input,
+			  const uint64_t *marks, uint32_t least)
+{
+	for (size_t word = 0; word * 64 < input->count; word++) {
+		for (uint64_t mask = marks[word]; mask; mask &= mask - 1) {
+			size_t i = word * 64 + (size_t)__builtin_ctzll(mask);
+			uint32_t magnitude = bits_of(input->in[i]) & 0x7fffffffu;
+
+			l->greatest = magnitude > l->greatest ? magnitude : l->greatest;
+			l->index[l->n] = (uint32_t)i;
+			l->value[l->n] = input->in[i];
+			l->n += magnitude >= least;
+		}
+	}
+}
+
+/* Only where zeros are never sent: by one threshold for all chunks. */
+static struct codec_result topk_encode_marked(const struct codec_setting *s,
+					      const struct codec_input *input,
+					      const uint64_t *marks, void *out)
+{
+	struct topk_list l = topk_list(NULL, input->work, input->count);
+	uint32_t hint = threshold_bits(input->threshold);
+	struct codec_result result = {0};
+
+	if (s->scope != TOPK_TENSOR || !hint || input->residual || input->residual_out)
+		return result;
+	gather_marked(&l, input, marks, hint);
+	result.nonfinite = l.greatest >= CODEC_NONFINITE_BITS;
+	if (result.nonfinite || !fits(s, &l, input->count))
+		return result;
+	result.threshold = threshold_next(s->density, input->threshold, l.n,
+					  topk_keep(s->density, input->count));
+	result.bytes = message_write(s, &l, input->count, out);
 	return result;
 }
 
@@ -472,5 +517,6 @@ const struct codec codec_topk = {
 	.decode = topk_decode,
 	.decode_add = topk_decode_add,
 	.few = topk_few,
+	.encode_marked = topk_encode_marked,
 	.delta = topk_delta,
 };

@@ -272,12 +272,60 @@ static bool add_parts(struct exchange *x, struct op *op, uint32_t chunk,
 	return true;
 }
 
+/* Where all send few elements: the final, into x->values.  bytes = 0: by encode_sum(). */
+static struct codec_result encode_few(struct exchange *x, struct op *op, uint32_t chunk,
+				      const struct feedback_op *code, const struct part *own)
+{
+	const struct codec_result not_so = {0};
+	const struct feedback_sum sum = {
+		.value = (float *)(void *)x->result,
+		.marks = (uint64_t *)(void *)x->scratch, /* our own part is encoded */
+	};
+
+	if (!feedback_adds_few(code, x->plan.nodes))
+		return not_so;
+	feedback_sum_begin(code, &sum);
+	for (uint16_t n = 0; n < x->plan.nodes; n++) {
+		struct part part = part_of(x, op, chunk, n, own);
+
+		if (flagged(part.flags) || feedback_add_few(code, draws(op, n), part.weight,
+							    part.bytes, part.length, &sum))
+			return not_so;
+	}
+	return feedback_final_few(code, &sum, draws(op, DRAWS_OF_FINALS),
+				  code_threshold(op, TENSOR_DOWN, chunk),
+				  (unsigned char *)x->values);
+}
+
+/* The same of any.  Return: bytes = 0: a part is no message of its codec. */
+static struct codec_result encode_sum(struct exchange *x, struct op *op, uint32_t chunk,
+				      struct feedback_op *code, const struct part *own,
+				      struct exchange_message *sums)
+{
+	struct feedback_state state = code_state(op, chunk);
+	struct random_key key = draws(op, DRAWS_OF_FINALS);
+	float *sum = (float *)(void *)x->result;
+	struct codec_result encoded = {0};
+
+	if (!add_parts(x, op, chunk, code, own, sums))
+		return encoded;
+	code->down = codec_of(code->down, sums->flags);
+	/* Our own message is not needed any more, unless the sum has to be made again. */
+	encoded = feedback_final(code, &state, sum, key, code_threshold(op, TENSOR_DOWN, chunk),
+				 (unsigned char *)x->values);
+	if (encoded.nonfinite && !flagged(sums->flags)) {
+		sums->flags = WIRE_FLAG_NONFINITE; /* finite inputs, but not their sum */
+		code->down = &exact;
+		(void)add_parts(x, op, chunk, code, own, sums);
+		encoded = feedback_final(code, &state, sum, key, 0, (unsigned char *)x->values);
+	}
+	return encoded;
+}
+
 bool exchange_encode_final(struct exchange *x, struct op *op, uint32_t chunk,
 			   struct exchange_message *out)
 {
 	struct feedback_op code = code_op(x, op, chunk);
-	struct feedback_state state = code_state(op, chunk);
-	struct random_key key = draws(op, DRAWS_OF_FINALS);
 	struct exchange_message mine, sums = {0};
 	struct codec_result encoded;
 	struct part own;
@@ -290,20 +338,11 @@ bool exchange_encode_final(struct exchange *x, struct op *op, uint32_t chunk,
 	*out = message(op, &exact, 0, x->plan.ranks);
 	if (!code.count)
 		return true;
-	if (!add_parts(x, op, chunk, &code, &own, &sums))
+	encoded = encode_few(x, op, chunk, &code, &own);
+	if (!encoded.bytes)
+		encoded = encode_sum(x, op, chunk, &code, &own, &sums);
+	if (!encoded.bytes)
 		return false;
-	code.down = codec_of(code.down, sums.flags);
-	/* Our own message is not needed any more, unless the sum has to be made again. */
-	encoded =
-		feedback_final(&code, &state, (float *)(void *)x->result, key,
-			       code_threshold(op, TENSOR_DOWN, chunk), (unsigned char *)x->values);
-	if (encoded.nonfinite && !flagged(sums.flags)) {
-		sums.flags = WIRE_FLAG_NONFINITE; /* finite inputs, but not their sum */
-		code.down = &exact;
-		(void)add_parts(x, op, chunk, &code, &own, &sums);
-		encoded = feedback_final(&code, &state, (float *)(void *)x->result, key, 0,
-					 (unsigned char *)x->values);
-	}
 	memcpy(x->message, x->values, encoded.bytes);
 	if (flagged(sums.flags))
 		mark_nonfinite(x->message, code.count);
