@@ -21,7 +21,7 @@ write_config() {
 	local settings dir=$DIR/node$1 listen='' interface=eth0
 	[ "${LAB[mode]}" = namespaces ] || { listen=$(address "$1"); interface=lo; }
 	settings=("daemon.socket=$dir/carryd.sock" "network.listen=$listen" "network.port=$PORT"
-		"network.interfaces=$interface" "${SETTINGS[@]}")
+		"network.interfaces=$interface" "${SETTINGS[@]//\{node\}/$1}")
 	printf '%s\n' "${settings[@]}" | awk '{
 		name = substr($0, 1, index($0, "=") - 1)
 		section = substr(name, 1, index(name, ".") - 1)
