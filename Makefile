@@ -40,7 +40,7 @@ O := $(BUILD)/obj
 
 # --- flags ---------------------------------------------------------------------------------------
 
-packages := liburing numa libsystemd inih jansson zlib
+packages := liburing libibverbs numa libsystemd inih jansson zlib
 package_flags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
 package_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
 

@@ -68,6 +68,9 @@ struct config {
 	/* [uring]: enum config_switch */
 	uint64_t multishot, defer_taskrun, zerocopy, fixed_buffers, sqpoll;
 	uint64_t zerocopy_bytes_min; /* 0: the measured default                     */
+	/* [verbs] */
+	char devices[CONFIG_TEXT_BYTES];
+	uint64_t timeout, retries, service_level, traffic_class;
 	/* [wire] */
 	uint64_t payload_crc; /* 0 or 1                                      */
 	/* [fault] */

@@ -70,9 +70,10 @@ const struct config_row config_table[] = {
 
 	NUMBER("engine", lanes, 1, WIRE_LANES_MAX, "2",
 	       "Engine threads. A group uses as many as its node with the fewest has."),
-	WORD("engine", transport, "uring|fault", "uring",
-	     "What moves the data: uring is TCP over io_uring, fault disturbs another one for "
-	     "tests."),
+	WORD("engine", transport, "auto|verbs|uring|fault", "auto",
+	     "What moves the data: verbs is RDMA, uring is TCP over io_uring, fault disturbs "
+	     "another one for tests. auto: verbs where both ends of a connection have a working "
+	     "port on the same fabric, else uring."),
 	NUMBER("engine", spin_us, 0, 1000, "50",
 	       "How long a lane looks for work before it sleeps, in microseconds, at most: less "
 	       "where that was in vain lately. It yields meanwhile."),
@@ -122,6 +123,19 @@ const struct config_row config_table[] = {
 	       "off."),
 	SIZE("uring", zerocopy_bytes_min, 0, GIB, "0",
 	     "The smallest payload that is sent without copying; 0: 32K."),
+
+	TEXT("verbs", devices, CONFIG_DEVICES, "",
+	     "The ports that lanes use, in order, such as mlx5_0:1,mlx5_1, or ^mlx5_2 for all but "
+	     "that. Empty: all. Active ones come first."),
+	NUMBER("verbs", timeout, 8, 20, "14",
+	       "A packet without an answer is sent again after 4.096 microseconds times 2 to this "
+	       "power: 14 is 67 ms."),
+	NUMBER("verbs", retries, 1, 6, "6",
+	       "So many times, then the connection has failed. Not 7, which some devices take for "
+	       "ever."),
+	NUMBER("verbs", service_level, 0, 15, "0", "Of InfiniBand; on RoCE the VLAN's priority."),
+	NUMBER("verbs", traffic_class, 0, 255, "0",
+	       "Of RoCE packets: the DSCP times 4, 104 for DSCP 26."),
 
 	CHOICE("wire", payload_crc, 0, "off|on", "off",
 	       "Guard payloads by a CRC-32C, as headers always are."),

@@ -29,6 +29,7 @@ enum config_type {
 	CONFIG_NETWORKS,   /* netlist.h                                             */
 	CONFIG_CPUS,       /* 0,2-5, or empty                                       */
 	CONFIG_PORTS,      /* 7117,7200-7299, or empty                              */
+	CONFIG_DEVICES,    /* mlx5_0:1,mlx5_1 or ^mlx5_2, or empty                  */
 };
 
 struct config_row {

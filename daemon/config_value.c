@@ -219,6 +219,31 @@ void config_row_range(const struct config_row *row, char *text, size_t bytes)
 		(void)snprintf(text, bytes, "ports such as 7117,7200-7299, from 1 to %u, or empty",
 			       UINT16_MAX);
 		break;
+	case CONFIG_DEVICES:
+		(void)snprintf(text, bytes,
+			       "RDMA devices such as mlx5_0:1,mlx5_1, behind ^ those not to use");
+		break;
+	}
+}
+
+/* NAME or NAME:PORT, with commas between, perhaps ^ before all. */
+static bool config_devices_ok(const char *value)
+{
+	const char *one = *value == '^' ? value + 1 : value;
+
+	if (!*value)
+		return true;
+	for (;; one++) {
+		size_t name = strcspn(one, ":,^ \t");
+		bool port = one[name] == ':';
+		size_t digits = port ? strspn(one + name + 1, "0123456789") : 0;
+		char after = one[name + port + digits];
+
+		if (!name || (port && (!digits || digits > 3)) || (after && after != ','))
+			return false;
+		one += name + port + digits;
+		if (!*one)
+			return true;
 	}
 }
 
@@ -238,6 +263,7 @@ static bool config_text_ok(const struct config_row *row, const char *value, stru
 	case CONFIG_NETWORKS: return netlist_networks(value, networks, &count, err) == 0;
 	case CONFIG_CPUS: return config_cpus(value, 0, &cpu, &cpu) == 0;
 	case CONFIG_PORTS: return config_ports_ok(value);
+	case CONFIG_DEVICES: return config_devices_ok(value);
 	case CONFIG_NUMBER:
 	case CONFIG_SIZE:
 	case CONFIG_MODE:

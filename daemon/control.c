@@ -56,6 +56,7 @@ int control_open(struct control **out, const struct config *config, struct loop 
 	ret = make_instance(&c->instance, err);
 	options.instance = c->instance;
 	options.host = c->host;
+	options.offers = engine_offers(engine_thread_engine(lanes[0]));
 	if (!ret && rendezvous_new(&c->rendezvous, c->instance))
 		ret = err_set(err, -ENOMEM, "no memory for the rendezvous");
 	if (!ret)
@@ -167,7 +168,8 @@ static void path_made(struct control *c, const struct peer_event *event)
 						 .peer = event->peer,
 						 .path = event->path,
 						 .fd = event->fd,
-						 .received = event->received});
+						 .received = event->received,
+						 .offers = event->offers});
 	log_put(c->log, LOG_LEVEL_DEBUG, LOG_PATH_UP,
 		"a data connection is up peer=%u lane=%u path=%u", event->peer, event->lane,
 		event->path);

@@ -63,7 +63,8 @@ static void path_went_down(struct control *c, uint32_t lane, const struct engine
 	peers_about(c->peers, fact->peer, &about);
 	log_put(c->log, fact->verdict == WIRE_OK ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
 		LOG_PATH_DOWN, "a data connection to host %s ended: %s%s%s lane=%u path=%u",
-		about.node.host, strerror(-fact->error), fact->verdict == WIRE_OK ? "" : ", ",
+		about.node.host, fact->why ? fact->why : strerror(-fact->error),
+		fact->verdict == WIRE_OK ? "" : ", ",
 		fact->verdict == WIRE_OK ? "" : wire_verdict_name(fact->verdict), lane, fact->path);
 	if (fact->verdict != WIRE_OK)
 		peers_refused(c->peers, fact->peer, (uint16_t)lane, fact->path, fact->frames,

@@ -114,6 +114,11 @@ struct mailbox *engine_facts(struct engine *e)
 	return &e->facts;
 }
 
+uint32_t engine_offers(const struct engine *e)
+{
+	return e->ops->offers;
+}
+
 const struct engine_stats *engine_stats(const struct engine *e)
 {
 	return &e->stats;
@@ -174,6 +179,8 @@ static void group_add(struct engine *e, const struct engine_command *c)
 {
 	const struct exchange_plan *plan = exchange_plan(c->exchange);
 	struct engine_group *group = e->groups;
+	size_t bytes;
+	void *base;
 
 	while (group->used)
 		group++;
@@ -193,6 +200,8 @@ static void group_add(struct engine *e, const struct engine_command *c)
 		group->rank_client[r] = ENGINE_CLIENTS_MAX;
 	if (group >= e->groups + e->groups_end)
 		e->groups_end = (uint32_t)(group - e->groups) + 1;
+	base = exchange_span(c->exchange, &bytes);
+	e->ops->remember(e->transport, base, bytes);
 }
 
 static void rank_add(struct engine *e, const struct engine_command *c)
@@ -263,6 +272,8 @@ bool engine_take_commands(struct engine *e)
 /* What commands began and could not be finished at once. */
 static void finish_removals(struct engine *e)
 {
+	size_t bytes;
+
 	for (uint32_t p = 0; p < e->peers_end; p++)
 		if (e->peers[p].removing)
 			(void)engine_peer_finish_removal(e, (uint16_t)p);
@@ -277,6 +288,7 @@ static void finish_removals(struct engine *e)
 		    engine_arriving_in(e, group->exchange))
 			continue;
 		group->used = false;
+		e->ops->forget(e->transport, exchange_span(group->exchange, &bytes));
 		engine_tell(e, &(struct engine_fact){.kind = ENGINE_GROUP_REMOVED,
 						     .exchange = group->exchange});
 	}

@@ -79,8 +79,8 @@ enum engine_command_kind {
 	/* exchange: all its ranks have left; GROUP_REMOVED follows when its open ops are over */
 	ENGINE_GROUP_REMOVE,
 	/*
-	 * peer, path, fd, received: a connection whose HELLOs are done; received: path_seq that
-	 * the peer has of our stream.  A peer that was removed begins anew with 0.
+	 * peer, path, fd, received, offers: a connection whose HELLOs are done; received: path_seq
+	 * that the peer has of our stream.  A peer that was removed begins anew with 0.
 	 */
 	ENGINE_PATH_ADD,
 	/* peer, path: end the connection; PATH_DOWN follows if it was up */
@@ -112,6 +112,7 @@ struct engine_command {
 	uint16_t peer, path;
 	int fd;
 	uint32_t received;
+	uint32_t offers; /* TRANSPORT_OFFER_* of both HELLOs */
 };
 
 enum engine_fact_kind {
@@ -151,6 +152,7 @@ struct engine_fact {
 	uint16_t peer, path;
 	bool taken;
 	int error;
+	const char *why; /* PATH_DOWN: static words, or NULL */
 	enum wire_verdict verdict;
 	uint32_t received; /* path_seq that we have of the peer's stream              */
 	uint64_t frames;   /* of the path, numbered or not, that were ever taken      */
@@ -190,6 +192,9 @@ void engine_close(struct engine *e);
 struct mailbox *engine_commands(struct engine *e);
 struct mailbox *engine_facts(struct engine *e);
 const struct engine_stats *engine_stats(const struct engine *e);
+
+/* What HELLOs of this daemon may offer: TRANSPORT_OFFER_*.  Any thread. */
+uint32_t engine_offers(const struct engine *e);
 
 /*
  * engine_describe() - features of the transport and what became of them, for people, as the

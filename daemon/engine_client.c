@@ -40,6 +40,8 @@ void engine_client_add(struct engine *e, const struct engine_command *c)
 	client->completions = shm_completions(c->base, &c->layout, lane);
 	if (c->client >= e->clients_end)
 		e->clients_end = c->client + 1;
+	e->ops->remember(e->transport, client->base + c->layout.arena_offset,
+			 c->layout.arena_bytes);
 }
 
 static void client_bad(struct engine *e, uint32_t number, enum shm_verdict verdict)
@@ -271,6 +273,7 @@ void engine_clients_let_go(struct engine *e)
 			for (uint32_t r = 0; e->groups[g].used && r < EXCHANGE_LOCAL_MAX; r++)
 				if (e->groups[g].rank_client[r] == i)
 					e->groups[g].rank_client[r] = ENGINE_CLIENTS_MAX;
+		e->ops->forget(e->transport, client->base + client->layout.arena_offset);
 		client->used = false;
 		engine_tell(e, &(struct engine_fact){.kind = ENGINE_CLIENT_REMOVED, .client = i});
 	}

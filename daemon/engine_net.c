@@ -48,7 +48,7 @@ void engine_path_add(struct engine *e, const struct engine_command *c)
 	}
 	if (!down.error) {
 		release(e, c->peer, c->path);
-		down.error = e->ops->attach(e->transport, c->peer, c->path, c->fd);
+		down.error = e->ops->attach(e->transport, c->peer, c->path, c->fd, c->offers);
 		if (!down.error) {
 			peer->attached++;
 			return;
@@ -247,6 +247,7 @@ static void path_down(struct engine *e, const struct transport_event *event)
 					     .peer = event->peer,
 					     .path = event->path,
 					     .error = event->error,
+					     .why = event->why,
 					     .verdict = event->verdict,
 					     .received = peer->link.path[event->path].received,
 					     .frames = peer->taken[event->path]});

@@ -173,6 +173,12 @@ int exchange_new(struct exchange **out, const struct exchange_plan *plan, struct
 	return 0;
 }
 
+void *exchange_span(const struct exchange *x, size_t *bytes)
+{
+	*bytes = x->memory_bytes;
+	return x->memory;
+}
+
 void exchange_free(struct exchange *x)
 {
 	if (!x)

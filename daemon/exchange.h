@@ -74,6 +74,8 @@ int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, stru
 
 struct exchange;
 int exchange_new(struct exchange **out, const struct exchange_plan *plan, struct err *err);
+/* Where its memory is: frames are sent from it and land in it. */
+void *exchange_span(const struct exchange *x, size_t *bytes);
 void exchange_free(struct exchange *x); /* NULL is allowed */
 const struct exchange_plan *exchange_plan(const struct exchange *x);
 

@@ -43,6 +43,12 @@ static struct transport_options lanes_transport(const struct config *c)
 		.fixed_buffers = (enum transport_switch)c->fixed_buffers,
 		.sqpoll = (enum transport_switch)c->sqpoll,
 		.zerocopy_bytes_min = (uint32_t)c->zerocopy_bytes_min,
+		.verbs_devices = c->devices,
+		.verbs_timeout = (uint32_t)c->timeout,
+		.verbs_retries = (uint32_t)c->retries,
+		.verbs_service_level = (uint32_t)c->service_level,
+		.verbs_traffic_class = (uint32_t)c->traffic_class,
+		.tcp_too = strcmp(c->transport, "auto") == 0,
 		.inner = c->inner,
 		.fault_seed = c->seed,
 		.cut_every = (uint32_t)c->cut_every,
@@ -55,7 +61,8 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 		     struct err *err)
 {
 	struct engine_thread_options options = {
-		.engine = {.transport = config->transport,
+		.engine = {.transport = strcmp(config->transport, "auto") == 0 ? transport_auto()
+									       : config->transport,
 			   .transport_options = lanes_transport(config),
 			   .main_eventfd = facts_fd,
 			   .paths = (uint32_t)config->paths},
@@ -66,6 +73,7 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 		int error;
 
 		options.engine.lane = lane;
+		options.engine.transport_options.lane = lane;
 		options.cpu = config_cpu(config, lane);
 		options.numa_node = options.cpu < 0 ? lanes_numa_node(lane) : -1;
 		error = engine_thread_start(&lanes->threads[lane], &options, err);

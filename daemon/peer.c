@@ -60,6 +60,7 @@ int peers_open(struct peers **out, const struct peers_options *options, struct e
 	p->loop = options->loop;
 	p->log = options->log;
 	p->instance = options->instance;
+	p->offers = options->offers;
 	p->next_ns = UINT64_MAX;
 	(void)snprintf(p->host, sizeof(p->host), "%s", options->host);
 	for (uint32_t i = 0; i < PEER_DIALS_MAX; i++)

@@ -69,6 +69,7 @@ struct peers_options {
 	struct log *log;
 	uint64_t instance; /* ours; not 0 */
 	const char *host;  /* our name, for sentences; copied */
+	uint32_t offers;   /* of our HELLOs: WIRE_OFFER_*      */
 };
 
 /* Return: 0, or negative errno and *err: the port is taken... */
@@ -108,6 +109,7 @@ struct peer_event {
 	uint16_t lane, path;
 	int fd;
 	uint32_t received;   /* PATH: frames that the peer has of our stream                   */
+	uint32_t offers;     /* PATH: what both HELLOs offered                                 */
 	uint16_t frame;      /* FRAME: enum wire_kind                                          */
 	const void *payload; /* FRAME: aligned to 8, valid until the next peers_next()         */
 	uint32_t bytes;

@@ -30,6 +30,7 @@ static bool of_old(const struct path *path, const struct wire_hello *hello)
 static void path_ready(struct peers *p, uint16_t conn, struct path *path)
 {
 	path->their_received = conn_hello(peers_conn(p, conn))->received;
+	path->offers = conn_hello(peers_conn(p, conn))->offers & p->offers;
 	path->fd = conn_take_fd(p, conn);
 	path->conn = CONN_NONE;
 	path->state = PATH_READY;
@@ -252,6 +253,7 @@ bool path_next(struct peers *p, uint16_t number, struct peer_event *out)
 				out->kind = PEER_PATH;
 				out->fd = path->fd;
 				out->received = path->their_received;
+				out->offers = path->offers;
 				path->state = PATH_UP;
 				path->was_up = true;
 			} else if (path->state == PATH_CUTTING && !path->cut_told) {

@@ -353,6 +353,7 @@ int conn_say_hello(struct peers *p, uint16_t conn, uint64_t peer_instance, uint3
 		.path = data ? c->path : 0,
 		.port = p->port,
 		.received = received,
+		.offers = data ? p->offers : 0,
 	};
 	struct wire_frame frame = {.kind = WIRE_HELLO, .payload_bytes = sizeof(hello)};
 	unsigned char bytes[HELLO_BYTES];

@@ -109,6 +109,7 @@ struct path {
 	struct refused refused;
 	uint64_t taken;          /* frames of any kind, when the lane last refused one */
 	uint32_t their_received; /* READY */
+	uint32_t offers;         /* READY: of both */
 	uint64_t retry_at_ns, backoff_ns;
 };
 
@@ -159,6 +160,7 @@ struct peers {
 	struct loop *loop;
 	struct log *log;
 	uint64_t instance;
+	uint32_t offers; /* of HELLOs */
 	char host[WIRE_NAME_BYTES];
 	char address[INTERFACE_ADDRESS_BYTES]; /* advertised */
 	uint16_t port;

@@ -153,6 +153,9 @@ enum wire_op {
 	WIRE_OP_ALLREDUCE = 1,
 };
 
+/* What both HELLOs of a data connection must offer, for its ends to speak of it. */
+enum { WIRE_OFFER_VERBS = 1 };
+
 /* What a connection is for; in the HELLO. */
 enum wire_purpose {
 	WIRE_CONTROL = 1,
@@ -173,7 +176,7 @@ struct wire_hello {
 	uint16_t path;              /* data: which path */
 	uint16_t port;              /* where the sender listens */
 	uint32_t received;          /* frames received on this stream before */
-	uint32_t reserved;          /* zero */
+	uint32_t offers;            /* data: WIRE_OFFER_*: what the connection may become */
 	char address[48];           /* where the sender listens, numeric, zero-terminated */
 	char host[WIRE_NAME_BYTES]; /* its host name, for sentences */
 };

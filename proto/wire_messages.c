@@ -40,7 +40,7 @@ enum wire_verdict wire_hello_check(const struct wire_hello *hello, size_t bytes)
 		place = hello->lane < WIRE_LANES_MAX && hello->path < WIRE_PATHS_MAX;
 	else
 		place = false;
-	return verdict(place && hello->instance && !hello->reserved &&
+	return verdict(place && hello->instance && !(hello->offers & ~(uint32_t)WIRE_OFFER_VERBS) &&
 		       endpoint_ok(hello->address, hello->port) &&
 		       text_ok(hello->host, sizeof(hello->host)));
 }

@@ -7,8 +7,8 @@
 set -u
 
 # To compile, and to run the demo's virtual cluster.
-build="gcc make pkg-config libc6-dev liburing-dev libnuma-dev libsystemd-dev libinih-dev
-	libjansson-dev zlib1g-dev iproute2 nftables iperf3 procps"
+build="gcc make pkg-config libc6-dev liburing-dev libibverbs-dev libnuma-dev libsystemd-dev
+	libinih-dev libjansson-dev zlib1g-dev iproute2 nftables iperf3 procps"
 # To run every test, the lints and the second compiler.
 check="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-dev jq strace
 	scdoc mandoc shellcheck git"

@@ -285,7 +285,7 @@ static void fault_wait(struct transport *t, uint64_t timeout_ns)
 
 /* --- paths ---------------------------------------------------------------------------------- */
 
-static int fault_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
+static int fault_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	struct fault_path *p = path_of(t, peer, path);
 	int own = fd;
@@ -297,7 +297,7 @@ static int fault_attach(struct transport *t, uint16_t peer, uint16_t path, int f
 		if (own < 0)
 			return -errno;
 	}
-	result = t->ops->attach(t->inner, peer, path, fd);
+	result = t->ops->attach(t->inner, peer, path, fd, offers);
 	if (result < 0) {
 		if (!t->options.sim)
 			(void)close(own);

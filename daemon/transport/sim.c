@@ -163,11 +163,12 @@ static void sim_wait(struct transport *t, uint64_t timeout_ns)
 
 /* --- paths ---------------------------------------------------------------------------------- */
 
-static int sim_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
+static int sim_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	struct sim_end **slot = slot_of(t, peer, path);
 	struct sim_end *end = sim_find_end(t->net, fd);
 
+	(void)offers;
 	assert(!*slot);
 	if (!end || end->over || end->owner)
 		return -EBADF;

@@ -6,12 +6,19 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "daemon/transport/verbs_there.h"
+
 /* If more were rung, lane_fd is readable still and the next wait() returns at once. */
 enum { WAKES_AT_ONCE = 64 };
 
 #define X(name) &transport_##name,
 const struct transport_ops *const transport_table[] = {TRANSPORTS(X) NULL};
 #undef X
+
+const char *transport_auto(void)
+{
+	return verbs_device_there() ? "verbs" : "uring";
+}
 
 const struct transport_ops *transport_by_name(const char *name)
 {

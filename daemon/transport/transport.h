@@ -52,6 +52,14 @@ struct transport_options {
 	enum transport_switch fixed_buffers; /* registered buffers for zero-copy sends           */
 	enum transport_switch sqpoll;        /* AUTO: off; excludes defer_taskrun and zerocopy    */
 	uint32_t zerocopy_bytes_min;         /* payloads from here on; 0: the measured default    */
+	/* verbs */
+	uint32_t lane;             /* which of several ports it takes                         */
+	const char *verbs_devices; /* "mlx5_0:1,mlx5_1", "^mlx5_2"; NULL, "": all             */
+	uint32_t verbs_timeout;    /* 4.096 us * 2^this until a packet is sent again; 0: 14    */
+	uint32_t verbs_retries;    /* 1..6; 0: 6                                              */
+	uint32_t verbs_service_level, verbs_traffic_class;
+	bool tcp_too;             /* TCP where no queue pair can be made                      */
+	uint32_t frame_bytes_max; /* the largest payload; 0: WIRE_CHUNK_BYTES_MAX              */
 	/* fault */
 	const char *inner; /* name of the wrapped transport; NULL: uring                    */
 	uint64_t fault_seed;
@@ -62,6 +70,9 @@ struct transport_options {
 	struct sim_net *sim;
 	uint32_t sim_node;
 };
+
+/* What HELLOs offer; both ends must, for a transport to begin with words of its own. */
+enum { TRANSPORT_OFFER_VERBS = WIRE_OFFER_VERBS };
 
 enum transport_event_kind {
 	TRANSPORT_HEADER = 1, /* `frame` arrived: say where its payload goes                    */
@@ -82,6 +93,7 @@ struct transport_event {
 	uint16_t peer;
 	uint16_t path;
 	int error;                 /* DOWN: negative errno, see below                           */
+	const char *why;           /* DOWN: static words for the error, or NULL: none better     */
 	enum wire_verdict verdict; /* DOWN with -EBADMSG: which rule the peer broke; FRAME      */
 	uint64_t cookie;           /* SENT: as given to send()                                  */
 	struct wire_frame frame;   /* HEADER, FRAME                                             */
@@ -96,10 +108,14 @@ struct transport_stats {
 	uint64_t zerocopy_sends;  /* notifications                          */
 	uint64_t zerocopy_copied; /* those where the kernel copied anyway   */
 	uint64_t bad_frames;
+	/* verbs */
+	uint64_t work_requests, completions; /* completions of both directions      */
+	uint64_t registrations;              /* pieces of memory                    */
 };
 
 struct transport_ops {
 	const char *name; /* as in the configuration */
+	uint32_t offers;  /* TRANSPORT_OFFER_*: what its HELLOs say */
 
 	/*
 	 * Open an instance, on the thread that will use it.
@@ -114,10 +130,11 @@ struct transport_ops {
 
 	/*
 	 * Take over a connected socket whose HELLOs are done, as (peer, path), which must not be
-	 * attached.  Nothing behind the HELLO may have been read from it.
+	 * attached.  Nothing behind the HELLO may have been read from it.  offers: of the peer's
+	 * HELLO, if ours says the same.
 	 * Return: 0 or negative errno; the descriptor is the transport's only if 0.
 	 */
-	int (*attach)(struct transport *t, uint16_t peer, uint16_t path, int fd);
+	int (*attach)(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers);
 
 	/*
 	 * End a path; its DOWN comes through poll() with error -ECANCELED, if it is attached and
@@ -160,6 +177,7 @@ struct transport_ops {
 
 #define TRANSPORTS(X) \
 	X(uring)      \
+	X(verbs)      \
 	X(fault)      \
 	X(sim)
 
@@ -168,6 +186,9 @@ TRANSPORTS(X)
 #undef X
 
 extern const struct transport_ops *const transport_table[]; /* the same, ended by NULL */
+
+/* transport_auto() - Return: "verbs" if this host has an RDMA device, else "uring". */
+const char *transport_auto(void);
 
 /* transport_by_name() - Return: the entry, or NULL. */
 const struct transport_ops *transport_by_name(const char *name);

@@ -357,13 +357,14 @@ static uint32_t queue_capacity(const struct transport *t)
 	return capacity;
 }
 
-static int uring_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
+static int uring_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	uint16_t slot = slot_of(peer, path);
 	uint32_t capacity = queue_capacity(t);
 	struct uring_path *p;
 	int one = 1;
 
+	(void)offers;
 	assert(!t->paths[slot]);
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
 		return -errno;

@@ -218,7 +218,7 @@ static void run_transport(struct worker *w, const struct setting *setting, struc
 		exit(2);
 	}
 	ops->remember(t, w->source, (size_t)POOL * w->bytes);
-	if (ops->attach(t, 0, 0, w->fd) < 0)
+	if (ops->attach(t, 0, 0, w->fd, 0) < 0)
 		die("attach");
 	while (p.sent < w->frames || p.received < w->frames) {
 		size_t n;

@@ -28,6 +28,7 @@ enum {
 };
 
 #define QUIET_NS (2 * CLOCK_NS_PER_MS)
+#define MEET_NS (10 * CLOCK_NS_PER_S)
 
 /* clang-format off: a table */
 const struct rig_variant rig_variants[] = {
@@ -68,6 +69,10 @@ const struct rig_variant rig_variants[] = {
 	 "uring",
 	 AF_INET,
 	 {.queue_frames = 16, .sqpoll = TRANSPORT_ON, .multishot = TRANSPORT_ON}},
+	{"verbs", "verbs", AF_INET, {.queue_frames = 16}},
+	{"verbs, payload CRC", "verbs", AF_INET, {.queue_frames = 64, .payload_crc = true}},
+	{"verbs, one frame", "verbs", AF_INET, {.queue_frames = 1}},
+	{"verbs, or else TCP", "verbs", AF_INET, {.queue_frames = 16, .tcp_too = true}},
 	{"sim", "sim", AF_UNSPEC, {.queue_frames = 16}},
 	{"sim, payload CRC", "sim", AF_UNSPEC, {.queue_frames = 1, .payload_crc = true}},
 	{"fault over uring",
@@ -130,6 +135,11 @@ bool rig_possible(const struct rig_variant *variant)
 
 	if (variant->family == AF_UNSPEC)
 		return true;
+	if (!strcmp(variant->transport, "verbs") && !variant->options.tcp_too &&
+	    strcmp(transport_auto(), "verbs")) {
+		print_message("%s: not here: there is no RDMA device\n", variant->name);
+		return false;
+	}
 	if (rig_sockets(variant->family, fds) < 0) {
 		print_message("%s: not here: no loopback address of that family\n", variant->name);
 		return false;
@@ -173,6 +183,20 @@ void rig_open(struct rig *rig, const struct rig_variant *variant)
 	rig_open_seed(rig, variant, 1);
 }
 
+/* Some have to agree on things before there is room; what has happened elsewhere waits. */
+static void rig_meet(struct rig *rig, const struct rig_line *line)
+{
+	uint64_t end_ns = clock_now_ns() + MEET_NS;
+	struct transport_event none;
+
+	while (!rig->ops->room(rig->side[0], line->peer[0], line->path[0]) ||
+	       !rig->ops->room(rig->side[1], line->peer[1], line->path[1])) {
+		assert_true(clock_now_ns() < end_ns);
+		for (int s = 0; s < 2; s++)
+			(void)rig->ops->poll(rig->side[s], &none, 0);
+	}
+}
+
 uint32_t rig_join(struct rig *rig, uint16_t peer0, uint16_t path0, uint16_t peer1, uint16_t path1)
 {
 	struct rig_line *line = &rig->lines[rig->lines_count];
@@ -185,10 +209,11 @@ uint32_t rig_join(struct rig *rig, uint16_t peer0, uint16_t path0, uint16_t peer
 		assert_int_equal(rig_sockets(rig->variant->family, line->fd), 0);
 	for (int s = 0; s < 2; s++) {
 		line->up[s] = true;
-		assert_int_equal(
-			rig->ops->attach(rig->side[s], line->peer[s], line->path[s], line->fd[s]),
-			0);
+		assert_int_equal(rig->ops->attach(rig->side[s], line->peer[s], line->path[s],
+						  line->fd[s], rig->ops->offers),
+				 0);
 	}
+	rig_meet(rig, line);
 	return rig->lines_count++;
 }
 

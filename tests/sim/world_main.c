@@ -51,7 +51,7 @@ static void raw_command(struct world *w, const struct world_timer *timer)
 	struct transport *t = w->node[timer->node].raw[timer->lane];
 	const struct engine_command *c = &timer->command;
 
-	if (t && c->kind == ENGINE_PATH_ADD && transport_sim.attach(t, c->peer, c->path, c->fd))
+	if (t && c->kind == ENGINE_PATH_ADD && transport_sim.attach(t, c->peer, c->path, c->fd, 0))
 		world_fail(w, "a raw node can't attach");
 }
 

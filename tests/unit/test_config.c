@@ -344,6 +344,35 @@ static void ports_of_roots(void **state)
 	}
 }
 
+static void rdma_devices(void **state)
+{
+	static const char *const right[] = {"", "mlx5_0", "mlx5_0:1", "a,b:2,c", "^a", "^a:1,b"};
+	static const char *const wrong[] = {
+		"^", ",", "a,", ",a", "a,,b", "a:", "a:x", "a:1:2", "a:1234", "a b", "a,^b"};
+	struct config c;
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		char text[64];
+
+		(void)snprintf(text, sizeof(text), "[verbs]\ndevices = %s\n", right[i]);
+		assert_int_equal(parse(&c, text, &err), 0);
+		assert_string_equal(c.devices, right[i]);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char text[64], sentence[160];
+
+		(void)snprintf(text, sizeof(text), "[verbs]\ndevices = %s\n", wrong[i]);
+		(void)snprintf(sentence, sizeof(sentence),
+			       "f.conf:2: [verbs] devices = %s: must be RDMA devices such as "
+			       "mlx5_0:1,mlx5_1, behind ^ those not to use",
+			       wrong[i]);
+		refused(text, sentence);
+	}
+	refused("[verbs]\nretries = 7\n", "f.conf:2: [verbs] retries = 7: must be 1 to 6");
+}
+
 static void processors_of_lanes(void **state)
 {
 	static const int expected[] = {3, 5, 6, 7, 1, 3, 5};
@@ -438,6 +467,7 @@ int main(void)
 		cmocka_unit_test(print_can_be_read),
 		cmocka_unit_test(memory_of_a_group),
 		cmocka_unit_test(ports_of_roots),
+		cmocka_unit_test(rdma_devices),
 		cmocka_unit_test(processors_of_lanes),
 		cmocka_unit_test(files),
 		cmocka_unit_test(seeds_of_the_fuzzer),

@@ -114,7 +114,7 @@ static bool try_with(const struct rig_variant *v, int n)
 	if (!result)
 		result = ops->open(&t, &options, &err);
 	if (!result)
-		result = ops->attach(t, 1, 2, fds[0]);
+		result = ops->attach(t, 1, 2, fds[0], 0);
 	allocations_left = -1;
 	assert_true(result == 0 || result == -ENOMEM || result == -EOPNOTSUPP);
 	if (result == -EOPNOTSUPP)
@@ -267,9 +267,9 @@ static void what_is_no_tcp_socket_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(ops->open(&t, &o, &err), 0);
-	assert_int_equal(ops->attach(t, 0, 0, -1), -EBADF);
+	assert_int_equal(ops->attach(t, 0, 0, -1, 0), -EBADF);
 	assert_int_equal(pipe(fds), 0);
-	assert_int_equal(ops->attach(t, 0, 0, fds[0]), -ENOTSOCK);
+	assert_int_equal(ops->attach(t, 0, 0, fds[0], 0), -ENOTSOCK);
 	ops->close(t);
 	assert_int_equal(close(fds[0]), 0);
 	assert_int_equal(close(fds[1]), 0);

@@ -68,7 +68,7 @@ static int join(struct net *net, uint16_t path)
 
 	assert_int_equal(sim_net_connect(net->sim, 0, 1, ends), 0);
 	for (int n = 0; n < 2; n++)
-		assert_int_equal(ops->attach(net->node[n], 0, path, ends[n]), 0);
+		assert_int_equal(ops->attach(net->node[n], 0, path, ends[n], 0), 0);
 	return ends[0];
 }
 
@@ -375,19 +375,19 @@ static void ends_have_one_owner_of_their_node(void **state)
 
 	(void)state;
 	assert_int_equal(sim_net_connect(net->sim, 0, 1, ends), 0);
-	assert_int_equal(ops->attach(net->node[0], 0, 0, ends[1]), -EINVAL);
-	assert_int_equal(ops->attach(net->node[0], 0, 0, ends[0]), 0);
-	assert_int_equal(ops->attach(net->node[0], 0, 1, ends[0]), -EBADF);
+	assert_int_equal(ops->attach(net->node[0], 0, 0, ends[1], 0), -EINVAL);
+	assert_int_equal(ops->attach(net->node[0], 0, 0, ends[0], 0), 0);
+	assert_int_equal(ops->attach(net->node[0], 0, 1, ends[0], 0), -EBADF);
 	sim_net_drop(net->sim, ends[1]); /* nobody wanted it */
 	play(net);
 	assert_int_equal(net->steps, 1);
 	expect(net, 0, 1000000, 0, TRANSPORT_DOWN);
 	assert_int_equal(net->trace[0].event.error, -EPIPE);
-	assert_int_equal(ops->attach(net->node[1], 0, 0, ends[1]), -EBADF);
+	assert_int_equal(ops->attach(net->node[1], 0, 0, ends[1], 0), -EBADF);
 
 	assert_int_equal(sim_net_connect(net->sim, 1, 1, loop), 0);
-	assert_int_equal(ops->attach(net->node[1], 1, 0, loop[0]), 0);
-	assert_int_equal(ops->attach(net->node[1], 1, 1, loop[1]), 0);
+	assert_int_equal(ops->attach(net->node[1], 1, 0, loop[0], 0), 0);
+	assert_int_equal(ops->attach(net->node[1], 1, 1, loop[1], 0), 0);
 	net_close(net);
 }
 

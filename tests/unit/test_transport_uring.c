@@ -59,7 +59,7 @@ static void bare_join(struct bare *b)
 
 	assert_int_equal(b->peer, -1);
 	assert_int_equal(rig_sockets(AF_INET, fds), 0);
-	assert_int_equal(ops->attach(b->t, PEER, PATH, fds[1]), 0); /* O_NONBLOCK */
+	assert_int_equal(ops->attach(b->t, PEER, PATH, fds[1], 0), 0); /* O_NONBLOCK */
 	b->peer = fds[0];
 }
 

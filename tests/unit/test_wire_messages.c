@@ -107,7 +107,8 @@ static void hello(void **state)
 	REFUSED(WIRE_HELLO, wire_hello, lane, WIRE_LANES_MAX);
 	REFUSED(WIRE_HELLO, wire_hello, path, WIRE_PATHS_MAX);
 	REFUSED(WIRE_HELLO, wire_hello, port, 0); /* with an address */
-	REFUSED(WIRE_HELLO, wire_hello, reserved, 1);
+	TAKEN(WIRE_HELLO, wire_hello, offers, WIRE_OFFER_VERBS);
+	REFUSED(WIRE_HELLO, wire_hello, offers, 2);
 	TEXT(WIRE_HELLO, wire_hello, host);
 	try_text(WIRE_HELLO, AT(wire_hello, address), false, true);
 

@@ -1,0 +1,579 @@
+/*
+ * verbs.c - RDMA through libibverbs: the paths' lives, poll and wait; the design is in verbs.h.
+ *
+ * One call of poll() takes the completions of the lane's queue, posts what is queued, and tells.
+ * While a lane is busy that is no system call; every LOOK_NS the sockets are looked at, too.
+ * wait() arms the completion queue, looks once more, and sleeps on one epoll descriptor: sockets,
+ * the device's two descriptors and lane_fd.  If there are TCP paths the transport inside sleeps,
+ * and that descriptor is its lane_fd.
+ */
+#include "daemon/transport/verbs.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+
+enum { EVENTS_AT_ONCE = 64, COMPLETION_ROUNDS = 16 };
+
+#define LOOK_NS (100 * CLOCK_NS_PER_MS)
+/* A port that came up again: so long until paths over TCP are made anew, which breaks them. */
+#define AGAIN_NS CLOCK_NS_PER_S
+
+static uint16_t slot_of(uint16_t peer, uint16_t path)
+{
+	assert(peer < TRANSPORT_PEERS_MAX && path < TRANSPORT_PATHS_MAX);
+	return (uint16_t)(peer * TRANSPORT_PATHS_MAX + path);
+}
+
+/* --- ends ----------------------------------------------------------------------------------- */
+
+void verbs_end(struct transport *t, struct verbs_path *p, int error, const char *why)
+{
+	(void)t;
+	if (p->error)
+		return;
+	p->error = error;
+	p->why = why;
+	p->abort = p->state == VERBS_UP && verbs_send_unfinished(p);
+}
+
+void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict verdict)
+{
+	if (!p->error)
+		t->stats.bad_frames++;
+	verbs_end(t, p, -EBADMSG, NULL);
+	p->verdict = verdict;
+	p->abort = true;
+	p->at_once = true;
+}
+
+/* Everything but the socket.  The ring's key dies with its registration, the writer before. */
+static void free_parts(struct transport *t, struct verbs_path *p)
+{
+	verbs_qp_free(t, p);
+	verbs_send_free(p);
+	verbs_receive_free(p);
+}
+
+static void take_off(struct transport *t, struct verbs_path *p)
+{
+	for (uint32_t i = 0; i < t->active_count; i++)
+		if (t->active[i] == p->slot)
+			t->active[i] = t->active[--t->active_count];
+	t->paths[p->slot] = NULL;
+	free_parts(t, p);
+}
+
+static void release(struct transport *t, struct verbs_path *p)
+{
+	const struct linger reset = {.l_onoff = 1};
+
+	take_off(t, p);
+	if (p->abort)
+		(void)setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	(void)close(p->fd);
+	free(p);
+}
+
+/* The socket is a TCP path from now on. */
+static void to_tcp(struct transport *t, struct verbs_path *p)
+{
+	uint16_t peer = p->slot / TRANSPORT_PATHS_MAX, path = p->slot % TRANSPORT_PATHS_MAX;
+	int ret;
+
+	(void)epoll_ctl(t->events, EPOLL_CTL_DEL, p->fd, NULL);
+	ret = transport_uring.attach(t->tcp, peer, path, p->fd, 0);
+	if (ret) {
+		verbs_end(t, p, ret, NULL);
+		return;
+	}
+	t->over_tcp[p->slot] = true;
+	t->tcp_paths++;
+	take_off(t, p);
+	free(p);
+}
+
+/* --- completions ---------------------------------------------------------------------------- */
+
+static void complete(struct transport *t, const struct ibv_wc *wc)
+{
+	struct verbs_path *p = verbs_by_qpn(t, wc->qp_num);
+
+	t->stats.completions++;
+	if (!wc->wr_id)
+		t->device.receives_missing++;
+	if (!p || p->error)
+		return;
+	if (wc->status != IBV_WC_SUCCESS && p->state == VERBS_PROBE)
+		verbs_meet_probed(t, p, verbs_status_text(wc->status));
+	else if (wc->status != IBV_WC_SUCCESS)
+		verbs_end(t, p, verbs_status_errno(wc->status), verbs_status_text(wc->status));
+	else if (!wc->wr_id)
+		verbs_receive_arrived(t, p, ntohl(wc->imm_data), wc->byte_len);
+	else
+		verbs_send_done(p, wc->wr_id);
+	if (wc->status == IBV_WC_SUCCESS && wc->wr_id && p->state == VERBS_PROBE)
+		verbs_meet_probed(t, p, NULL);
+}
+
+/* Return: whether there were any. */
+static bool take_completions(struct transport *t)
+{
+	struct ibv_wc wc[VERBS_COMPLETIONS];
+	int n = VERBS_COMPLETIONS;
+	bool any = false;
+
+	if (!t->device.cq)
+		return false;
+	for (int round = 0; round < COMPLETION_ROUNDS && n == VERBS_COMPLETIONS; round++) {
+		n = ibv_poll_cq(t->device.cq, VERBS_COMPLETIONS, wc);
+		for (int i = 0; i < n; i++)
+			complete(t, &wc[i]);
+		any |= n > 0;
+	}
+	if (t->device.receives_missing >= VERBS_REPOST)
+		verbs_device_receives(&t->device);
+	return any;
+}
+
+/* --- sockets and the device ----------------------------------------------------------------- */
+
+/* The other end says nothing any more: what it has to say is that it ends. */
+static void socket_ready(struct transport *t, struct verbs_path *p)
+{
+	char byte;
+	ssize_t n = recv(p->fd, &byte, 1, MSG_DONTWAIT);
+	int error = n > 0 ? -EPROTO : n == 0 ? -EPIPE : -errno;
+
+	if (error == -EAGAIN || error == -EINTR)
+		return;
+	(void)epoll_ctl(t->events, EPOLL_CTL_DEL, p->fd, NULL);
+	(void)take_completions(t); /* what it wrote before is there */
+	verbs_end(t, p, error, n > 0 ? "it speaks where nothing is to be said" : NULL);
+}
+
+static void all_end(struct transport *t, int error, const char *why)
+{
+	for (uint32_t i = 0; i < t->active_count; i++)
+		verbs_end(t, t->paths[t->active[i]], error, why);
+}
+
+static void device_ready(struct transport *t)
+{
+	struct verbs_device *d = &t->device;
+	struct ibv_async_event event;
+
+	while (!ibv_get_async_event(d->context, &event)) {
+		const char *why = verbs_event_text(event.event_type);
+		bool ours =
+			event.event_type != IBV_EVENT_PORT_ERR || event.element.port_num == d->port;
+		bool back = event.event_type == IBV_EVENT_PORT_ACTIVE &&
+			    event.element.port_num == d->port;
+
+		ibv_ack_async_event(&event);
+		if (event.event_type == IBV_EVENT_DEVICE_FATAL)
+			d->fatal = true;
+		if ((why && ours) || back)
+			verbs_device_port(d);
+		if (why && ours && !verbs_device_usable(d))
+			all_end(t, -ENETDOWN, why);
+		if (back && t->tcp_paths)
+			t->again_at_ns = clock_now_ns() + AGAIN_NS;
+	}
+}
+
+static void channel_ready(struct transport *t)
+{
+	struct ibv_cq *cq;
+	void *context;
+
+	while (!ibv_get_cq_event(t->device.channel, &cq, &context))
+		t->device.unacknowledged++;
+	/* Acknowledging takes a lock: not each time. */
+	if (t->device.unacknowledged >= 1000) {
+		ibv_ack_cq_events(t->device.cq, t->device.unacknowledged);
+		t->device.unacknowledged = 0;
+	}
+}
+
+/* What epoll's data say, beside slots of paths. */
+enum { TAG_CHANNEL = VERBS_SLOTS, TAG_DEVICE, TAG_LANE };
+
+static void look(struct transport *t, uint64_t now_ns)
+{
+	struct epoll_event ready[EVENTS_AT_ONCE];
+	int n = epoll_wait(t->events, ready, EVENTS_AT_ONCE, 0);
+
+	t->stats.syscalls++;
+	t->look_at_ns = now_ns + LOOK_NS;
+	for (int i = 0; i < n; i++) {
+		uint32_t tag = ready[i].data.u32;
+
+		if (tag == TAG_CHANNEL)
+			channel_ready(t);
+		else if (tag == TAG_DEVICE)
+			device_ready(t);
+		else if (tag == TAG_LANE)
+			(void)transport_take_wake(t->options.lane_fd);
+		else if (t->paths[tag] && t->paths[tag]->state == VERBS_UP)
+			socket_ready(t, t->paths[tag]);
+	}
+	for (uint32_t i = 0; now_ns >= t->again_at_ns && i < VERBS_SLOTS; i++)
+		if (t->over_tcp[i])
+			transport_uring.detach(t->tcp, (uint16_t)(i / TRANSPORT_PATHS_MAX),
+					       (uint16_t)(i % TRANSPORT_PATHS_MAX));
+	if (now_ns >= t->again_at_ns)
+		t->again_at_ns = UINT64_MAX;
+}
+
+/* Paths that are being made. */
+static void meet(struct transport *t, uint64_t now_ns)
+{
+	t->meeting = 0;
+	for (uint32_t i = t->active_count; i-- > 0;) {
+		struct verbs_path *p = t->paths[t->active[i]];
+
+		if (p->state == VERBS_UP || p->error)
+			continue;
+		verbs_meet_go_on(t, p, now_ns);
+		t->meeting += p->state != VERBS_UP && !p->error;
+		if (p->state == VERBS_TO_TCP && !p->error)
+			to_tcp(t, p);
+	}
+}
+
+/* --- telling -------------------------------------------------------------------------------- */
+
+static bool something_arrived(const struct verbs_path *p)
+{
+	return p->rx.count || p->rx.state != VERBS_RX_IDLE;
+}
+
+static bool next_event(struct transport *t, struct verbs_path *p, struct transport_event *event)
+{
+	event->peer = (uint16_t)(p->slot / TRANSPORT_PATHS_MAX);
+	event->path = (uint16_t)(p->slot % TRANSPORT_PATHS_MAX);
+	if (p->state == VERBS_UP && verbs_send_event(p, event))
+		return true;
+	if (p->state == VERBS_UP && !p->at_once && verbs_receive_event(t, p, event))
+		return true;
+	if (!p->error || (!p->at_once && something_arrived(p)))
+		return false;
+	event->kind = TRANSPORT_DOWN;
+	event->error = p->error;
+	event->why = p->why;
+	event->verdict = p->verdict;
+	release(t, p);
+	return true;
+}
+
+static bool has_event(const struct verbs_path *p)
+{
+	if (p->state == VERBS_UP &&
+	    (p->tx.head != p->tx.done || (p->rx.count && p->rx.state == VERBS_RX_IDLE) ||
+	     p->rx.state == VERBS_RX_ANNOUNCE || p->rx.state == VERBS_RX_FRAME))
+		return true;
+	return p->error && (p->at_once || !something_arrived(p));
+}
+
+static size_t report(struct transport *t, struct transport_event *events, size_t max)
+{
+	uint32_t count = t->active_count;
+	size_t n = 0;
+
+	/* From the end: a path that goes down takes the last one to its place. */
+	t->turn++;
+	for (uint32_t i = count; n < max && i-- > 0;) {
+		struct verbs_path *p = t->paths[t->active[(i + t->turn) % count]];
+
+		while (n < max && next_event(t, p, &events[n]))
+			if (events[n++].kind == TRANSPORT_DOWN)
+				return n;
+	}
+	return n;
+}
+
+static size_t tcp_report(struct transport *t, struct transport_event *events, size_t max)
+{
+	size_t n = transport_uring.poll(t->tcp, events, max);
+
+	for (size_t i = 0; i < n; i++)
+		if (events[i].kind == TRANSPORT_DOWN) {
+			t->over_tcp[slot_of(events[i].peer, events[i].path)] = false;
+			t->tcp_paths--;
+		}
+	return n;
+}
+
+static size_t verbs_poll(struct transport *t, struct transport_event *events, size_t max)
+{
+	uint64_t now_ns = clock_now_ns();
+	size_t n;
+
+	if (t->meeting || now_ns >= t->look_at_ns || now_ns >= t->again_at_ns)
+		look(t, now_ns);
+	(void)take_completions(t);
+	if (t->meeting)
+		meet(t, now_ns);
+	for (uint32_t i = 0; i < t->active_count; i++) {
+		struct verbs_path *p = t->paths[t->active[i]];
+
+		if (p->state == VERBS_UP && !p->error)
+			verbs_send_start(t, p);
+	}
+	n = t->active_count ? report(t, events, max) : 0;
+	if (t->tcp_paths && n < max)
+		n += tcp_report(t, events + n, max - n);
+	return n;
+}
+
+/* --- sleeping ------------------------------------------------------------------------------- */
+
+/* Return: whether there is nothing to do. */
+static bool may_sleep(struct transport *t)
+{
+	for (uint32_t i = 0; i < t->active_count; i++)
+		if (has_event(t->paths[t->active[i]]))
+			return false;
+	return true;
+}
+
+static void verbs_wait(struct transport *t, uint64_t timeout_ns)
+{
+	uint64_t now_ns = clock_now_ns();
+	struct epoll_event ready;
+
+	for (uint32_t i = 0; i < t->active_count; i++)
+		verbs_send_flush(t, t->paths[t->active[i]]);
+	if (t->device.cq && t->active_count)
+		(void)ibv_req_notify_cq(t->device.cq, 0);
+	if (take_completions(t) || !may_sleep(t))
+		return;
+	if ((t->meeting || t->again_at_ns != UINT64_MAX) && timeout_ns > LOOK_NS)
+		timeout_ns = LOOK_NS;
+	t->stats.syscalls++;
+	if (t->tcp_paths) {
+		transport_uring.wait(t->tcp, timeout_ns);
+	} else {
+		const struct timespec at_most = {.tv_sec = (time_t)(timeout_ns / CLOCK_NS_PER_S),
+						 .tv_nsec = (long)(timeout_ns % CLOCK_NS_PER_S)};
+
+		(void)epoll_pwait2(t->events, &ready, 1, &at_most, NULL);
+	}
+	look(t, now_ns);
+}
+
+/* --- paths ---------------------------------------------------------------------------------- */
+
+static int watch(struct transport *t, int fd, uint32_t tag)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u32 = tag};
+
+	return epoll_ctl(t->events, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int tcp_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
+{
+	int ret = transport_uring.attach(t->tcp, peer, path, fd, 0);
+
+	if (ret)
+		return ret;
+	t->over_tcp[slot_of(peer, path)] = true;
+	t->tcp_paths++;
+	return 0;
+}
+
+static int verbs_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
+{
+	uint16_t slot = slot_of(peer, path);
+	struct verbs_path *p;
+	int ret;
+
+	assert(!t->paths[slot] && !t->over_tcp[slot]);
+	if (!(offers & TRANSPORT_OFFER_VERBS)) {
+		(void)snprintf(t->why_tcp, sizeof(t->why_tcp), "there: configured for TCP");
+		return t->tcp ? tcp_attach(t, peer, path, fd) : -EOPNOTSUPP;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->slot = slot;
+	p->fd = fd;
+	t->paths[slot] = p;
+	t->active[t->active_count++] = slot;
+	ret = watch(t, fd, slot);
+	if (!ret)
+		ret = verbs_meet(t, p);
+	if (ret) {
+		(void)epoll_ctl(t->events, EPOLL_CTL_DEL, fd, NULL);
+		take_off(t, p);
+		free(p);
+		return ret;
+	}
+	t->meeting++;
+	return 0;
+}
+
+static void verbs_detach(struct transport *t, uint16_t peer, uint16_t path)
+{
+	uint16_t slot = slot_of(peer, path);
+
+	if (t->over_tcp[slot])
+		transport_uring.detach(t->tcp, peer, path);
+	if (!t->paths[slot])
+		return;
+	verbs_end(t, t->paths[slot], -ECANCELED, NULL);
+	t->paths[slot]->at_once = true;
+}
+
+static uint32_t verbs_room(struct transport *t, uint16_t peer, uint16_t path)
+{
+	uint16_t slot = slot_of(peer, path);
+
+	if (t->over_tcp[slot])
+		return transport_uring.room(t->tcp, peer, path);
+	return t->paths[slot] ? verbs_send_room(t, t->paths[slot]) : 0;
+}
+
+static void verbs_send(struct transport *t, uint16_t peer, uint16_t path,
+		       const struct wire_frame *frame, const void *payload, uint64_t cookie)
+{
+	uint16_t slot = slot_of(peer, path);
+
+	if (t->over_tcp[slot])
+		transport_uring.send(t->tcp, peer, path, frame, payload, cookie);
+	else
+		verbs_send_queue(t, t->paths[slot], frame, payload, cookie);
+}
+
+static void verbs_place(struct transport *t, uint16_t peer, uint16_t path, void *dst)
+{
+	struct verbs_path *p = t->paths[slot_of(peer, path)];
+
+	if (t->over_tcp[slot_of(peer, path)])
+		transport_uring.place(t->tcp, peer, path, dst);
+	else if (p && p->rx.state == VERBS_RX_PLACE && !p->at_once)
+		verbs_receive_place(t, p, dst);
+}
+
+/* --- memory, counters ---------------------------------------------------------------------- */
+
+static void remember(struct transport *t, void *base, size_t bytes)
+{
+	verbs_remember(&t->device, base, bytes);
+	if (t->tcp)
+		transport_uring.remember(t->tcp, base, bytes);
+}
+
+static void forget(struct transport *t, void *base)
+{
+	verbs_forget(&t->device, base);
+	if (t->tcp)
+		transport_uring.forget(t->tcp, base);
+}
+
+static const struct transport_stats *verbs_stats(struct transport *t)
+{
+	t->sum = t->stats;
+	if (t->tcp) {
+		const struct transport_stats *tcp = transport_uring.stats(t->tcp);
+
+		t->sum.frames_sent += tcp->frames_sent;
+		t->sum.frames_received += tcp->frames_received;
+		t->sum.bytes_sent += tcp->bytes_sent;
+		t->sum.bytes_received += tcp->bytes_received;
+		t->sum.syscalls += tcp->syscalls;
+		t->sum.zerocopy_sends += tcp->zerocopy_sends;
+		t->sum.zerocopy_copied += tcp->zerocopy_copied;
+		t->sum.bad_frames += tcp->bad_frames;
+	}
+	return &t->sum;
+}
+
+/* --- open and close ------------------------------------------------------------------------- */
+
+static int open_tcp(struct transport *t, struct err *err)
+{
+	struct transport_options options = t->options;
+
+	options.lane_fd = t->events;
+	return t->options.tcp_too ? transport_uring.open(&t->tcp, &options, err) : 0;
+}
+
+static void verbs_close(struct transport *t)
+{
+	if (!t)
+		return;
+	while (t->active_count)
+		release(t, t->paths[t->active[0]]);
+	transport_uring.close(t->tcp);
+	verbs_device_close(&t->device);
+	(void)close(t->events);
+	free(t);
+}
+
+static int verbs_open(struct transport **out, const struct transport_options *options,
+		      struct err *err)
+{
+	struct transport *t;
+	int ret;
+
+	if (options->queue_frames < 1 || options->queue_frames > VERBS_FRAMES_MAX)
+		return err_set(err, -EINVAL, "queue_frames is %u, must be 1..%d",
+			       options->queue_frames, VERBS_FRAMES_MAX);
+	if (options->verbs_retries > 6)
+		return err_set(err, -EINVAL,
+			       "verbs retries is %u, must be at most 6: Soft-RoCE "
+			       "takes 7 for \"for ever\", and a dead peer would not be noticed",
+			       options->verbs_retries);
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return err_set(err, -ENOMEM, "no memory for a transport (%zu bytes)", sizeof(*t));
+	t->options = *options;
+	t->again_at_ns = UINT64_MAX;
+	t->events = epoll_create1(EPOLL_CLOEXEC);
+	ret = t->events < 0 ? err_set(err, -errno, "epoll: %s", strerror(errno)) : 0;
+	if (!ret && options->lane_fd >= 0 && watch(t, options->lane_fd, TAG_LANE))
+		ret = err_set(err, -errno, "epoll: %s", strerror(errno));
+	if (!ret)
+		ret = verbs_device_open(&t->device, options, err);
+	if (!ret && t->device.context)
+		ret = watch(t, t->device.channel->fd, TAG_CHANNEL) ||
+				      watch(t, t->device.context->async_fd, TAG_DEVICE)
+			      ? err_set(err, -errno, "epoll: %s", strerror(errno))
+			      : 0;
+	if (!ret)
+		ret = open_tcp(t, err);
+	if (ret) {
+		verbs_close(t);
+		return ret;
+	}
+	*out = t;
+	return 0;
+}
+
+const struct transport_ops transport_verbs = {
+	.name = "verbs",
+	.offers = TRANSPORT_OFFER_VERBS,
+	.open = verbs_open,
+	.close = verbs_close,
+	.describe = verbs_status_describe,
+	.attach = verbs_attach,
+	.detach = verbs_detach,
+	.room = verbs_room,
+	.send = verbs_send,
+	.place = verbs_place,
+	.poll = verbs_poll,
+	.wait = verbs_wait,
+	.remember = remember,
+	.forget = forget,
+	.stats = verbs_stats,
+};

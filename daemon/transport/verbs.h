@@ -1,0 +1,291 @@
+/*
+ * verbs.h - what the parts of the verbs transport share; private to verbs*.c.
+ *
+ *   verbs.c          open, close, attach, poll, wait: which path is whose
+ *   verbs_device.c   device, port, GID, queues, registered memory
+ *   verbs_meet.c     two ends agree over their socket on a queue pair, or on TCP
+ *   verbs_send.c     a path's queue of frames -> RDMA WRITE WITH IMMEDIATE
+ *   verbs_receive.c  completions -> headers and placed payloads
+ *   verbs_status.c   statuses and events of the device, in words
+ *
+ * A path is a socket and a reliable queue pair.  Over the socket both ends meet: they tell each
+ * other number, address and the key of a *ring*, memory that the receiver owns and the other may
+ * write.  If no queue pair can be made the socket goes to the uring transport inside (`tcp`),
+ * where that is allowed.  Later the socket only tells that the other end is gone.
+ *
+ * A frame is one write: header and payload, gathered from where they lie, to the next place in
+ * the peer's ring; its immediate says where.  The receiver copies the payload to the place that
+ * it is given and counts the frame as *consumed*; the count goes back in the immediates, and
+ * makes room.  So nothing is written where it was not granted, and the ring's key dies with the
+ * queue pair, before its memory is used for anything else.
+ *
+ *   immediate:  31      30 ............ 12      11 ...... 0
+ *               bare    place / 64 bytes        frames consumed, modulo 4096
+ *   bare: there is no frame, only the count (or it is the probe of the meeting)
+ *
+ * Every SIGNAL_EVERY-th write asks for a completion, and the last before the lane sleeps.
+ */
+#ifndef DAEMON_TRANSPORT_VERBS_H
+#define DAEMON_TRANSPORT_VERBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <infiniband/verbs.h>
+
+#include "daemon/transport/transport.h"
+
+enum {
+	VERBS_SLOTS = TRANSPORT_PEERS_MAX * TRANSPORT_PATHS_MAX,
+	VERBS_FRAMES_MAX = 64, /* queued on a path                                         */
+	VERBS_WINDOW = 128,    /* frames of a path that are written and not consumed       */
+	VERBS_UNIT_BYTES = 64, /* places in a ring are counted in these                    */
+	VERBS_RING_FRAMES = 4, /* frames of the largest size that a ring holds             */
+	VERBS_SIGNAL_EVERY = 16,
+	VERBS_SEND_DEPTH = 256, /* work requests of a path that have not completed          */
+	VERBS_RECEIVES = 4096,  /* of the lane: work requests in its shared receive queue   */
+	VERBS_REPOST = 64,      /* receives that are given back at once                     */
+	VERBS_COMPLETIONS = 32, /* taken at once                                            */
+	VERBS_CQ_ENTRIES = 16384,
+	VERBS_INLINE_BYTES = 220,
+	VERBS_REGIONS = 1024,         /* remembered pieces of memory                              */
+	VERBS_EXTENT_BYTES = 4 << 20, /* registered at once                                 */
+	VERBS_SGES = 4,               /* header, and a payload over at most three extents         */
+	VERBS_QPN_BITS = 12,
+};
+
+static_assert(VERBS_EXTENT_BYTES >= (int)WIRE_CHUNK_BYTES_MAX, "VERBS_SGES suffice");
+
+#define VERBS_IMM_BARE (1u << 31)
+#define VERBS_IMM_COUNT 0xfffu
+#define VERBS_IMM_PLACE_SHIFT 12
+#define VERBS_RING_BYTES_MAX ((size_t)VERBS_UNIT_BYTES << 19)
+
+/* --- the device ----------------------------------------------------------------------------- */
+
+/* Memory that is often sent from; its extents are registered when they are first needed. */
+struct verbs_region {
+	unsigned char *base; /* NULL: unused */
+	size_t bytes;
+	struct ibv_mr **extents; /* [bytes / VERBS_EXTENT_BYTES, rounded up] */
+};
+
+struct verbs_device {
+	struct ibv_context *context; /* NULL: there is none, `why_not` says why */
+	struct ibv_pd *pd;
+	struct ibv_comp_channel *channel;
+	struct ibv_cq *cq;
+	struct ibv_srq *srq;
+	char name[IBV_SYSFS_NAME_MAX];
+	uint8_t port;
+	bool active;   /* the port */
+	bool fatal;    /* the device is gone */
+	bool ethernet; /* RoCE */
+	bool version2; /* the GID's type is RoCE v2 */
+	uint16_t lid;
+	enum ibv_mtu mtu;
+	int gid_index;
+	union ibv_gid gid;
+	uint32_t receives; /* that the shared queue takes */
+	uint32_t receives_missing;
+	uint32_t unacknowledged; /* events of the channel */
+	struct verbs_region regions[VERBS_REGIONS];
+	uint32_t regions_end;
+	char why_not[200];
+};
+
+/* --- a path --------------------------------------------------------------------------------- */
+
+enum verbs_state {
+	VERBS_GREET = 1, /* waiting for the other's greeting                            */
+	VERBS_CONNECT,   /* for its word that its queue pair can receive                */
+	VERBS_PROBE,     /* for the completion of our first write                       */
+	VERBS_JUDGE,     /* for its word that its own arrived                           */
+	VERBS_UP,
+	VERBS_TO_TCP, /* the socket is to become a TCP path                          */
+};
+
+enum verbs_link { VERBS_INFINIBAND = 0, VERBS_ROCE_V1, VERBS_ROCE_V2 };
+
+/* What each end says first on the socket; both are little-endian, as all that we send. */
+struct verbs_greeting {
+	uint32_t magic;
+	uint16_t version;
+	uint8_t usable;  /* 0: no queue pair can be made here, `why_not` says why */
+	uint8_t tcp_too; /* TCP will do                                           */
+	uint32_t qpn, psn;
+	uint32_t rkey;
+	uint32_t ring_bytes;
+	uint64_t ring;
+	uint8_t gid[16];
+	uint16_t lid;
+	uint8_t link;      /* enum verbs_link */
+	uint8_t mtu;       /* enum ibv_mtu    */
+	uint32_t reserved; /* zero */
+	char why_not[72];
+};
+static_assert(sizeof(struct verbs_greeting) == 128, "no padding");
+
+/* What each says of a step. */
+struct verbs_word {
+	uint32_t magic;
+	uint8_t state; /* enum verbs_state: of which step */
+	uint8_t good;
+	uint16_t reserved;
+	char why_not[56];
+};
+static_assert(sizeof(struct verbs_word) == 64, "no padding");
+
+struct verbs_out {
+	const void *payload;
+	uint32_t bytes; /* of it */
+	uint64_t cookie;
+	struct ibv_mr *once; /* registered for this frame alone, or NULL */
+};
+
+struct verbs_tx {
+	struct wire_frame *headers; /* [mask + 1], registered */
+	struct ibv_mr *headers_mr;
+	struct verbs_out *ring; /* [mask + 1]; indices below run on and are masked */
+	uint32_t mask;
+	uint32_t head;   /* first frame whose SENT was not reported */
+	uint32_t done;   /* first that has not completed            */
+	uint32_t posted; /* first that was not posted               */
+	uint32_t tail;
+	uint32_t written, retired;    /* work requests ever */
+	uint32_t unsignalled;         /* the last so many posted asked for no completion */
+	uint32_t at, used, units;     /* the peer's ring: next place, units not consumed, size */
+	uint32_t frames, consumed;    /* written; consumed by the peer */
+	uint32_t taken[VERBS_WINDOW]; /* units by frame % VERBS_WINDOW, with those skipped */
+};
+
+enum verbs_rx_state {
+	VERBS_RX_IDLE,
+	VERBS_RX_ANNOUNCE, /* HEADER to be reported */
+	VERBS_RX_PLACE,    /* waiting for place()   */
+	VERBS_RX_FRAME,    /* FRAME to be reported  */
+};
+
+struct verbs_rx {
+	unsigned char *ring; /* registered, written by the peer */
+	size_t ring_bytes;
+	struct ibv_mr *ring_mr;
+	struct {
+		uint32_t place, bytes;
+	} arrived[VERBS_WINDOW];
+	uint32_t first, count; /* of them */
+	enum verbs_rx_state state;
+	struct wire_frame frame;
+	void *payload;
+	enum wire_verdict verdict;
+	uint32_t consumed, told; /* frames; as the peer knows */
+	uint32_t units;          /* consumed since it was told */
+};
+
+struct verbs_path {
+	uint16_t slot;
+	int fd;
+	enum verbs_state state;
+	uint64_t deadline_ns; /* of the meeting */
+	struct verbs_greeting mine, theirs;
+	struct verbs_word word;
+	uint32_t have;  /* bytes of what is being read from the socket */
+	bool mine_good; /* our part of the step */
+	bool abort;     /* end with a reset: something was cut off */
+	bool at_once;   /* it ends although something that arrived was not told */
+	int error;      /* why it ends when all that arrived is told; 0: it does not */
+	const char *why;
+	enum wire_verdict verdict;
+	struct ibv_qp *qp;
+	uint32_t inline_bytes;
+	struct verbs_tx tx;
+	struct verbs_rx rx;
+};
+
+struct transport {
+	struct transport_options options;
+	struct verbs_device device;
+	struct transport_stats stats, sum;
+	struct transport *tcp; /* uring; NULL: never */
+	uint32_t tcp_paths;
+	int events;           /* epoll: sockets, channel, asynchronous events, lane_fd */
+	uint64_t look_at_ns;  /* when sockets are looked at next, if nobody sleeps */
+	uint64_t again_at_ns; /* when paths over TCP are made anew; UINT64_MAX */
+	uint32_t meeting;     /* paths that are not up yet */
+	uint32_t turn;
+	uint16_t active[VERBS_SLOTS]; /* slots of our paths, in no order */
+	uint32_t active_count;
+	struct verbs_path *paths[VERBS_SLOTS];
+	bool over_tcp[VERBS_SLOTS];
+	struct verbs_path *by_qpn[1 << VERBS_QPN_BITS]; /* by its low bits; linear probing */
+	char why_tcp[120]; /* and not verbs, of the path that settled so last; empty: none did */
+	char text[384];
+};
+
+/* --- verbs.c --- */
+
+/* The path ends, when all that has arrived was told; the first reason counts.  why: static. */
+void verbs_end(struct transport *t, struct verbs_path *p, int error, const char *why);
+/* It ends now, and with a reset: the peer broke a rule. */
+void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict verdict);
+
+/* --- verbs_device.c --- */
+
+/* Find and open the lane's device.  Return: 0, also if there is none (device.context is NULL then,
+ * why_not says why), or negative errno and *err: what was asked for does not exist. */
+int verbs_device_open(struct verbs_device *d, const struct transport_options *o, struct err *err);
+void verbs_device_close(struct verbs_device *d);
+bool verbs_device_usable(const struct verbs_device *d);
+void verbs_device_receives(struct verbs_device *d); /* give back what was taken */
+void verbs_device_port(struct verbs_device *d);     /* look at the port again */
+void verbs_remember(struct verbs_device *d, void *base, size_t bytes);
+void verbs_forget(struct verbs_device *d, void *base);
+/*
+ * The pieces of [at, at + bytes) with their keys.  Return: how many, at most VERBS_SGES - 1; 0:
+ * it is not remembered; negative errno: it cannot be registered.
+ */
+int verbs_pieces(struct transport *t, const void *at, size_t bytes, struct ibv_sge *out);
+
+/* --- verbs_meet.c --- */
+
+/* Say our greeting.  Return: 0 or negative errno. */
+int verbs_meet(struct transport *t, struct verbs_path *p);
+/* Go on as far as the socket and the device allow. */
+void verbs_meet_go_on(struct transport *t, struct verbs_path *p, uint64_t now_ns);
+void verbs_meet_probed(struct transport *t, struct verbs_path *p, const char *why_not);
+void verbs_qp_free(struct transport *t, struct verbs_path *p);
+struct verbs_path *verbs_by_qpn(struct transport *t, uint32_t qpn);
+
+/* --- verbs_send.c --- */
+
+int verbs_send_init(struct transport *t, struct verbs_path *p);
+void verbs_send_free(struct verbs_path *p);
+uint32_t verbs_send_room(const struct transport *t, const struct verbs_path *p);
+void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wire_frame *frame,
+		      const void *payload, uint64_t cookie);
+void verbs_send_start(struct transport *t, struct verbs_path *p);
+/* Write nothing but the count.  Return: 0 or negative errno. */
+int verbs_send_bare(struct transport *t, struct verbs_path *p);
+void verbs_send_flush(struct transport *t, struct verbs_path *p); /* before the lane sleeps */
+void verbs_send_done(struct verbs_path *p, uint64_t wr_id);
+void verbs_send_consumed(struct transport *t, struct verbs_path *p, uint32_t count);
+bool verbs_send_unfinished(const struct verbs_path *p);
+bool verbs_send_event(struct verbs_path *p, struct transport_event *event);
+
+/* --- verbs_receive.c --- */
+
+int verbs_receive_init(struct transport *t, struct verbs_path *p);
+void verbs_receive_free(struct verbs_path *p);
+void verbs_receive_arrived(struct transport *t, struct verbs_path *p, uint32_t imm, uint32_t bytes);
+bool verbs_receive_event(struct transport *t, struct verbs_path *p, struct transport_event *event);
+void verbs_receive_place(struct transport *t, struct verbs_path *p, void *dst);
+
+/* --- verbs_status.c --- */
+
+const char *verbs_status_text(enum ibv_wc_status status); /* static */
+int verbs_status_errno(enum ibv_wc_status status);
+/* "device rxe0", as an error of the port or of all; NULL: it changes nothing for us. */
+const char *verbs_event_text(enum ibv_event_type type);
+const char *verbs_status_describe(struct transport *t); /* device, and what runs over TCP and why */
+
+#endif

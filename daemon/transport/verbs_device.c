@@ -1,0 +1,359 @@
+/*
+ * verbs_device.c - the lane's device: found, opened, and the memory it may send from.
+ *
+ * Candidates are the active ports of all devices that the configuration allows, in the order
+ * of the library; the lane takes one by its number, so that several lanes use several ports.
+ * GID: of RoCE v2 before v1, of an IPv4 address before IPv6 before a link-local one; on
+ * InfiniBand the first.
+ *
+ * Remembered memory is registered in extents of VERBS_EXTENT_BYTES when something is first sent
+ * from them: an arena takes real memory only as it is used, and registering takes it at once.
+ */
+#include "daemon/transport/verbs.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/transport/verbs_there.h"
+
+/* --- which one ------------------------------------------------------------------------------ */
+
+struct candidate {
+	struct ibv_device *device;
+	uint8_t port;
+};
+
+enum { CANDIDATES_MAX = 32, GIDS_MAX = 256 };
+
+/* Is "name" or "name:port" in the list "a,b:1"? */
+static bool listed(const char *list, const char *name, uint8_t port)
+{
+	char with_port[IBV_SYSFS_NAME_MAX + 8];
+
+	(void)snprintf(with_port, sizeof(with_port), "%s:%u", name, (unsigned)port);
+	while (*list) {
+		size_t n = strcspn(list, ",");
+
+		if ((n == strlen(name) && !memcmp(list, name, n)) ||
+		    (n == strlen(with_port) && !memcmp(list, with_port, n)))
+			return true;
+		list += n + (list[n] == ',');
+	}
+	return false;
+}
+
+static bool wanted(const char *list, const char *name, uint8_t port)
+{
+	if (!list || !*list)
+		return true;
+	return *list == '^' ? !listed(list + 1, name, port) : listed(list, name, port);
+}
+
+/* Ports that are allowed, active ones if there are any.  Return: how many. */
+static uint32_t find(struct ibv_device **list, int count, const char *devices,
+		     struct candidate *out)
+{
+	struct candidate down[CANDIDATES_MAX] = {{0}};
+	uint32_t found = 0, found_down = 0;
+
+	for (int i = 0; i < count; i++) {
+		struct ibv_context *context = ibv_open_device(list[i]);
+		struct ibv_device_attr attr;
+
+		if (!context || ibv_query_device(context, &attr))
+			attr.phys_port_cnt = 0;
+		for (uint8_t port = 1; port <= attr.phys_port_cnt; port++) {
+			struct ibv_port_attr about;
+
+			if (!wanted(devices, ibv_get_device_name(list[i]), port) ||
+			    ibv_query_port(context, port, &about))
+				continue;
+			if (about.state == IBV_PORT_ACTIVE && found < CANDIDATES_MAX)
+				out[found++] = (struct candidate){list[i], port};
+			else if (found_down < CANDIDATES_MAX)
+				down[found_down++] = (struct candidate){list[i], port};
+		}
+		if (context)
+			(void)ibv_close_device(context);
+	}
+	if (found)
+		return found;
+	memcpy(out, down, found_down * sizeof(*down));
+	return found_down;
+}
+
+/* Larger is better. */
+static int gid_rank(const struct ibv_gid_entry *entry)
+{
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+	bool link_local = entry->gid.raw[0] == 0xfe && (entry->gid.raw[1] & 0xc0) == 0x80;
+	int rank = entry->gid_type == IBV_GID_TYPE_ROCE_V2 ? 8 : 0;
+
+	if (!memcmp(entry->gid.raw, mapped, sizeof(mapped)))
+		return rank + 3;
+	return rank + (link_local ? 1 : 2);
+}
+
+static void choose_gid(struct verbs_device *d)
+{
+	int best = -1;
+
+	d->gid_index = -1;
+	for (uint32_t i = 0; i < GIDS_MAX; i++) {
+		struct ibv_gid_entry entry;
+
+		if (ibv_query_gid_ex(d->context, d->port, i, &entry, 0))
+			continue;
+		if (gid_rank(&entry) <= best)
+			continue;
+		if (!d->ethernet && d->gid_index >= 0)
+			break;
+		best = gid_rank(&entry);
+		d->gid_index = (int)i;
+		d->gid = entry.gid;
+		d->version2 = entry.gid_type == IBV_GID_TYPE_ROCE_V2;
+	}
+}
+
+void verbs_device_port(struct verbs_device *d)
+{
+	struct ibv_port_attr about;
+
+	d->active = !ibv_query_port(d->context, d->port, &about) && about.state == IBV_PORT_ACTIVE;
+	if (!d->active)
+		return;
+	d->ethernet = about.link_layer == IBV_LINK_LAYER_ETHERNET;
+	d->lid = about.lid;
+	d->mtu = about.active_mtu;
+	choose_gid(d);
+}
+
+/* --- open and close ------------------------------------------------------------------------- */
+
+/* Return: 0, or what failed, in d->why_not. */
+static int make_queues(struct verbs_device *d)
+{
+	struct ibv_srq_init_attr srq = {.attr = {.max_wr = VERBS_RECEIVES, .max_sge = 1}};
+	int entries = VERBS_CQ_ENTRIES;
+	struct ibv_device_attr attr;
+	const char *what = "protection domain";
+
+	if (!ibv_query_device(d->context, &attr)) {
+		if ((uint32_t)attr.max_srq_wr < srq.attr.max_wr)
+			srq.attr.max_wr = (uint32_t)attr.max_srq_wr;
+		if (attr.max_cqe < entries)
+			entries = attr.max_cqe;
+	}
+	d->pd = ibv_alloc_pd(d->context);
+	if (d->pd) {
+		what = "completion channel";
+		d->channel = ibv_create_comp_channel(d->context);
+	}
+	if (d->channel) {
+		what = "completion queue";
+		d->cq = ibv_create_cq(d->context, entries, NULL, d->channel, 0);
+	}
+	if (d->cq) {
+		what = "shared receive queue";
+		d->srq = ibv_create_srq(d->pd, &srq);
+	}
+	if (!d->srq) {
+		(void)snprintf(d->why_not, sizeof(d->why_not), "%s: no %s: %s", d->name, what,
+			       strerror(errno));
+		return -errno;
+	}
+	(void)fcntl(d->channel->fd, F_SETFL, O_NONBLOCK);
+	(void)fcntl(d->context->async_fd, F_SETFL, O_NONBLOCK);
+	d->receives = d->receives_missing = srq.attr.max_wr;
+	verbs_device_receives(d);
+	return 0;
+}
+
+static void close_all(struct verbs_device *d)
+{
+	if (d->srq)
+		(void)ibv_destroy_srq(d->srq);
+	if (d->cq && d->unacknowledged)
+		ibv_ack_cq_events(d->cq, d->unacknowledged);
+	if (d->cq)
+		(void)ibv_destroy_cq(d->cq);
+	if (d->channel)
+		(void)ibv_destroy_comp_channel(d->channel);
+	if (d->pd)
+		(void)ibv_dealloc_pd(d->pd);
+	if (d->context)
+		(void)ibv_close_device(d->context);
+	d->srq = NULL;
+	d->cq = NULL;
+	d->channel = NULL;
+	d->pd = NULL;
+	d->context = NULL;
+}
+
+static int open_one(struct verbs_device *d, const struct candidate *one)
+{
+	d->context = ibv_open_device(one->device);
+	d->port = one->port;
+	(void)snprintf(d->name, sizeof(d->name), "%s", ibv_get_device_name(one->device));
+	if (!d->context) {
+		(void)snprintf(d->why_not, sizeof(d->why_not), "%s: cannot be opened: %s", d->name,
+			       strerror(errno));
+		return -errno;
+	}
+	if (make_queues(d)) {
+		close_all(d);
+		return -EIO;
+	}
+	verbs_device_port(d);
+	return 0;
+}
+
+int verbs_device_open(struct verbs_device *d, const struct transport_options *o, struct err *err)
+{
+	struct candidate candidates[CANDIDATES_MAX];
+	struct ibv_device **list;
+	uint32_t found;
+	int count = 0;
+
+	list = ibv_get_device_list(&count);
+	found = list ? find(list, count, o->verbs_devices, candidates) : 0;
+	if (found)
+		(void)open_one(d, &candidates[o->lane % found]);
+	else if (count > 0)
+		(void)snprintf(d->why_not, sizeof(d->why_not), "\"%s\" matches none of %d devices",
+			       o->verbs_devices ? o->verbs_devices : "", count);
+	else
+		(void)snprintf(d->why_not, sizeof(d->why_not), "there is no RDMA device");
+	if (list)
+		ibv_free_device_list(list);
+	if (d->context || o->tcp_too)
+		return 0;
+	return err_set(err, -ENODEV,
+		       "transport verbs cannot be used: %s; see ibv_devinfo, or set "
+		       "transport = auto",
+		       d->why_not);
+}
+
+void verbs_device_close(struct verbs_device *d)
+{
+	for (uint32_t i = 0; i < d->regions_end; i++)
+		if (d->regions[i].base)
+			verbs_forget(d, d->regions[i].base);
+	close_all(d);
+}
+
+bool verbs_device_there(void)
+{
+	int count = 0;
+	struct ibv_device **list = ibv_get_device_list(&count);
+
+	if (list)
+		ibv_free_device_list(list);
+	return count > 0;
+}
+
+bool verbs_device_usable(const struct verbs_device *d)
+{
+	return d->context && d->active && !d->fatal && (!d->ethernet || d->gid_index >= 0);
+}
+
+void verbs_device_receives(struct verbs_device *d)
+{
+	struct ibv_recv_wr requests[VERBS_REPOST] = {{0}}, *bad;
+
+	for (uint32_t i = 0; i + 1 < VERBS_REPOST; i++)
+		requests[i].next = &requests[i + 1];
+	while (d->receives_missing >= VERBS_REPOST) {
+		if (ibv_post_srq_recv(d->srq, requests, &bad))
+			return; /* they stay missing: more room later */
+		d->receives_missing -= VERBS_REPOST;
+	}
+}
+
+/* --- memory --------------------------------------------------------------------------------- */
+
+static size_t extents_of(const struct verbs_region *r)
+{
+	return (r->bytes + VERBS_EXTENT_BYTES - 1) / VERBS_EXTENT_BYTES;
+}
+
+void verbs_remember(struct verbs_device *d, void *base, size_t bytes)
+{
+	uint32_t i = 0;
+
+	if (!d->context)
+		return;
+	while (i < d->regions_end && d->regions[i].base)
+		i++;
+	if (i == VERBS_REGIONS)
+		return;
+	d->regions[i] = (struct verbs_region){.base = base, .bytes = bytes};
+	d->regions[i].extents = calloc(extents_of(&d->regions[i]), sizeof(struct ibv_mr *));
+	if (!d->regions[i].extents)
+		d->regions[i].base = NULL;
+	else if (i >= d->regions_end)
+		d->regions_end = i + 1;
+}
+
+void verbs_forget(struct verbs_device *d, void *base)
+{
+	for (uint32_t i = 0; i < d->regions_end; i++) {
+		struct verbs_region *r = &d->regions[i];
+
+		if (r->base != base)
+			continue;
+		for (size_t e = 0; e < extents_of(r); e++)
+			if (r->extents[e])
+				(void)ibv_dereg_mr(r->extents[e]);
+		free(r->extents);
+		*r = (struct verbs_region){0};
+	}
+	while (d->regions_end && !d->regions[d->regions_end - 1].base)
+		d->regions_end--;
+}
+
+static struct ibv_mr *extent(struct transport *t, struct verbs_region *r, size_t number)
+{
+	size_t from = number * VERBS_EXTENT_BYTES, left = r->bytes - from;
+
+	if (!r->extents[number]) {
+		r->extents[number] =
+			ibv_reg_mr(t->device.pd, r->base + from,
+				   left < VERBS_EXTENT_BYTES ? left : VERBS_EXTENT_BYTES, 0);
+		t->stats.registrations++;
+	}
+	return r->extents[number];
+}
+
+int verbs_pieces(struct transport *t, const void *at, size_t bytes, struct ibv_sge *out)
+{
+	const unsigned char *from = at;
+
+	for (uint32_t i = 0; i < t->device.regions_end; i++) {
+		struct verbs_region *r = &t->device.regions[i];
+		int n = 0;
+
+		if (!r->base || from < r->base || from + bytes > r->base + r->bytes)
+			continue;
+		while (bytes) {
+			size_t offset = (size_t)(from - r->base);
+			size_t number = offset / VERBS_EXTENT_BYTES;
+			size_t there = (number + 1) * VERBS_EXTENT_BYTES - offset;
+			struct ibv_mr *mr = extent(t, r, number);
+			size_t piece = there < bytes ? there : bytes;
+
+			if (!mr)
+				return -ENOMEM;
+			assert(n < VERBS_SGES - 1);
+			out[n++] = (struct ibv_sge){(uintptr_t)from, (uint32_t)piece, mr->lkey};
+			from += piece;
+			bytes -= piece;
+		}
+		return n;
+	}
+	return 0;
+}
