@@ -23,8 +23,9 @@ end_own() { # those that are still there; then as lab.sh does, with the test's e
 }
 trap end_own EXIT
 
-up() { # NODES OPTIONS...
-	expect_at 1 0 lab up -n "$@"
+up() { # NODES OPTIONS...; tests/vm runs some of the tests over RDMA, by the words in CARRY_TEST_UP
+	# shellcheck disable=SC2086
+	expect_at 1 0 lab up -n "$@" ${CARRY_TEST_UP:-}
 }
 
 down() {
