@@ -56,7 +56,7 @@ int control_open(struct control **out, const struct config *config, struct loop 
 	ret = make_instance(&c->instance, err);
 	options.instance = c->instance;
 	options.host = c->host;
-	options.offers = engine_offers(engine_thread_engine(lanes[0]));
+	options.offers = n ? engine_offers(engine_thread_engine(lanes[0])) : 0;
 	if (!ret && rendezvous_new(&c->rendezvous, c->instance))
 		ret = err_set(err, -ENOMEM, "no memory for the rendezvous");
 	if (!ret)
