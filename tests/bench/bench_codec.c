@@ -6,8 +6,10 @@
  *   - from memory to memory, 64 MiB in chunks of 256 KiB, past the caches where a codec can; beside
  *     it the ratio to c = a + b with streaming stores, which moves what an encoder with a residual
  *     moves: two vectors in, one out.  memcpy() stands above, counted alike: by the bytes of c.
- * encode adds the residual to the input and writes the new one to another place.  All loops of a
- * size take turns in short slices, so that a busy neighbour slows them alike; the best one counts.
+ * encode adds the residual to the input and writes the new one to another place.  A codec that
+ * reuses thresholds gets each chunk's of the pass before, as in training; a pass without is never
+ * the best one.  All loops of a size take turns in short slices, so that a busy neighbour slows
+ * them alike; the best one counts.
  *
  * usage: bench_codec [SPEC...]   (default: every example of every codec)
  */
@@ -28,6 +30,7 @@
 
 enum {
 	CHUNK = 65536, /* elements */
+	CHUNKS = 256,
 	SLICE_NS = 8000000,
 	SLICES = 7,
 	SPECS_MAX = 128,
@@ -47,6 +50,7 @@ struct buffers {
 struct coder {
 	struct codec_setting setting;
 	char spec[CODEC_SPEC_BYTES];
+	float thresholds[CHUNKS];             /* of the last pass; 0: none          */
 	double ratio;                         /* bytes of input / bytes of output   */
 	double best[VARIANTS_MAX][WHATS];     /* GB/s                               */
 	double relative[VARIANTS_MAX][WHATS]; /* to c = a + b                       */
@@ -73,7 +77,7 @@ static void add_away(const struct buffers *b)
 		b->c[i] = b->a[i] + b->b[i];
 }
 
-static void pass(const struct coder *c, const struct codec_kernels *k, enum what what,
+static void pass(struct coder *c, const struct codec_kernels *k, enum what what,
 		 const struct buffers *b)
 {
 	struct random_key key = {1, 2};
@@ -90,16 +94,20 @@ static void pass(const struct coder *c, const struct codec_kernels *k, enum what
 			.first = first,
 			.rank_key = key,
 			.shared_key = key,
+			.threshold = c->thresholds[chunk],
 			.away = b->count > CHUNK,
 			.work = b->work,
 		};
 		struct codec_origin origin = {
 			.first = first, .rank_key = key, .shared_key = key, .work = b->work};
+		struct codec_result encoded;
 		int error = 0;
 
 		switch (what) {
 		case ENCODE:
-			b->lengths[chunk] = codec_encode(&c->setting, k, &input, bytes).bytes;
+			encoded = codec_encode(&c->setting, k, &input, bytes);
+			b->lengths[chunk] = encoded.bytes;
+			c->thresholds[chunk] = encoded.threshold;
 			break;
 		case DECODE:
 			error = codec_decode(&c->setting, k, &origin, bytes, b->lengths[chunk],
@@ -119,7 +127,7 @@ static void pass(const struct coder *c, const struct codec_kernels *k, enum what
 }
 
 /* Passes until the slice is over, one at least.  Return: GB of float32[count] a second. */
-static double slice(const struct coder *c, const struct codec_kernels *k, enum what what,
+static double slice(struct coder *c, const struct codec_kernels *k, enum what what,
 		    const struct buffers *b)
 {
 	uint64_t start = now_ns(), spent;
@@ -158,8 +166,10 @@ static void measure(struct coder *coders, size_t count, const struct vec *const 
 {
 	double add = 0, copy = 0;
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		memset(coders[i].best, 0, sizeof(coders[i].best));
+		memset(coders[i].thresholds, 0, sizeof(coders[i].thresholds));
+	}
 	for (size_t s = 0; s < SLICES; s++) {
 		for (size_t i = 0; i < count; i++) {
 			double speed = slice(NULL, NULL, ENCODE, b);
@@ -290,6 +300,6 @@ int main(int argc, char **argv)
 		if (vec_supported(*v))
 			variants[variant_count++] = *v;
 	bench(coders, count, variants, CHUNK);
-	bench(coders, count, variants, 16 << 20);
+	bench(coders, count, variants, (size_t)CHUNKS * CHUNK);
 	return 0;
 }
