@@ -125,6 +125,8 @@ static enum topk_coding coding_of(const struct codec_setting *s, const struct to
 		best = TOPK_LOCAL;
 		least = topk_index_most(TOPK_LOCAL, l->n, count);
 	}
+	if (topk_index_most(TOPK_GAPS, l->n, count) < least)
+		return TOPK_GAPS;
 	return topk_index_bytes(TOPK_GAPS, l->index, l->n, count) < least ? TOPK_GAPS : best;
 }
 

@@ -44,21 +44,15 @@ static void value_write(const struct codec_setting *s, float value, unsigned cha
 		memcpy(out, &value, sizeof(value));
 }
 
-/* One block p[count]; its values go to out, its indices to places or the bitmap. */
+/* The values of a block p[TOPK_BLOCK]; what they leave is in p then. */
 static void block_write(const struct codec_setting *s, const struct topk_list *l, float *p,
-			unsigned char *out, struct topk_bits *places, unsigned char *bitmap)
+			unsigned char *out)
 {
 	size_t value = topk_value_bytes(s);
 
 	for (size_t i = 0; i < l->n; i++) {
-		uint32_t place = l->index[i];
-
 		value_write(s, l->value[i], out + i * value);
-		p[place] = l->value[i] - topk_sent(s, l->value[i]);
-		if (bitmap)
-			bitmap[place / 8] |= (unsigned char)(1u << place % 8);
-		else
-			topk_bits_put(places, place, TOPK_PLACE_BITS);
+		p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
 	}
 }
 
@@ -71,8 +65,6 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 	struct codec_result result = {.bytes = topk_block_bytes(s, count)};
 	_Alignas(64) float p[SPARSE_TILE];
 
-	if (as_bitmap(s))
-		memset(indices, 0, (count + 7) / 8);
 	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
 		size_t tile = topk_tile(input, first);
 		uint32_t greatest = l->kernels->source(
@@ -82,8 +74,12 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 		if (greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
 		topk_block(l, p, tile, topk_keep(s->density, tile), greatest);
-		block_write(s, l, p, out, &places, as_bitmap(s) ? indices + first / 8 : NULL);
+		block_write(s, l, p, out);
 		out += l->n * value;
+		if (as_bitmap(s))
+			topk_bitmap_write(l->index, l->n, tile, indices + first / 8);
+		else
+			topk_places_write(&places, l->index, l->n);
 		if (input->residual_out)
 			l->kernels->put(input->residual_out + first, p, tile, input->away);
 	}

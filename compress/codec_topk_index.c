@@ -16,6 +16,8 @@ static size_t blocks_of(size_t count)
 
 /* --- bits --------------------------------------------------------------------------------- */
 
+enum { WIDE = 56 }; /* bits that put_wide() takes */
+
 void topk_bits_put(struct topk_bits *bits, uint32_t value, unsigned int width)
 {
 	uint32_t low;
@@ -36,6 +38,27 @@ void topk_bits_end(struct topk_bits *bits)
 	memcpy(bits->out, &bits->word, bytes_of(bits->held));
 	bits->out += bytes_of(bits->held);
 	bits->held = 0;
+}
+
+/*
+ * As topk_bits_put(), for up to WIDE bits where fewer than 8 are held, and without a branch: how
+ * many bits come is as good as random.  Eight bytes are written, so as many must be free.
+ */
+static inline void put_wide(struct topk_bits *bits, uint64_t value, unsigned int width)
+{
+	bits->word |= value << bits->held;
+	bits->held += width;
+	memcpy(bits->out, &bits->word, sizeof(bits->word));
+	bits->out += bits->held / 8;
+	bits->word >>= bits->held / 8 * 8;
+	bits->held %= 8;
+}
+
+/* So that fewer than 8 are held. */
+static void whole_bytes(struct topk_bits *bits)
+{
+	for (; bits->held >= 8; bits->held -= 8, bits->word >>= 8)
+		*bits->out++ = (unsigned char)bits->word;
 }
 
 /* Eight bytes from `at` on, zeros beyond the end. */
@@ -114,47 +137,117 @@ size_t topk_index_bytes(enum topk_coding coding, const uint32_t *index, size_t k
 
 /* --- writing ------------------------------------------------------------------------------ */
 
-static void bitmap_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+/* A byte is written again with each of its bits; to read it would wait for the write. */
+void topk_bitmap_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
 {
+	uint32_t byte = 0, at = 0;
+
 	memset(out, 0, bytes_of(count));
-	for (size_t i = 0; i < kept; i++)
-		out[index[i] / 8] |= (unsigned char)(1u << index[i] % 8);
+	for (size_t i = 0; i < kept; i++) {
+		byte = index[i] / 8 == at ? byte : 0;
+		at = index[i] / 8;
+		byte |= 1u << index[i] % 8;
+		out[at] = (unsigned char)byte;
+	}
+}
+
+void topk_places_write(struct topk_bits *bits, const uint32_t *index, size_t kept)
+{
+	enum { AT_ONCE = 5, BEHIND = 8 }; /* the bits of 8 fill what put_wide() writes too much */
+	size_t i = 0;
+
+	whole_bytes(bits);
+	for (; i + AT_ONCE + BEHIND <= kept; i += AT_ONCE) {
+		uint64_t places = 0;
+
+		for (unsigned int n = 0; n < AT_ONCE; n++)
+			places |= (uint64_t)(index[i + n] % TOPK_BLOCK) << n * TOPK_PLACE_BITS;
+		put_wide(bits, places, AT_ONCE * TOPK_PLACE_BITS);
+	}
+	for (; i < kept; i++)
+		topk_bits_put(bits, index[i] % TOPK_BLOCK, TOPK_PLACE_BITS);
 }
 
 /* The unary part comes after all low bits, but both are written in one pass over the indices. */
-static size_t gaps_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+struct gaps {
+	struct topk_bits lows, unary;
+	unsigned int low;
+	uint32_t next; /* the first index that the next gap can end at */
+};
+
+static void gap_write(struct gaps *g, uint32_t index)
 {
-	unsigned int low = gap_low(kept, count);
-	struct topk_bits lows = {.out = out}, unary = {.out = out + bytes_of(kept * low)};
-	uint32_t next = 0;
+	uint32_t gap = index - g->next, zeros = gap >> g->low;
 
-	for (size_t i = 0; i < kept; i++) {
-		uint32_t gap = index[i] - next, zeros = gap >> low;
+	if (g->low)
+		topk_bits_put(&g->lows, gap & ((1u << g->low) - 1), g->low);
+	for (; zeros >= 31; zeros -= 31)
+		topk_bits_put(&g->unary, 0, 31);
+	topk_bits_put(&g->unary, 1u << zeros, zeros + 1);
+	g->next = index + 1;
+}
 
-		if (low)
-			topk_bits_put(&lows, gap & ((1u << low) - 1), low);
-		for (; zeros >= 31; zeros -= 31)
-			topk_bits_put(&unary, 0, 31);
-		topk_bits_put(&unary, 1u << zeros, zeros + 1);
+enum { GAPS_AT_ONCE = 4, GAP_LOW_WIDE = WIDE / GAPS_AT_ONCE };
+
+/* GAPS_AT_ONCE gaps; at least 64 more follow, whose bits fill what put_wide() writes too much. */
+static inline void gaps_write_some(struct gaps *g, const uint32_t *index)
+{
+	uint32_t low_bits = (1u << g->low) - 1, next = g->next;
+	uint64_t lows = 0, unary = 0;
+	unsigned int end = 0;
+
+	for (unsigned int i = 0; i < GAPS_AT_ONCE; i++) {
+		uint32_t gap = index[i] - next;
+
+		lows |= (uint64_t)(gap & low_bits) << i * g->low;
+		end += gap >> g->low;
+		unary |= (uint64_t)1 << end % 64;
+		end++;
 		next = index[i] + 1;
 	}
-	topk_bits_end(&unary);
-	topk_bits_end(&lows);
-	return (size_t)(unary.out - out);
+	if (end > WIDE) {
+		for (unsigned int i = 0; i < GAPS_AT_ONCE; i++)
+			gap_write(g, index[i]);
+		whole_bytes(&g->lows);
+		whole_bytes(&g->unary);
+		return;
+	}
+	if (g->low)
+		put_wide(&g->lows, lows, GAPS_AT_ONCE * g->low);
+	put_wide(&g->unary, unary, end);
+	g->next = next;
+}
+
+static size_t gaps_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
+{
+	enum { BEHIND = 64 };
+	unsigned int low = gap_low(kept, count);
+	struct gaps g = {{.out = out}, {.out = out + bytes_of(kept * low)}, low, 0};
+	size_t i = 0;
+
+	if (low <= GAP_LOW_WIDE)
+		for (; i + GAPS_AT_ONCE + BEHIND <= kept; i += GAPS_AT_ONCE)
+			gaps_write_some(&g, index + i);
+	for (; i < kept; i++)
+		gap_write(&g, index[i]);
+	topk_bits_end(&g.unary);
+	topk_bits_end(&g.lows);
+	return (size_t)(g.unary.out - out);
 }
 
 static void local_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out)
 {
-	size_t places = blocks_of(count) * sizeof(uint16_t), i = 0;
-	struct topk_bits bits = {.out = out + places};
+	struct topk_bits bits = {.out = out + blocks_of(count) * sizeof(uint16_t)};
+	size_t i = 0;
 
 	for (size_t block = 0; block < blocks_of(count); block++) {
 		uint16_t here = 0;
 
-		for (; i < kept && index[i] / TOPK_BLOCK == block; i++, here++)
-			topk_bits_put(&bits, index[i] % TOPK_BLOCK, TOPK_PLACE_BITS);
+		for (; i < kept && index[i] / TOPK_BLOCK == block; i++)
+			here++;
 		memcpy(out + block * sizeof(here), &here, sizeof(here));
 	}
+	topk_places_write(&bits, index, kept);
 	topk_bits_end(&bits);
 }
 
@@ -162,7 +255,7 @@ size_t topk_index_write(enum topk_coding coding, const uint32_t *index, size_t k
 			unsigned char *out)
 {
 	switch (coding) {
-	case TOPK_BITMAP: bitmap_write(index, kept, count, out); break;
+	case TOPK_BITMAP: topk_bitmap_write(index, kept, count, out); break;
 	case TOPK_GAPS: return gaps_write(index, kept, count, out);
 	case TOPK_LOCAL: local_write(index, kept, count, out); break;
 	case TOPK_ALL:

@@ -32,6 +32,9 @@ size_t topk_index_most(enum topk_coding coding, size_t kept, size_t count);
 /* topk_index_bytes() - bytes that these take. */
 size_t topk_index_bytes(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count);
 
+/* topk_bitmap_write() - ceil(count / 8) bytes. */
+void topk_bitmap_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out);
+
 /* Return: the bytes written. */
 size_t topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
 			unsigned char *out);
@@ -53,6 +56,9 @@ struct topk_bits {
 
 void topk_bits_put(struct topk_bits *bits, uint32_t value, unsigned int width);
 void topk_bits_end(struct topk_bits *bits);
+
+/* topk_places_write() - the places of indices in their blocks. */
+void topk_places_write(struct topk_bits *bits, const uint32_t *index, size_t kept);
 
 /* topk_bits_get() - `width` bits (up to 32) from bit `at`; all lie within bytes[length]. */
 uint32_t topk_bits_get(const unsigned char *bytes, size_t length, size_t at, unsigned int width);
