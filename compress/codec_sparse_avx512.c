@@ -36,26 +36,24 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 	return bits;
 }
 
-/* What is stored is masked, so that nothing behind it is touched. */
-static inline size_t collect_group(const float *p, uint64_t mask, uint32_t first, uint32_t *index,
-				   float *value)
+static inline size_t collect_group(const float *p, const uint32_t *from, uint64_t mask,
+				   uint32_t first, uint32_t *index, float *value)
 {
 	const __m512i places =
 		_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 	size_t n = 0;
 
 	if (__builtin_popcountll(mask) < FEW)
-		return sparse_one_by_one(p, mask, first, index, value);
+		return sparse_one_by_one(p, from, mask, first, index, value);
 	for (uint32_t i = 0; i < SPARSE_GROUP; i += 16) {
 		__mmask16 kept = (__mmask16)(mask >> i);
-		size_t here = (size_t)__builtin_popcount(kept);
-		__mmask16 stored = (__mmask16)((1u << here) - 1);
-		__m512i at = _mm512_add_epi32(_mm512_set1_epi32((int)(first + i)), places);
+		__m512i at = from ? _mm512_loadu_si512(from + i)
+				  : _mm512_add_epi32(_mm512_set1_epi32((int)(first + i)), places);
+		__m512 v = _mm512_loadu_ps(p + i);
 
-		_mm512_mask_storeu_epi32(index + n, stored, _mm512_maskz_compress_epi32(kept, at));
-		_mm512_mask_storeu_ps(value + n, stored,
-				      _mm512_maskz_compress_ps(kept, _mm512_loadu_ps(p + i)));
-		n += here;
+		_mm512_storeu_si512(index + n, _mm512_maskz_compress_epi32(kept, at));
+		_mm512_storeu_ps(value + n, _mm512_maskz_compress_ps(kept, v));
+		n += (size_t)__builtin_popcount(kept);
 	}
 	return n;
 }

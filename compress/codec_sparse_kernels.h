@@ -11,11 +11,26 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
 	SPARSE_GROUP = 64,  /* elements of a mask                */
 	SPARSE_TILE = 1024, /* elements of a tile: 4 KiB of stack */
 	SPARSE_MASKS = SPARSE_TILE / SPARSE_GROUP,
+};
+
+/* What is made of a tile; [count] of each vector, but for the lists. */
+struct sparse_tile {
+	const float *in, *residual; /* p = in + scale * residual (NULL: in)             */
+	float scale;
+	size_t count;
+	uint32_t first; /* index of the first element                       */
+	uint32_t least; /* magnitude that is kept                           */
+	bool narrow;    /* values are sent as bfloat16: what they lose stays */
+	bool away;      /* `left` goes around the caches if aligned to 64   */
+	float *left;    /* p without what is sent                           */
+	uint32_t *index;
+	float *value; /* what is kept, as it is in p                      */
 };
 
 struct sparse_kernels {
@@ -28,22 +43,34 @@ struct sparse_kernels {
 
 	/*
 	 * collect() - which of p[count] have at least that magnitude, zeros after p up to a whole
-	 * group: their indices, p[0] being `first`, and values.
-	 * Return: how many; nothing is written behind them.
+	 * group: their indices, p[0] being `first`, and values.  The lists have room for as many as
+	 * p has with its zeros; there may be anything behind what is kept.
+	 * Return: how many.
 	 */
 	size_t (*collect)(const float *p, size_t count, uint32_t first, uint32_t least,
 			  uint32_t *index, float *value);
 
-	/* count() - how many of p[64 * groups] have at least that magnitude. */
-	size_t (*count)(const float *p, size_t groups, uint32_t least);
+	/* filter() - only what has that magnitude stays in a list; otherwise as collect(). */
+	size_t (*filter)(uint32_t *index, float *value, size_t count, uint32_t least);
 
 	/*
-	 * descend() - the greatest magnitude that at least `keep` of p[64 * groups] reach, bit by
-	 * bit: `known` has those from `bits` on, those below `stop` are left zero.  Zeros after p
-	 * don't count: what is asked for is never zero.
+	 * reach() - source() and collect() of a tile in one pass
+	 * @greatest: raised to the tile's greatest magnitude
+	 * Return: how many are kept.  Fence() is needed if away.
+	 */
+	size_t (*reach)(const struct sparse_tile *tile, uint32_t *greatest);
+
+	/*
+	 * descend() - a magnitude that at least `keep` of p[64 * groups] reach, bit by bit: the
+	 * first that exactly so many do; if there is none, the greatest.  `known` has the bits from
+	 * `bits` on, those below `stop` are left zero.  Zeros after p don't count: what is asked
+	 * for is never zero.
 	 */
 	uint32_t (*descend)(const float *p, size_t groups, size_t keep, uint32_t known,
 			    unsigned int bits, unsigned int stop);
+
+	/* narrow() - finite values to bfloat16: to nearest even, saturating. */
+	void (*narrow)(const float *value, size_t count, unsigned char *out);
 
 	/* put() - copy p; away: around the caches, to be followed by fence() before encode ends. */
 	void (*put)(float *out, const float *p, size_t count, bool away);
@@ -52,19 +79,43 @@ struct sparse_kernels {
 	void (*fence)(void);
 };
 
-/* Where few of a group are kept: one after the other.  Return: how many. */
-static inline size_t sparse_one_by_one(const float *p, uint64_t mask, uint32_t first,
-				       uint32_t *index, float *value)
+/*
+ * Where few of a group are kept: one after the other.  Those of p are at `first` and on, or where
+ * `from` says.  Return: how many.
+ */
+static inline size_t sparse_one_by_one(const float *p, const uint32_t *from, uint64_t mask,
+				       uint32_t first, uint32_t *index, float *value)
 {
 	size_t n = 0;
 
 	for (; mask; mask &= mask - 1, n++) {
 		size_t i = (size_t)__builtin_ctzll(mask);
 
-		index[n] = first + (uint32_t)i;
+		index[n] = from ? from[i] : first + (uint32_t)i;
 		value[n] = p[i];
 	}
 	return n;
+}
+
+/* Finite to bfloat16, to nearest even; what is too large becomes the greatest number. */
+static inline uint16_t sparse_narrow(float value)
+{
+	uint32_t bits;
+	int32_t top; /* signed: registers compare only such */
+
+	memcpy(&bits, &value, sizeof(bits));
+	top = (int32_t)(((bits & 0x7fffffffu) + 0x7fff + (bits >> 16 & 1)) >> 16);
+	top = top < 0x7f7f ? top : 0x7f7f;
+	return (uint16_t)((bits >> 16 & 0x8000) | (uint32_t)top);
+}
+
+static inline float sparse_widen(uint16_t narrow)
+{
+	uint32_t bits = (uint32_t)narrow << 16;
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
 }
 
 extern const struct sparse_kernels sparse_scalar;

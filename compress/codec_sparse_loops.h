@@ -4,8 +4,9 @@
  *
  *   VARIANT                                    its name; the table will be sparse_VARIANT
  *   uint64_t mask_of(const float *p, uint32_t least)   the mask of one group
- *   size_t collect_group(const float *p, uint64_t mask, uint32_t first, uint32_t *index,
- *                        float *value)                 what the mask says, and their number
+ *   size_t collect_group(const float *p, const uint32_t *from, uint64_t mask, uint32_t first,
+ *                        uint32_t *index, float *value)
+ *                                              as sparse_one_by_one(); room for a group
  *   void stream_line(float *out, const float *p)       16 elements, out aligned to 64
  *   void stream_end(void)                              orders what was streamed
  *
@@ -35,16 +36,16 @@ INLINE uint32_t magnitude_of(float value)
 }
 
 /* One group of p; the greatest magnitudes are kept lane by lane. */
-INLINE void source_group(const float *restrict in, const float *restrict residual, float scale,
-			 float *restrict p, uint32_t *restrict greatest)
+INLINE void source_group(const float *restrict in, const float *restrict residual, bool feedback,
+			 float scale, float *restrict p, uint32_t *restrict greatest)
 {
 	for (size_t i = 0; i < SPARSE_GROUP; i += LINE) {
 		ahead(in + i);
-		if (residual)
+		if (feedback)
 			ahead(residual + i);
 	}
 	for (size_t i = 0; i < SPARSE_GROUP; i++)
-		p[i] = residual ? in[i] + scale * residual[i] : in[i];
+		p[i] = feedback ? in[i] + scale * residual[i] : in[i];
 	for (size_t line = 0; line < SPARSE_GROUP; line += LINE)
 		for (size_t i = 0; i < LINE; i++) {
 			uint32_t magnitude = magnitude_of(p[line + i]);
@@ -61,43 +62,65 @@ static uint32_t source(const float *in, const float *residual, float scale, floa
 
 	if (residual)
 		for (; at + SPARSE_GROUP <= count; at += SPARSE_GROUP)
-			source_group(in + at, residual + at, scale, p + at, greatest);
+			source_group(in + at, residual + at, true, scale, p + at, greatest);
 	else
 		for (; at + SPARSE_GROUP <= count; at += SPARSE_GROUP)
-			source_group(in + at, NULL, 0, p + at, greatest);
+			source_group(in + at, in + at, false, 0, p + at, greatest);
 	if (left) {
 		memcpy(rest_in, in + at, left * sizeof(*in));
 		if (residual)
 			memcpy(rest_residual, residual + at, left * sizeof(*in));
-		source_group(rest_in, residual ? rest_residual : NULL, scale, p + at, greatest);
+		source_group(rest_in, rest_residual, residual != NULL, scale, p + at, greatest);
 	}
 	for (size_t i = 0; i < LINE; i++)
 		most = greatest[i] > most ? greatest[i] : most;
 	return most;
 }
 
-static size_t collect(const float *p, size_t count, uint32_t first, uint32_t least, uint32_t *index,
-		      float *value)
+/* A tile at a time: its masks first, so that they need not wait for branches on each. */
+INLINE size_t collect_tile(const float *p, const uint32_t *from, size_t count, uint32_t first,
+			   uint64_t masks[SPARSE_MASKS], uint32_t *index, float *value)
+{
+	size_t groups = (count + SPARSE_GROUP - 1) / SPARSE_GROUP, n = 0;
+
+	if (count % SPARSE_GROUP) /* the zeros after p are none of it */
+		masks[groups - 1] &= ((uint64_t)1 << count % SPARSE_GROUP) - 1;
+	for (size_t g = 0; g < groups; g++) {
+		size_t at = g * SPARSE_GROUP;
+
+		n += collect_group(p + at, from ? from + at : NULL, masks[g], first + (uint32_t)at,
+				   index + n, value + n);
+	}
+	return n;
+}
+
+INLINE size_t collect_all(const float *p, const uint32_t *from, size_t count, uint32_t first,
+			  uint32_t least, uint32_t *index, float *value)
 {
 	uint64_t masks[SPARSE_MASKS];
 	size_t n = 0;
 
 	for (size_t tile = 0; tile < count; tile += SPARSE_TILE) {
 		size_t left = count - tile < SPARSE_TILE ? count - tile : SPARSE_TILE;
-		size_t groups = (left + SPARSE_GROUP - 1) / SPARSE_GROUP;
 
-		for (size_t g = 0; g < groups; g++)
-			masks[g] = mask_of(p + tile + g * SPARSE_GROUP, least);
-		if (left % SPARSE_GROUP) /* the zeros after p are none of it */
-			masks[groups - 1] &= ((uint64_t)1 << left % SPARSE_GROUP) - 1;
-		for (size_t g = 0; g < groups; g++) {
-			size_t at = tile + g * SPARSE_GROUP;
-
-			n += collect_group(p + at, masks[g], first + (uint32_t)at, index + n,
-					   value + n);
-		}
+		for (size_t at = 0; at < left; at += SPARSE_GROUP)
+			masks[at / SPARSE_GROUP] = mask_of(p + tile + at, least);
+		n += collect_tile(p + tile, from ? from + tile : NULL, left, first + (uint32_t)tile,
+				  masks, index + n, value + n);
 	}
 	return n;
+}
+
+static size_t collect(const float *p, size_t count, uint32_t first, uint32_t least, uint32_t *index,
+		      float *value)
+{
+	return collect_all(p, NULL, count, first, least, index, value);
+}
+
+/* In place: what is kept moves to where everything was read already. */
+static size_t filter(uint32_t *index, float *value, size_t count, uint32_t least)
+{
+	return collect_all(value, index, count, 0, least, index, value);
 }
 
 static size_t count_of(const float *p, size_t groups, uint32_t least)
@@ -114,8 +137,11 @@ static uint32_t descend(const float *p, size_t groups, size_t keep, uint32_t kno
 {
 	while (bits-- > stop) {
 		uint32_t more = known | (uint32_t)1 << bits;
+		size_t n = count_of(p, groups, more);
 
-		known = count_of(p, groups, more) >= keep ? more : known;
+		if (n == keep)
+			return more;
+		known = n > keep ? more : known;
 	}
 	return known;
 }
@@ -142,14 +168,104 @@ static void pass(float *out, const float *p, size_t count, bool away)
 	memcpy(out, p, count * sizeof(*p));
 }
 
+INLINE float lost(float value, bool narrowed)
+{
+	return narrowed ? value - sparse_widen(sparse_narrow(value)) : 0;
+}
+
+/* What is not sent of a group: chosen by bits, as compilers take no register for a condition. */
+INLINE void left_group(const float *restrict p, uint32_t least, bool narrowed, float *restrict left)
+{
+	for (size_t i = 0; i < SPARSE_GROUP; i++) {
+		float rest = lost(p[i], narrowed);
+		uint32_t below = 0u - ((magnitude_of(p[i]) - least) >> 31);
+		uint32_t all, part;
+
+		memcpy(&all, &p[i], sizeof(all));
+		memcpy(&part, &rest, sizeof(part));
+		part = (all & below) | (part & ~below);
+		memcpy(&left[i], &part, sizeof(part));
+	}
+}
+
+INLINE size_t reach_as(const struct sparse_tile *t, uint32_t *most, bool feedback, bool narrowed,
+		       bool away)
+{
+	_Alignas(64) float p[SPARSE_TILE], left[SPARSE_GROUP];
+	uint64_t masks[SPARSE_MASKS];
+	uint32_t greatest[LINE] = {0};
+
+	for (size_t at = 0; at < t->count; at += SPARSE_GROUP) {
+		source_group(t->in + at, (feedback ? t->residual : t->in) + at, feedback, t->scale,
+			     p + at, greatest);
+		masks[at / SPARSE_GROUP] = mask_of(p + at, t->least);
+		left_group(p + at, t->least, narrowed, left);
+		for (size_t line = 0; away && line < SPARSE_GROUP; line += LINE)
+			stream_line(t->left + at + line, left + line);
+		if (!away)
+			memcpy(t->left + at, left, sizeof(left));
+	}
+	for (size_t i = 0; i < LINE; i++)
+		*most = greatest[i] > *most ? greatest[i] : *most;
+	return collect_tile(p, NULL, t->count, t->first, masks, t->index, t->value);
+}
+
+/* A tile that ends within a group. */
+static size_t reach_rest(const struct sparse_tile *t, uint32_t *most)
+{
+	_Alignas(64) float p[SPARSE_TILE];
+	uint32_t greatest = source(t->in, t->residual, t->scale, p, t->count);
+	size_t n = collect(p, t->count, t->first, t->least, t->index, t->value);
+
+	*most = greatest > *most ? greatest : *most;
+	for (size_t i = 0; i < n; i++)
+		p[t->index[i] - t->first] = lost(t->value[i], t->narrow);
+	put(t->left, p, t->count, t->away);
+	return n;
+}
+
+static size_t reach(const struct sparse_tile *t, uint32_t *most)
+{
+	bool away = t->away && ((uintptr_t)t->left & 63) == 0;
+
+	if (t->count % SPARSE_GROUP)
+		return reach_rest(t, most);
+	if (t->residual && !t->narrow)
+		return away ? reach_as(t, most, true, false, true)
+			    : reach_as(t, most, true, false, false);
+	if (t->residual)
+		return away ? reach_as(t, most, true, true, true)
+			    : reach_as(t, most, true, true, false);
+	return t->narrow ? reach_as(t, most, false, true, false)
+			 : reach_as(t, most, false, false, false);
+}
+
+static void narrow(const float *value, size_t count, unsigned char *out)
+{
+	uint16_t narrowed[LINE];
+	float rest[LINE] = {0};
+
+	for (; count >= LINE; count -= LINE, value += LINE, out += sizeof(narrowed)) {
+		for (size_t i = 0; i < LINE; i++)
+			narrowed[i] = sparse_narrow(value[i]);
+		memcpy(out, narrowed, sizeof(narrowed));
+	}
+	memcpy(rest, value, count * sizeof(*value));
+	for (size_t i = 0; i < LINE; i++)
+		narrowed[i] = sparse_narrow(rest[i]);
+	memcpy(out, narrowed, count * sizeof(*narrowed));
+}
+
 #define JOIN(a, b) a##b
 #define STRUCT_OF(variant) JOIN(sparse_, variant)
 
 const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.source = source,
 	.collect = collect,
-	.count = count_of,
+	.filter = filter,
+	.reach = reach,
 	.descend = descend,
+	.narrow = narrow,
 	.put = put,
 	.pass = pass,
 	.fence = stream_end,

@@ -96,19 +96,14 @@ static size_t topk_work(const struct codec_setting *s, size_t count)
 
 /* --- messages ----------------------------------------------------------------------------- */
 
-static unsigned char *values_write(const struct codec_setting *s, const struct topk_list *l,
-				   unsigned char *out)
+unsigned char *topk_values_write(const struct codec_setting *s, const struct topk_list *l,
+				 unsigned char *out)
 {
-	if (s->values == TOPK_F32) {
+	if (s->values == TOPK_F32)
 		memcpy(out, l->value, l->n * sizeof(float));
-		return out + l->n * sizeof(float);
-	}
-	for (size_t i = 0; i < l->n; i++, out += sizeof(uint16_t)) {
-		uint16_t narrow = topk_narrow(l->value[i]);
-
-		memcpy(out, &narrow, sizeof(narrow));
-	}
-	return out;
+	else
+		l->kernels->narrow(l->value, l->n, out);
+	return out + l->n * topk_value_bytes(s);
 }
 
 static enum topk_coding coding_of(const struct codec_setting *s, const struct topk_list *l,
@@ -138,7 +133,7 @@ static size_t message_write(const struct codec_setting *s, const struct topk_lis
 	unsigned char *at;
 
 	memcpy(out, &header, sizeof(header));
-	at = values_write(s, l, out + TOPK_HEADER_BYTES);
+	at = topk_values_write(s, l, out + TOPK_HEADER_BYTES);
 	at += topk_index_write(coding, l->index, l->n, count, at);
 	return (size_t)(at - out);
 }
@@ -166,19 +161,23 @@ static void gather_reaching(const struct codec_setting *s, struct topk_list *l,
 			    const struct codec_input *input, uint32_t least)
 {
 	float *left = input->residual_out ? input->residual_out : l->p;
-	_Alignas(64) float p[SPARSE_TILE];
 
 	for (size_t first = 0; first < input->count; first += SPARSE_TILE) {
-		size_t count = topk_tile(input, first), before = l->n;
-		uint32_t greatest = l->kernels->source(
-			input->in + first, input->residual ? input->residual + first : NULL,
-			input->residual_scale, p, count);
+		struct sparse_tile tile = {
+			.in = input->in + first,
+			.residual = input->residual ? input->residual + first : NULL,
+			.scale = input->residual_scale,
+			.count = topk_tile(input, first),
+			.first = (uint32_t)first,
+			.least = least,
+			.narrow = s->values == TOPK_BF16,
+			.away = input->away && input->residual_out,
+			.left = left + first,
+			.index = l->index + l->n,
+			.value = l->value + l->n,
+		};
 
-		l->greatest = greatest > l->greatest ? greatest : l->greatest;
-		topk_collect(l, p, count, first, least);
-		for (size_t i = before; i < l->n; i++)
-			p[l->index[i] - first] = l->value[i] - topk_sent(s, l->value[i]);
-		l->kernels->put(left + first, p, count, input->away && input->residual_out);
+		l->n += l->kernels->reach(&tile, &l->greatest);
 	}
 	l->kernels->fence();
 }
@@ -319,7 +318,7 @@ static struct codec_result topk_encode_marked(const struct codec_setting *s,
 					      const struct codec_input *input,
 					      const uint64_t *marks, void *out)
 {
-	struct topk_list l = topk_list(NULL, input->work, input->count);
+	struct topk_list l = topk_list(&sparse_scalar, input->work, input->count);
 	uint32_t hint = threshold_bits(input->threshold);
 	struct codec_result result = {0};
 
@@ -351,7 +350,7 @@ static int values_read(const struct codec_setting *s, struct topk_list *l,
 			uint16_t narrow;
 
 			memcpy(&narrow, bytes + i * sizeof(narrow), sizeof(narrow));
-			l->value[i] = topk_widen(narrow);
+			l->value[i] = sparse_widen(narrow);
 		}
 		memcpy(&bits, &l->value[i], sizeof(bits));
 		bits &= 0x7fffffffu;

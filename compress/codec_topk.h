@@ -27,30 +27,15 @@ static inline size_t topk_tile(const struct codec_input *input, size_t first)
 	return left < SPARSE_TILE ? left : SPARSE_TILE;
 }
 
-/* Finite to bf16, to nearest even; what is too large becomes the greatest number. */
-static inline uint16_t topk_narrow(float value)
-{
-	uint32_t bits, top;
-
-	memcpy(&bits, &value, sizeof(bits));
-	top = ((bits & 0x7fffffffu) + 0x7fff + (bits >> 16 & 1)) >> 16;
-	return (uint16_t)((bits >> 16 & 0x8000) | (top < 0x7f80 ? top : 0x7f7f));
-}
-
-static inline float topk_widen(uint16_t narrow)
-{
-	uint32_t bits = (uint32_t)narrow << 16;
-	float value;
-
-	memcpy(&value, &bits, sizeof(value));
-	return value;
-}
-
 /* topk_sent() - what decoding makes of a value. */
 static inline float topk_sent(const struct codec_setting *s, float value)
 {
-	return s->values == TOPK_BF16 ? topk_widen(topk_narrow(value)) : value;
+	return s->values == TOPK_BF16 ? sparse_widen(sparse_narrow(value)) : value;
 }
+
+/* topk_values_write() - those of a list.  Return: where they end. */
+unsigned char *topk_values_write(const struct codec_setting *s, const struct topk_list *l,
+				 unsigned char *out);
 
 /* mode=block; see codec_topk.c for the bytes. */
 size_t topk_block_kept(const struct codec_setting *s, size_t count);

@@ -34,33 +34,11 @@ size_t topk_block_bytes(const struct codec_setting *s, size_t count)
 	       (as_bitmap(s) ? (count + 7) / 8 : places_bytes(s, count));
 }
 
-static void value_write(const struct codec_setting *s, float value, unsigned char *out)
-{
-	uint16_t narrow = topk_narrow(value);
-
-	if (s->values == TOPK_BF16)
-		memcpy(out, &narrow, sizeof(narrow));
-	else
-		memcpy(out, &value, sizeof(value));
-}
-
-/* The values of a block p[TOPK_BLOCK]; what they leave is in p then. */
-static void block_write(const struct codec_setting *s, const struct topk_list *l, float *p,
-			unsigned char *out)
-{
-	size_t value = topk_value_bytes(s);
-
-	for (size_t i = 0; i < l->n; i++) {
-		value_write(s, l->value[i], out + i * value);
-		p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
-	}
-}
-
 struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
 				      const struct codec_input *input, unsigned char *out)
 {
-	size_t count = input->count, value = topk_value_bytes(s);
-	unsigned char *indices = out + topk_block_kept(s, count) * value;
+	size_t count = input->count;
+	unsigned char *indices = out + topk_block_kept(s, count) * topk_value_bytes(s);
 	struct topk_bits places = {.out = indices};
 	struct codec_result result = {.bytes = topk_block_bytes(s, count)};
 	_Alignas(64) float p[SPARSE_TILE];
@@ -74,8 +52,9 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 		if (greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
 		topk_block(l, p, tile, topk_keep(s->density, tile), greatest);
-		block_write(s, l, p, out);
-		out += l->n * value;
+		out = topk_values_write(s, l, out);
+		for (size_t i = 0; i < l->n; i++)
+			p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
 		if (as_bitmap(s))
 			topk_bitmap_write(l->index, l->n, tile, indices + first / 8);
 		else

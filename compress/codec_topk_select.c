@@ -54,28 +54,42 @@ static uint32_t least_of(const struct topk_list *l)
 	return least;
 }
 
-/* Of the candidates the `keep` greatest.  Return: the least magnitude. */
-static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t known, unsigned int bits)
+/* The last ones of the least magnitude go until `keep` are left. */
+static void drop_ties(struct topk_list *l, size_t keep, uint32_t least)
 {
-	size_t groups = whole_groups(l->n), n = 0, ties;
+	size_t n = 0, ties = keep;
+
+	for (size_t i = 0; i < l->n; i++)
+		ties -= magnitude_of(l->value[i]) > least;
+	for (size_t i = 0; i < l->n; i++) {
+		bool tie = magnitude_of(l->value[i]) == least;
+
+		l->index[n] = l->index[i];
+		l->value[n] = l->value[i];
+		n += !tie || ties > 0;
+		ties -= tie && ties > 0;
+	}
+	l->n = n;
+}
+
+/*
+ * Of the candidates, all from `cut` on, the `keep` greatest; the bits from `bits` on are known.
+ * Return: a magnitude that all of them have, most of the time little less than the least.
+ */
+static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t cut, uint32_t known,
+		       unsigned int bits)
+{
+	size_t groups = whole_groups(l->n);
 	uint32_t least;
 
 	assert(l->n >= keep);
 	if (l->n == keep)
-		return least_of(l);
+		return cut;
 	memset(l->value + l->n, 0, (groups * SPARSE_GROUP - l->n) * sizeof(*l->value));
 	least = l->kernels->descend(l->value, groups, keep, known, bits, 0);
-	ties = keep - l->kernels->count(l->value, groups, least + 1);
-	for (size_t i = 0; i < l->n; i++) {
-		uint32_t magnitude = magnitude_of(l->value[i]);
-		bool tie = magnitude == least && ties > 0;
-
-		ties -= tie;
-		l->index[n] = l->index[i];
-		l->value[n] = l->value[i];
-		n += magnitude > least || tie;
-	}
-	l->n = n;
+	l->n = l->kernels->filter(l->index, l->value, l->n, least);
+	if (l->n > keep)
+		drop_ties(l, keep, least);
 	return least;
 }
 
@@ -98,7 +112,7 @@ static uint32_t narrow_from(struct topk_list *l, size_t keep, uint32_t cut, uint
 {
 	unsigned int bits = cut == greatest ? 0 : width_of(cut ^ greatest);
 
-	return narrow(l, keep, (uint32_t)((uint64_t)greatest >> bits << bits), bits);
+	return narrow(l, keep, cut, (uint32_t)((uint64_t)greatest >> bits << bits), bits);
 }
 
 /* The bottom of the bin that has the keep-th greatest. */
@@ -163,13 +177,16 @@ uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep)
 	cut = sample_cut(l, count, keep);
 	if (cut) {
 		topk_collect(l, l->p, count, 0, cut);
-		if (l->n >= keep)
-			return narrow_from(l, keep, cut, l->greatest);
+		if (l->n >= keep) {
+			narrow_from(l, keep, cut, l->greatest);
+			return least_of(l);
+		}
 		l->n = 0;
 	}
 	cut = histogram_cut(l, count, keep);
 	topk_collect(l, l->p, count, 0, cut);
-	return narrow(l, keep, cut, TOPK_BIN_SHIFT);
+	narrow(l, keep, cut, cut, TOPK_BIN_SHIFT);
+	return least_of(l);
 }
 
 /* Blocks that follow each other are alike: a little below their least magnitude are enough. */
@@ -205,7 +222,7 @@ void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, 
 			cut = l->kernels->descend(p, groups, keep, 0, width, TOPK_BIN_SHIFT);
 		l->n = 0;
 		topk_collect(l, p, count, 0, cut);
-		least = narrow(l, keep, cut, width < TOPK_BIN_SHIFT ? width : TOPK_BIN_SHIFT);
+		least = narrow(l, keep, cut, cut, width < TOPK_BIN_SHIFT ? width : TOPK_BIN_SHIFT);
 	}
 	l->guess = l->guess ? l->guess - l->guess / 4 + least / 4 : least;
 }
