@@ -7,13 +7,10 @@
  * magnitudes; from there they are coded, and what the codes lose is written as the residual.  While
  * one batch is coded, the next one is fetched: else memory would wait for the arithmetic.
  *
- * Adding 1.5 * 2^23 rounds to the nearest integer, to even on a tie, and leaves the integer in the
- * low bits.  The random numbers u of stochastic rounding are within (-1/2, 1/2), of 16 bits for
- * int8 and of 20 for the others, so that an integer + u is exact and rounds to the integer: what
- * lies on a level is sent as it is.
+ * The random numbers u of stochastic rounding are within (-1/2, 1/2), of 16 bits for int8 and of 20
+ * for the others, so that an integer + u is exact and rounds to the integer: what lies on a level
+ * is sent as it is.
  */
-#define INTEGER 0x1.8p23f
-
 enum {
 	LANE_COUNT = 16,
 	BATCH = 1024, /* elements, or one block: p, input and residuals fit in the first cache */
@@ -29,7 +26,10 @@ struct coder {
 	bool clamp;            /* s is at its limit                  */
 };
 
-/* Where the batch after this one is, to be fetched; the same again if there is none. */
+/*
+ * Where the batch after this one is, to be fetched; the same again if there is none, and `in` again
+ * if there is no residual.
+ */
 struct ahead {
 	const float *in, *residual;
 };
@@ -58,11 +58,12 @@ LANE f32x16 dither(enum int_kind kind, struct random_key key, uint32_t element)
 	return f_sub(f_mul(f_from(u_right(x, 32 - bits)), f_set(unit)), f_set(0.5f - unit / 2));
 }
 
-/* Codes of x in the low bits; *decoded is what they decode to. */
+/* Codes of x; *decoded is what they decode to. */
 LANE u32x16 code(enum int_kind kind, bool stochastic, bool clamp, struct coder c, size_t at,
 		 f32x16 x, f32x16 *decoded)
 {
 	f32x16 v = f_mul(x, f_set(c.inverse)), level;
+	u32x16 codes;
 
 	if (kind == INT_2)
 		v = f_add(v, f_set(1.5f));
@@ -70,12 +71,12 @@ LANE u32x16 code(enum int_kind kind, bool stochastic, bool clamp, struct coder c
 		v = f_add(v, dither(kind, c.key, c.element + (uint32_t)at));
 	if (clamp)
 		v = f_max(f_min(v, f_set(code_most(kind))), f_set(code_least(kind)));
-	v = f_add(v, f_set(INTEGER));
-	level = f_sub(v, f_set(INTEGER));
+	codes = f_nearest(v);
+	level = f_from(codes);
 	if (kind == INT_2)
 		level = f_sub(f_add(level, level), f_set(3));
 	*decoded = f_mul(level, f_set(c.s));
-	return u_of(v);
+	return codes;
 }
 
 LANE void narrow(enum int_kind kind, unsigned char *to, u32x16 codes)
@@ -88,6 +89,21 @@ LANE void narrow(enum int_kind kind, unsigned char *to, u32x16 codes)
 		narrow2(to, codes);
 }
 
+/* The codes of four registers. */
+LANE void narrow_64(enum int_kind kind, unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	if (kind == INT_8) {
+		narrow8_64(to, a, b, c, d);
+	} else if (kind == INT_4) {
+		narrow4_64(to, a, b, c, d);
+	} else {
+		narrow2(to, a);
+		narrow2(to + 4, b);
+		narrow2(to + 8, c);
+		narrow2(to + 12, d);
+	}
+}
+
 LANE f32x16 widen(enum int_kind kind, const unsigned char *from)
 {
 	return f_from(kind == INT_8 ? widen8(from) : kind == INT_4 ? widen4(from) : widen2(from));
@@ -95,37 +111,90 @@ LANE f32x16 widen(enum int_kind kind, const unsigned char *from)
 
 /* --- encoding ----------------------------------------------------------------------------- */
 
+/* What p is made of: in, in + residual (the usual scale is 1) or in + scale * residual. */
+enum source_sum { SOURCE_IN, SOURCE_PLUS, SOURCE_SCALED };
+
+/* One register of p.  Return: the greater of `greatest` and its magnitudes. */
+LANE u32x16 source_line(enum source_sum how, const float *in, const float *residual, float scale,
+			float *p, u32x16 greatest)
+{
+	f32x16 x = f_load(in);
+
+	if (how == SOURCE_PLUS)
+		x = f_add(x, f_load(residual));
+	else if (how == SOURCE_SCALED)
+		x = f_add(x, f_mul(f_set(scale), f_load(residual)));
+	f_store(p, x);
+	return u_max(greatest, u_and(u_of(x), u_set(0x7fffffff)));
+}
+
 /*
  * p, zeros after it to a multiple of 16.  `left` will be written soon, or is NULL.
  * Return: the greatest bits of |p|.
  */
-LANE uint32_t source(const float *in, const float *residual, float scale, const float *left,
-		     size_t count, float *p)
+LANE uint32_t source(enum source_sum how, const float *in, const float *residual, float scale,
+		     const float *left, size_t count, float *p)
 {
 	size_t whole = count / LANE_COUNT * LANE_COUNT, rest = (count - whole) * sizeof(*in);
-	u32x16 greatest = u_set(0), magnitude = u_set(0x7fffffff);
+	u32x16 greatest = u_set(0), other = u_set(0);
 	float x[LANE_COUNT] = {0}, y[LANE_COUNT] = {0};
-	f32x16 sum;
+	size_t at = 0;
 
-	for (size_t at = 0; at < whole; at += LANE_COUNT) {
-		sum = f_load(in + at);
-		if (residual)
-			sum = f_add(sum, f_mul(f_set(scale), f_load(residual + at)));
-		if (left)
+	for (; at + 2 * LANE_COUNT <= whole; at += 2 * LANE_COUNT) {
+		size_t next = at + LANE_COUNT;
+
+		if (left) {
 			__builtin_prefetch(left + at, 1);
-		f_store(p + at, sum);
-		greatest = u_max(greatest, u_and(u_of(sum), magnitude));
+			__builtin_prefetch(left + next, 1);
+		}
+		greatest = source_line(how, in + at, residual + at, scale, p + at, greatest);
+		other = source_line(how, in + next, residual + next, scale, p + next, other);
 	}
+	greatest = u_max(greatest, other);
+	for (; at < whole; at += LANE_COUNT)
+		greatest = source_line(how, in + at, residual + at, scale, p + at, greatest);
 	if (!rest)
 		return u_most(greatest);
 	memcpy(x, in + whole, rest);
-	sum = f_load(x);
-	if (residual) {
+	if (how != SOURCE_IN)
 		memcpy(y, residual + whole, rest);
-		sum = f_add(sum, f_mul(f_set(scale), f_load(y)));
-	}
-	f_store(p + whole, sum);
-	return u_most(u_max(greatest, u_and(u_of(sum), magnitude)));
+	return u_most(source_line(how, x, y, scale, p + whole, greatest));
+}
+
+LANE uint32_t source_any(const struct codec_input *input, size_t first, const float *left,
+			 size_t count, float *p)
+{
+	const float *in = input->in + first;
+	float scale = input->residual_scale;
+
+	if (!input->residual)
+		return source(SOURCE_IN, in, in, 0, left, count, p);
+	if (scale == 1)
+		return source(SOURCE_PLUS, in, input->residual + first, 1, left, count, p);
+	return source(SOURCE_SCALED, in, input->residual + first, scale, left, count, p);
+}
+
+struct block {
+	struct coder coder;
+	const float *p;
+	struct ahead ahead;
+	float *residual;
+};
+
+/* LANE_COUNT elements from p[at] on, and what their codes leave.  Return: the codes. */
+LANE u32x16 code_line(enum int_kind kind, bool stochastic, bool clamp, enum residual_store store,
+		      const struct block *b, size_t at)
+{
+	f32x16 x = f_load(b->p + at), decoded;
+	u32x16 codes = code(kind, stochastic, clamp, b->coder, at, x, &decoded);
+
+	__builtin_prefetch(b->ahead.in + at);
+	__builtin_prefetch(b->ahead.residual + at);
+	if (store == RESIDUAL_AWAY)
+		f_stream(b->residual + at, f_sub(x, decoded));
+	else if (store == RESIDUAL_KEEP)
+		f_store(b->residual + at, f_sub(x, decoded));
+	return codes;
 }
 
 LANE void code_block(enum int_kind kind, bool stochastic, bool clamp, enum residual_store store,
@@ -135,26 +204,23 @@ LANE void code_block(enum int_kind kind, bool stochastic, bool clamp, enum resid
 	size_t whole = count / LANE_COUNT * LANE_COUNT, bits = (count - whole) * int_bits(kind);
 	unsigned char bytes[LANE_COUNT];
 	float left[LANE_COUNT];
+	struct block b = {c, p, ahead, residual};
 	f32x16 x, decoded;
-	u32x16 codes;
+	size_t at = 0;
 
-	for (size_t at = 0; at < whole; at += LANE_COUNT) {
-		__builtin_prefetch(ahead.in + at);
-		if (ahead.residual)
-			__builtin_prefetch(ahead.residual + at);
-		x = f_load(p + at);
-		codes = code(kind, stochastic, clamp, c, at, x, &decoded);
-		narrow(kind, out + int_code_bytes(kind, at), codes);
-		if (store == RESIDUAL_AWAY)
-			f_stream(residual + at, f_sub(x, decoded));
-		else if (store == RESIDUAL_KEEP)
-			f_store(residual + at, f_sub(x, decoded));
-	}
+	for (; at + 4 * LANE_COUNT <= whole; at += 4 * LANE_COUNT)
+		narrow_64(kind, out + int_code_bytes(kind, at),
+			  code_line(kind, stochastic, clamp, store, &b, at),
+			  code_line(kind, stochastic, clamp, store, &b, at + LANE_COUNT),
+			  code_line(kind, stochastic, clamp, store, &b, at + 2 * LANE_COUNT),
+			  code_line(kind, stochastic, clamp, store, &b, at + 3 * LANE_COUNT));
+	for (; at < whole; at += LANE_COUNT)
+		narrow(kind, out + int_code_bytes(kind, at),
+		       code_line(kind, stochastic, clamp, store, &b, at));
 	if (!bits)
 		return;
 	x = f_load(p + whole);
-	codes = code(kind, stochastic, clamp, c, whole, x, &decoded);
-	narrow(kind, bytes, codes);
+	narrow(kind, bytes, code(kind, stochastic, clamp, c, whole, x, &decoded));
 	if (bits % 8)
 		bytes[bits / 8] &= (unsigned char)((1 << bits % 8) - 1);
 	memcpy(out + int_code_bytes(kind, whole), bytes, (bits + 7) / 8);
@@ -231,11 +297,7 @@ LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_st
 		size_t length = count - at < block ? count - at : block, i = first + at;
 		float *soon = store == RESIDUAL_KEEP ? input->residual_out + i : NULL;
 
-		if (input->residual)
-			greatest[n] = source(input->in + i, input->residual + i,
-					     input->residual_scale, soon, length, p + at);
-		else
-			greatest[n] = source(input->in + i, NULL, 0, soon, length, p + at);
+		greatest[n] = source_any(input, i, soon, length, p + at);
 		most = greatest[n] > most ? greatest[n] : most;
 	}
 	if (most >= CODEC_NONFINITE_BITS)
@@ -247,8 +309,8 @@ LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_st
 	}
 	for (size_t at = 0, n = 0; at < count; at += block, n++) {
 		size_t length = count - at < block ? count - at : block;
-		struct ahead next = {input->in + ahead + at,
-				     input->residual ? input->residual + ahead + at : NULL};
+		const float *residual = input->residual ? input->residual : input->in;
+		struct ahead next = {input->in + ahead + at, residual + ahead + at};
 		struct coder c = {
 			.s = scale[n],
 			.inverse = inverse[n],

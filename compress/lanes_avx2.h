@@ -110,6 +110,11 @@ LANE f32x16 f_from(u32x16 x)
 	return (f32x16){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
 }
 
+LANE u32x16 f_nearest(f32x16 x)
+{
+	return (u32x16){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
+}
+
 /* The packs work within 128-bit halves, the permutation puts the quarters in order. */
 LANE __m128i low_bytes(u32x16 x)
 {
@@ -133,6 +138,39 @@ LANE void narrow4(unsigned char *to, u32x16 x)
 LANE void narrow2(unsigned char *to, u32x16 x)
 {
 	bytes_narrow2(to, low_bytes(x));
+}
+
+/* Of each 128-bit half: four bytes of x.a, of x.b, of y.a, of y.b. */
+LANE __m256i low_bytes_32(u32x16 x, u32x16 y)
+{
+	return _mm256_packs_epi16(_mm256_packs_epi32(x.a, x.b), _mm256_packs_epi32(y.a, y.b));
+}
+
+LANE void narrow8_64(unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+	__m256i first = _mm256_permutevar8x32_epi32(low_bytes_32(a, b), order);
+	__m256i second = _mm256_permutevar8x32_epi32(low_bytes_32(c, d), order);
+
+	_mm256_storeu_si256((__m256i *)(void *)to, first);
+	_mm256_storeu_si256((__m256i *)(void *)(to + 32), second);
+}
+
+LANE __m256i low_pairs_32(u32x16 x, u32x16 y)
+{
+	__m256i low = _mm256_and_si256(low_bytes_32(x, y), _mm256_set1_epi8(15));
+
+	return _mm256_maddubs_epi16(low, _mm256_set1_epi16(1 | 16 << 8));
+}
+
+/* Each half has two bytes of every register. */
+LANE void narrow4_64(unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	__m256i bytes = _mm256_packus_epi16(low_pairs_32(a, b), low_pairs_32(c, d));
+	__m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+
+	_mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi16(low, high));
+	_mm_storeu_si128((__m128i *)(void *)(to + 16), _mm_unpackhi_epi16(low, high));
 }
 
 LANE u32x16 from_bytes(__m128i bytes)

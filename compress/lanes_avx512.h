@@ -100,6 +100,11 @@ LANE f32x16 f_from(u32x16 x)
 	return _mm512_cvtepi32_ps(x);
 }
 
+LANE u32x16 f_nearest(f32x16 x)
+{
+	return _mm512_cvtps_epi32(x);
+}
+
 LANE void narrow8(unsigned char *to, u32x16 x)
 {
 	_mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(x));
@@ -113,6 +118,32 @@ LANE void narrow4(unsigned char *to, u32x16 x)
 LANE void narrow2(unsigned char *to, u32x16 x)
 {
 	bytes_narrow2(to, _mm512_cvtepi32_epi8(x));
+}
+
+/* The packs work within 128-bit quarters: of each, four bytes of a, of b, of c, of d. */
+LANE __m512i low_bytes_64(u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	return _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+}
+
+/* One store of 64 bytes would always be across two cache lines. */
+LANE void narrow8_64(unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	narrow8(to, a);
+	narrow8(to + 16, b);
+	narrow8(to + 32, c);
+	narrow8(to + 48, d);
+}
+
+LANE void narrow4_64(unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	const __m256i order =
+		_mm256_setr_epi16(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	__m512i low = _mm512_and_si512(low_bytes_64(a, b, c, d), _mm512_set1_epi8(15));
+	__m512i pairs = _mm512_maddubs_epi16(low, _mm512_set1_epi16(1 | 16 << 8));
+	__m256i bytes = _mm512_cvtepi16_epi8(pairs);
+
+	_mm256_storeu_si256((__m256i *)(void *)to, _mm256_permutexvar_epi16(order, bytes));
 }
 
 LANE u32x16 widen8(const unsigned char *from)

@@ -14,7 +14,9 @@
  *   u_most               the greatest lane
  *   f_of, u_of           the same bits as the other type
  *   f_from               int32 to float
+ *   f_nearest            to the nearest int32, even on a tie; magnitudes below 2^22
  *   narrow8 narrow4 narrow2   a lane's low 8, 4 or 2 bits to 16, 8 or 4 bytes, low bits first
+ *   narrow8_64 narrow4_64     the same of four, 64 or 32 bytes; lanes are -128 to 127
  *   widen8, widen4       those bytes as int32; -128 and -8 become -127 and -7
  *   widen2               those bytes as 2 c - 3: -3, -1, 1, 3
  */
@@ -155,6 +157,12 @@ LANE f32x16 f_from(u32x16 x)
 	return y;
 }
 
+/* Beyond 2^23 there are no halves: the sum is rounded, and has the integer in its low bits. */
+LANE u32x16 f_nearest(f32x16 x)
+{
+	return u_add(u_of(f_add(x, f_set(0x1.8p23f))), u_set(0u - 0x4b400000u));
+}
+
 LANE void narrow8(unsigned char *to, u32x16 x)
 {
 	LANES to[i] = (unsigned char)x.v[i];
@@ -171,6 +179,22 @@ LANE void narrow2(unsigned char *to, u32x16 x)
 	for (int i = 0; i < 16; i += 4)
 		to[i / 4] = (unsigned char)((x.v[i] & 3) | (x.v[i + 1] & 3) << 2 |
 					    (x.v[i + 2] & 3) << 4 | x.v[i + 3] << 6);
+}
+
+LANE void narrow8_64(unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	narrow8(to, a);
+	narrow8(to + 16, b);
+	narrow8(to + 32, c);
+	narrow8(to + 48, d);
+}
+
+LANE void narrow4_64(unsigned char *to, u32x16 a, u32x16 b, u32x16 c, u32x16 d)
+{
+	narrow4(to, a);
+	narrow4(to + 8, b);
+	narrow4(to + 16, c);
+	narrow4(to + 24, d);
 }
 
 LANE u32x16 widen8(const unsigned char *from)
