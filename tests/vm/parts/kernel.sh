@@ -72,7 +72,7 @@ download()
 unpack_kernel()
 {
 	local new=$CACHE/new.$$
-	rm -rf "$new"
+	rm -rf "$CACHE"/new.* # of those that were killed: we have the lock
 	mkdir -p "$new/deb" "$new/all"
 	if ! (cd "$new/deb" && { download || { update_lists && download; }; }); then
 		WHY="apt-get cannot download $package: $(tail -n 1 "$new/deb/download.log")"
@@ -144,7 +144,7 @@ module_list()
 build_initrd()
 {
 	local root=$CACHE/initrd.$$ purpose file name
-	rm -rf "$root"
+	rm -rf "$CACHE"/initrd.*
 	mkdir -p "$root"/{bin,modules,proc,sys,dev,low,memory,new}
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	cp "$here/inside/init" "$root/init"
