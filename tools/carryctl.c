@@ -5,7 +5,7 @@
  *
  * Each report is a row of the table below; the usage text and the dispatch come from
  * it.  To add one: a function in tools/ctl/show.c, a row here, and the daemon's answer
- * in daemon/report.c.
+ * in daemon/report.c.  One that carryctl makes itself has a function `look`.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/ctl/doctor.h"
 #include "tools/ctl/query.h"
 #include "tools/ctl/show.h"
 
@@ -24,14 +25,17 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct report_row {
 	const char *name, *help;
-	int (*show)(const json_t *report, FILE *to);
+	int (*show)(const json_t *report, FILE *to); /* 0, 1: bad news, -ENOMEM */
+	json_t *(*look)(const char *socket);         /* NULL: the daemon is asked */
 };
 
 static const struct report_row rows[] = {
-	{"status", "the daemon, its lanes, its trainers, its memory", show_status},
-	{"groups", "groups, what they did, their peers", show_groups},
-	{"state", "state of error feedback, by group and tensor key", show_state},
-	{"config", "every key of the configuration and where it was set", show_config},
+	{"status", "the daemon, its lanes, its trainers, its memory", show_status, NULL},
+	{"groups", "groups, what they did, their peers", show_groups, NULL},
+	{"state", "state of error feedback, by group and tensor key", show_state, NULL},
+	{"config", "every key of the configuration and where it was set", show_config, NULL},
+	{"doctor", "what RDMA needs on this host, what is missing, what to do", doctor_show,
+	 doctor_look},
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
@@ -60,25 +64,33 @@ static const struct report_row *find_row(const char *name)
 	return NULL;
 }
 
-static int run(const char *socket, const struct report_row *row, bool json)
+/* Return: the daemon's report, or NULL: said why. */
+static json_t *ask(const char *socket, const char *what)
 {
 	char sentence[QUERY_SENTENCE_BYTES];
-	char *text = query_run(socket, row->name, sentence);
+	char *text = query_run(socket, what, sentence);
 	json_error_t error;
 	json_t *report;
-	int failed;
 
 	if (!text) {
 		(void)fprintf(stderr, "carryctl: %s\n", sentence);
-		return EXIT_FAILED;
+		return NULL;
 	}
 	report = json_loads(text, JSON_REJECT_DUPLICATES, &error);
 	free(text);
-	if (!report) {
+	if (!report)
 		(void)fprintf(stderr, "carryctl: the daemon's report is not JSON: %s\n",
 			      error.text);
+	return report;
+}
+
+static int run(const char *socket, const struct report_row *row, bool json)
+{
+	json_t *report = row->look ? row->look(socket) : ask(socket, row->name);
+	int failed;
+
+	if (!report)
 		return EXIT_FAILED;
-	}
 	if (json)
 		failed = json_dumpf(report, stdout, JSON_INDENT(2)) || putchar('\n') == EOF;
 	else

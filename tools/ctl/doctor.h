@@ -1,0 +1,28 @@
+/*
+ * doctor.h - what RDMA needs on this host, what is missing, and what to do about it.
+ *
+ * Looks by itself, so that it also works where no daemon starts; of a daemon that runs it looks at
+ * the limits.  Nothing is changed.
+ */
+#ifndef TOOLS_CTL_DOCTOR_H
+#define TOOLS_CTL_DOCTOR_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+/*
+ * doctor_look() - the report:
+ *   {"ports": [{"device", "port", "state", "link", "gbit_per_s", "mtu", "gids": [{"index", "gid",
+ *              "type"}...]}...],
+ *    "memlock": {"bytes" (null: no limit), "whose"},
+ *    "findings": [{"level": "ok"|"advice"|"fault", "about", "text", "do"}...]}
+ * A fault keeps something that is there from being used; no device at all is none.
+ * @socket: of the daemon; it need not answer
+ * Return: to be freed by json_decref(), or NULL: no memory.
+ */
+json_t *doctor_look(const char *socket);
+
+/* For people.  Return: 0; 1: there is a fault; -ENOMEM. */
+int doctor_show(const json_t *report, FILE *to);
+
+#endif
