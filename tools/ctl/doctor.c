@@ -206,11 +206,11 @@ static bool memlock_of(int pid, uint64_t *bytes)
 		const char *value = line + strlen("Max locked memory");
 		char *end;
 
-		if (strncmp(line, "Max locked memory", strlen("Max locked memory")))
+		if (strncmp(line, "Max locked memory", strlen("Max locked memory")) != 0)
 			continue;
 		value += strspn(value, " ");
-		*bytes = strncmp(value, "unlimited", 9) ? strtoull(value, &end, 10)
-							: (uint64_t)RLIM_INFINITY;
+		*bytes = strncmp(value, "unlimited", 9) != 0 ? strtoull(value, &end, 10)
+							     : (uint64_t)RLIM_INFINITY;
 		known = true;
 	}
 	if (limits)
