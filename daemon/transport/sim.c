@@ -118,6 +118,7 @@ static bool next_event(struct transport *t, struct sim_end *end, struct transpor
 		return false;
 	event->kind = TRANSPORT_DOWN;
 	event->error = end->error;
+	event->why = NULL;
 	event->verdict = end->verdict;
 	release(t, end);
 	return true;

@@ -256,6 +256,7 @@ static bool next_event(struct transport *t, struct uring_path *p, struct transpo
 		return false;
 	event->kind = TRANSPORT_DOWN;
 	event->error = p->error;
+	event->why = NULL;
 	event->verdict = p->verdict;
 	release(t, p);
 	return true;

@@ -410,6 +410,7 @@ static void on_down(struct rig *rig, uint32_t line, int side, const struct trans
 	struct rig_line *l = &rig->lines[line];
 	struct rig_flow *in = &l->flow[1 - side];
 
+	assert_true(!event->why || strlen(event->why) > 0);
 	assert_true(event->error < 0);
 	assert_int_equal(event->error == -EBADMSG, event->verdict != WIRE_OK);
 	assert_int_equal(rig->ops->room(rig->side[side], l->peer[side], l->path[side]), 0);
