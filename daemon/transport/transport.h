@@ -58,8 +58,7 @@ struct transport_options {
 	uint32_t verbs_timeout;    /* 4.096 us * 2^this until a packet is sent again; 0: 14    */
 	uint32_t verbs_retries;    /* 1..6; 0: 6                                              */
 	uint32_t verbs_service_level, verbs_traffic_class;
-	bool tcp_too;             /* TCP where no queue pair can be made                      */
-	uint32_t frame_bytes_max; /* the largest payload; 0: WIRE_CHUNK_BYTES_MAX              */
+	bool tcp_too; /* TCP where no queue pair can be made                                  */
 	/* fault */
 	const char *inner; /* name of the wrapped transport; NULL: uring                    */
 	uint64_t fault_seed;

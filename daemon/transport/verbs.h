@@ -23,7 +23,8 @@
  *               bare    place / 64 bytes        frames consumed, modulo 4096
  *   bare: there is no frame, only the count (or it is the probe of the meeting)
  *
- * Every SIGNAL_EVERY-th write asks for a completion, and the last before the lane sleeps.
+ * Every SIGNAL_EVERY-th write asks for a completion; where the last did not, an empty one does
+ * before the lane sleeps.
  */
 #ifndef DAEMON_TRANSPORT_VERBS_H
 #define DAEMON_TRANSPORT_VERBS_H
@@ -86,9 +87,8 @@ struct verbs_device {
 	enum ibv_mtu mtu;
 	int gid_index;
 	union ibv_gid gid;
-	uint32_t receives; /* that the shared queue takes */
-	uint32_t receives_missing;
-	uint32_t unacknowledged; /* events of the channel */
+	uint32_t receives_missing; /* in the shared queue */
+	uint32_t unacknowledged;   /* events of the channel */
 	struct verbs_region regions[VERBS_REGIONS];
 	uint32_t regions_end;
 	char why_not[200];

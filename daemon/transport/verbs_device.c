@@ -168,7 +168,7 @@ static int make_queues(struct verbs_device *d)
 	}
 	(void)fcntl(d->channel->fd, F_SETFL, O_NONBLOCK);
 	(void)fcntl(d->context->async_fd, F_SETFL, O_NONBLOCK);
-	d->receives = d->receives_missing = srq.attr.max_wr;
+	d->receives_missing = srq.attr.max_wr;
 	verbs_device_receives(d);
 	return 0;
 }

@@ -16,21 +16,17 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static size_t ring_bytes(const struct transport_options *o)
-{
-	size_t payload = o->frame_bytes_max ? o->frame_bytes_max : WIRE_CHUNK_BYTES_MAX;
-	size_t bytes = VERBS_RING_FRAMES * (payload + 2 * WIRE_HEADER_BYTES);
-
-	return (bytes + 4095) / 4096 * 4096;
-}
+/* Whole pages. */
+#define RING_BYTES \
+	((VERBS_RING_FRAMES * (WIRE_CHUNK_BYTES_MAX + 2 * WIRE_HEADER_BYTES) + 4095u) / 4096 * 4096)
+static_assert(RING_BYTES < VERBS_RING_BYTES_MAX, "an immediate can name every place");
 
 int verbs_receive_init(struct transport *t, struct verbs_path *p)
 {
 	struct verbs_rx *rx = &p->rx;
-	size_t bytes = ring_bytes(&t->options);
+	size_t bytes = RING_BYTES;
 	void *ring = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	assert(bytes < VERBS_RING_BYTES_MAX);
 	if (ring == MAP_FAILED)
 		return -errno;
 	rx->ring = ring;
