@@ -31,6 +31,17 @@ static void host_name(char host[WIRE_NAME_BYTES])
 			*at = '?';
 }
 
+/* What all lanes can do. */
+static uint32_t offers_of(const struct config *config, struct engine_thread *const *lanes,
+			  uint32_t n)
+{
+	uint32_t offers = n ? UINT32_MAX : 0;
+
+	for (uint32_t lane = 0; lane < n; lane++)
+		offers &= engine_offers(engine_thread_engine(lanes[lane]));
+	return offers | (strcmp(config->transport, "auto") == 0 ? WIRE_OFFER_AUTO : 0u);
+}
+
 int control_open(struct control **out, const struct config *config, struct loop *loop,
 		 struct log *log, struct clients *clients, struct engine_thread *const *lanes,
 		 uint32_t n, struct err *err)
@@ -56,7 +67,7 @@ int control_open(struct control **out, const struct config *config, struct loop 
 	ret = make_instance(&c->instance, err);
 	options.instance = c->instance;
 	options.host = c->host;
-	options.offers = n ? engine_offers(engine_thread_engine(lanes[0])) : 0;
+	options.offers = offers_of(config, lanes, n);
 	if (!ret && rendezvous_new(&c->rendezvous, c->instance))
 		ret = err_set(err, -ENOMEM, "no memory for the rendezvous");
 	if (!ret)
@@ -259,7 +270,7 @@ static void pump(struct control *c, uint64_t now_ns)
 		}
 		any |= frame_send_rendezvous(c, now_ns);
 		any |= frame_take_own(c, now_ns);
-		setup_check(c, now_ns);
+		any |= setup_check(c, now_ns);
 		end_remove(c);
 	} while (any);
 	hold_peers(c, now_ns);

@@ -61,7 +61,9 @@ static void path_went_down(struct control *c, uint32_t lane, const struct engine
 	struct peer_about about;
 
 	peers_about(c->peers, fact->peer, &about);
-	log_put(c->log, fact->verdict == WIRE_OK ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
+	log_put(c->log,
+		fact->verdict == WIRE_OK && fact->error != -EOPNOTSUPP ? LOG_LEVEL_DEBUG
+								       : LOG_LEVEL_WARNING,
 		LOG_PATH_DOWN, "a data connection to host %s ended: %s%s%s lane=%u path=%u",
 		about.node.host, fact->why ? fact->why : strerror(-fact->error),
 		fact->verdict == WIRE_OK ? "" : ", ",

@@ -350,19 +350,55 @@ void setup_trouble(const struct control *c, const struct control_group *g, char 
 		       about.trouble[0] ? ", which " : "", 100, about.trouble);
 }
 
-void setup_check(struct control *c, uint64_t now_ns)
+/* Is there a node to which there can be no data connection?  Then `text` says why. */
+static bool unlike(const struct control *c, const struct control_group *g, char *text, size_t bytes)
 {
+	char us[96], them[96];
+	struct peer_about about;
+
+	for (uint16_t n = 0; n < g->group->nodes; n++) {
+		if (g->peers[n] == CONTROL_NOBODY)
+			continue;
+		peers_about(c->peers, g->peers[n], &about);
+		if (about.state != PEER_STATE_KNOWN || !about.unlike)
+			continue;
+		group_node_text(g->group, g->group->node, us, sizeof(us));
+		group_node_text(g->group, n, them, sizeof(them));
+		(void)snprintf(text, bytes,
+			       "%s moves data over %s, %s over %s; set [engine] transport to one "
+			       "word, or to auto, on both",
+			       us, wire_offers_text(peers_offers(c->peers)), them,
+			       wire_offers_text(about.offers));
+		return true;
+	}
+	return false;
+}
+
+bool setup_check(struct control *c, uint64_t now_ns)
+{
+	bool any = false;
+
 	for (struct control_group *g = c->groups; g; g = g->next) {
 		struct wire_ready ready = {
 			.group = g->group->id, .epoch = g->group->epoch, .node = g->group->node};
+		char text[WIRE_TEXT_BYTES];
 
-		if (g->state != CONTROL_SETUP || g->failed || unconnected(c, g) >= 0)
+		if (g->state != CONTROL_SETUP || g->failed)
+			continue;
+		if (unlike(c, g, text, sizeof(text))) {
+			setup_fail(c, g, -EPROTO, text, now_ns);
+			any = true;
+			continue;
+		}
+		if (unconnected(c, g) >= 0)
 			continue;
 		g->state = CONTROL_READY;
 		for (uint32_t i = 0; i < g->group->local_ranks; i++)
 			g->seats[i].create->state = CREATE_READY;
 		frame_to_root(c, g->root, WIRE_READY, &ready, sizeof(ready), now_ns);
+		any = true;
 	}
+	return any;
 }
 
 /* --- GO ------------------------------------------------------------------------------------- */

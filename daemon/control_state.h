@@ -169,7 +169,8 @@ uint64_t create_deadline_ns(const struct control *c);
 /* --- control_setup.c ------------------------------------------------------------------------ */
 
 void setup_begin(struct control *c, uint16_t root, const struct wire_table *table, uint64_t now_ns);
-void setup_check(struct control *c, uint64_t now_ns); /* is a group ready now? */
+/* Is a group ready now, or cannot be?  Return: whether one was. */
+bool setup_check(struct control *c, uint64_t now_ns);
 void setup_go(struct control *c, uint16_t root, const struct wire_ready *go, uint64_t now_ns);
 /* The root refused, or is dead, or it is too late: no group. */
 void setup_undo(struct control *c, struct control_group *g, uint64_t now_ns);

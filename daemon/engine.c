@@ -116,7 +116,7 @@ struct mailbox *engine_facts(struct engine *e)
 
 uint32_t engine_offers(const struct engine *e)
 {
-	return e->ops->offers;
+	return e->ops->offers(e->transport);
 }
 
 const struct engine_stats *engine_stats(const struct engine *e)

@@ -45,6 +45,7 @@ enum log_level {
 	X(LOG_PEER_DOWN, "peer-down")                 \
 	X(LOG_PEER_DEAD, "peer-dead")                 \
 	X(LOG_PEER_REFUSED, "peer-refused")           \
+	X(LOG_PEER_UNLIKE, "peer-unlike")             \
 	X(LOG_PATH_UP, "path-up")                     \
 	X(LOG_PATH_DOWN, "path-down")                 \
 	X(LOG_RENDEZVOUS, "rendezvous")               \

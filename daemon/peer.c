@@ -312,8 +312,15 @@ void peers_about(const struct peers *p, uint16_t number, struct peer_about *out)
 		.connected = peer->out != CONN_NONE && p->conns[peer->out].stage == CONN_UP,
 		.queued = peer->queued,
 		.heard_ns = peer->heard_ns,
+		.unlike = peer->unlike,
+		.offers = peer->offers,
 	};
 	memcpy(out->trouble, peer->trouble, sizeof(out->trouble));
+}
+
+uint32_t peers_offers(const struct peers *p)
+{
+	return p->offers;
 }
 
 /* --- strangers -------------------------------------------------------------------------------- */

@@ -179,8 +179,11 @@ struct peer_about {
 	bool connected;  /* our control connection is up                              */
 	uint32_t queued; /* bytes that wait for acknowledgement                       */
 	uint64_t heard_ns;
+	bool unlike;     /* no data connection is possible: it and we offer what does not fit */
+	uint32_t offers; /* unlike: its WIRE_OFFER_*                                          */
 	char trouble[WIRE_TEXT_BYTES]; /* why it is not connected, "" otherwise              */
 };
 void peers_about(const struct peers *p, uint16_t peer, struct peer_about *out);
+uint32_t peers_offers(const struct peers *p); /* ours */
 
 #endif

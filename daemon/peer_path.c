@@ -4,6 +4,9 @@
  * The daemon with the lower instance connects; the other accepts.  Both HELLOs say how
  * many frames their sender has received, and that must be final: so a connection that
  * arrives while the old one is still up here is held until the lane has let go.
+ *
+ * They also say how their senders can move data.  If that does not fit, here RDMA alone and there
+ * TCP alone, both sides know it from then on, and no path to that peer is tried again.
  */
 #include "daemon/peer_state.h"
 
@@ -44,6 +47,25 @@ static void path_retry(struct peers *p, struct path *path, uint64_t now_ns)
 	path->conn = CONN_NONE;
 	path->retry_at_ns = now_ns + peer_backoff(&path->backoff_ns);
 	peers_due(p, path->retry_at_ns);
+}
+
+/* Do the offers of this HELLO and ours fit?  If not that is noted, and logged the first time. */
+static bool fits(struct peers *p, uint16_t number, const struct wire_hello *hello)
+{
+	struct peer *peer = &p->peers[number];
+
+	if (wire_offers_fit(p->offers, hello->offers))
+		return true;
+	if (!peer->unlike)
+		log_put(p->log, LOG_LEVEL_WARNING, LOG_PEER_UNLIKE,
+			"no data connection to host %s is possible: it moves data over %s, this "
+			"host over %s; set [engine] transport to one word, or to auto, on both",
+			peer->node.host, wire_offers_text(hello->offers),
+			wire_offers_text(p->offers));
+	peer->unlike = true;
+	peer->offers = hello->offers;
+	p->news = true;
+	return false;
 }
 
 /* --- as the one that connects ----------------------------------------------------------------- */
@@ -97,6 +119,11 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 		} else if (c->known && !hello->peer_instance) {
 			peer_forgot_us(p, c->peer);
 			return;
+		} else if (!fits(p, c->peer, hello)) {
+			conn_close(p, conn);
+			path->conn = CONN_NONE;
+			path->state = PATH_UNWANTED;
+			return;
 		} else if (of_old(path, hello)) {
 			ret = err_set(&err, -EPROTO, "remembers us from a time that we forgot");
 		} else {
@@ -113,10 +140,14 @@ void path_out_ready(struct peers *p, uint16_t conn, uint64_t now_ns)
 static void path_answer(struct peers *p, uint16_t number, uint16_t conn, struct path *path)
 {
 	const struct peer *peer = &p->peers[number];
+	const struct wire_hello *hello = conn_hello(peers_conn(p, conn));
+	bool fit = fits(p, number, hello);
 
-	if (of_old(path, conn_hello(peers_conn(p, conn))) ||
-	    conn_say_hello(p, conn, peer->proven ? peer->node.instance : 0, path->received))
-		conn_close(p, conn); /* the other side makes a new one */
+	if (!fit)
+		path->state = PATH_UNWANTED;
+	if ((fit && of_old(path, hello)) ||
+	    conn_say_hello(p, conn, peer->proven ? peer->node.instance : 0, path->received) || !fit)
+		conn_close(p, conn); /* the other side makes a new one, or sees that it is no use */
 	else
 		path_ready(p, conn, path);
 }
@@ -179,6 +210,9 @@ void path_accept(struct peers *p, uint16_t conn, uint64_t now_ns)
 		p->news = true;
 		return;
 	case PATH_UNWANTED:
+		if (p->peers[number].unlike)
+			path_answer(p, c->peer, conn, path);
+		return;
 	case PATH_CONNECTING: /* never on this side */
 	case PATH_CUTTING: return;
 	}
@@ -200,7 +234,8 @@ void peers_want_path(struct peers *p, uint16_t peer, uint16_t lane, uint16_t ind
 {
 	struct path *path = path_of(p, peer, lane, index);
 
-	if (p->peers[peer].state != PEER_STATE_KNOWN || path->state != PATH_UNWANTED)
+	if (p->peers[peer].state != PEER_STATE_KNOWN || path->state != PATH_UNWANTED ||
+	    p->peers[peer].unlike)
 		return;
 	path->state = PATH_WANTED;
 	path->conn = CONN_NONE;

@@ -140,6 +140,8 @@ struct peer {
 	struct refused in_refused, out_refused; /* frames; acknowledgements of ours */
 	struct path *paths;                     /* [lanes * paths of the configuration] */
 	bool death_told;
+	bool unlike; /* its data HELLO, `offers`, and ours do not fit: this cannot get better */
+	uint32_t offers;
 	int error; /* DEAD: why */
 	char trouble[WIRE_TEXT_BYTES];
 };

@@ -153,8 +153,12 @@ enum wire_op {
 	WIRE_OP_ALLREDUCE = 1,
 };
 
-/* What both HELLOs of a data connection must offer, for its ends to speak of it. */
-enum { WIRE_OFFER_VERBS = 1 };
+/* How the sender of a HELLO can move data; nothing of it: over TCP. */
+enum {
+	WIRE_OFFER_VERBS = 1,  /* by RDMA too; both must offer it, for their ends to speak of it */
+	WIRE_OFFER_NO_TCP = 2, /* with VERBS: by RDMA alone                                    */
+	WIRE_OFFER_AUTO = 4,   /* for sentences: its configuration leaves it open              */
+};
 
 /* What a connection is for; in the HELLO. */
 enum wire_purpose {
@@ -176,7 +180,7 @@ struct wire_hello {
 	uint16_t path;              /* data: which path */
 	uint16_t port;              /* where the sender listens */
 	uint32_t received;          /* frames received on this stream before */
-	uint32_t offers;            /* data: WIRE_OFFER_*: what the connection may become */
+	uint32_t offers;            /* data: WIRE_OFFER_* */
 	char address[48];           /* where the sender listens, numeric, zero-terminated */
 	char host[WIRE_NAME_BYTES]; /* its host name, for sentences */
 };
@@ -370,6 +374,10 @@ void wire_seal(struct wire_frame *frame, const void *payload);
  * nodes are in the order of their lowest rank, instances differ.
  */
 enum wire_verdict wire_hello_check(const struct wire_hello *hello, size_t bytes);
+/* Can two that offer this move data between them? */
+bool wire_offers_fit(uint32_t one, uint32_t other);
+/* What a configuration must be that offers this: "RDMA alone (transport = verbs)". */
+const char *wire_offers_text(uint32_t offers);
 enum wire_verdict wire_join_check(const struct wire_join *join, size_t bytes);
 enum wire_verdict wire_refuse_check(const struct wire_refuse *refuse, size_t bytes);
 enum wire_verdict wire_table_check(const struct wire_table *table, size_t bytes);

@@ -28,6 +28,29 @@ static bool endpoint_ok(const char address[48], uint16_t port)
 	return port ? text_address_ok(address, 48) : text_ok(address, 48) && !address[0];
 }
 
+/* RDMA alone is only what was asked for. */
+static bool offers_ok(uint32_t offers)
+{
+	return offers <= (WIRE_OFFER_VERBS | WIRE_OFFER_NO_TCP | WIRE_OFFER_AUTO) &&
+	       (!(offers & WIRE_OFFER_NO_TCP) || offers == (WIRE_OFFER_VERBS | WIRE_OFFER_NO_TCP));
+}
+
+bool wire_offers_fit(uint32_t one, uint32_t other)
+{
+	return (one & other & WIRE_OFFER_VERBS) || !((one | other) & WIRE_OFFER_NO_TCP);
+}
+
+const char *wire_offers_text(uint32_t offers)
+{
+	if (offers & WIRE_OFFER_NO_TCP)
+		return "RDMA alone (transport = verbs)";
+	if (offers & WIRE_OFFER_VERBS)
+		return "RDMA or TCP (transport = auto)";
+	return offers & WIRE_OFFER_AUTO
+		       ? "TCP alone (transport = auto, and no RDMA device that it may use)"
+		       : "TCP alone (transport = uring)";
+}
+
 enum wire_verdict wire_hello_check(const struct wire_hello *hello, size_t bytes)
 {
 	bool place;
@@ -40,7 +63,7 @@ enum wire_verdict wire_hello_check(const struct wire_hello *hello, size_t bytes)
 		place = hello->lane < WIRE_LANES_MAX && hello->path < WIRE_PATHS_MAX;
 	else
 		place = false;
-	return verdict(place && hello->instance && !(hello->offers & ~(uint32_t)WIRE_OFFER_VERBS) &&
+	return verdict(place && hello->instance && offers_ok(hello->offers) &&
 		       endpoint_ok(hello->address, hello->port) &&
 		       text_ok(hello->host, sizeof(hello->host)));
 }

@@ -285,6 +285,11 @@ static void fault_wait(struct transport *t, uint64_t timeout_ns)
 
 /* --- paths ---------------------------------------------------------------------------------- */
 
+static uint32_t fault_offers(const struct transport *t)
+{
+	return t->ops->offers(t->inner);
+}
+
 static int fault_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	struct fault_path *p = path_of(t, peer, path);
@@ -423,6 +428,7 @@ const struct transport_ops transport_fault = {
 	.open = fault_open,
 	.close = fault_close,
 	.describe = fault_describe,
+	.offers = fault_offers,
 	.attach = fault_attach,
 	.detach = fault_detach,
 	.room = fault_room,

@@ -164,6 +164,13 @@ static void sim_wait(struct transport *t, uint64_t timeout_ns)
 
 /* --- paths ---------------------------------------------------------------------------------- */
 
+/* TCP, as everybody. */
+static uint32_t sim_offers(const struct transport *t)
+{
+	(void)t;
+	return 0;
+}
+
 static int sim_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	struct sim_end **slot = slot_of(t, peer, path);
@@ -299,6 +306,7 @@ const struct transport_ops transport_sim = {
 	.open = sim_open,
 	.close = sim_close,
 	.describe = sim_describe,
+	.offers = sim_offers,
 	.attach = sim_attach,
 	.detach = sim_detach,
 	.room = sim_room,

@@ -70,8 +70,8 @@ struct transport_options {
 	uint32_t sim_node;
 };
 
-/* What HELLOs offer; both ends must, for a transport to begin with words of its own. */
-enum { TRANSPORT_OFFER_VERBS = WIRE_OFFER_VERBS };
+/* What HELLOs offer; both ends must offer VERBS, for their ends to begin with words of its own. */
+enum { TRANSPORT_OFFER_VERBS = WIRE_OFFER_VERBS, TRANSPORT_OFFER_NO_TCP = WIRE_OFFER_NO_TCP };
 
 enum transport_event_kind {
 	TRANSPORT_HEADER = 1, /* `frame` arrived: say where its payload goes                    */
@@ -114,7 +114,6 @@ struct transport_stats {
 
 struct transport_ops {
 	const char *name; /* as in the configuration */
-	uint32_t offers;  /* TRANSPORT_OFFER_*: what its HELLOs say */
 
 	/*
 	 * Open an instance, on the thread that will use it.
@@ -126,6 +125,9 @@ struct transport_ops {
 
 	/* What is on and off, and why, for people: "multishot on, zero-copy off (configured)". */
 	const char *(*describe)(struct transport *t);
+
+	/* TRANSPORT_OFFER_*: what its HELLOs say; never changes, any thread. */
+	uint32_t (*offers)(const struct transport *t);
 
 	/*
 	 * Take over a connected socket whose HELLOs are done, as (peer, path), which must not be

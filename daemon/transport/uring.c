@@ -358,6 +358,13 @@ static uint32_t queue_capacity(const struct transport *t)
 	return capacity;
 }
 
+/* TCP, as everybody. */
+static uint32_t uring_offers(const struct transport *t)
+{
+	(void)t;
+	return 0;
+}
+
 static int uring_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	uint16_t slot = slot_of(peer, path);
@@ -497,6 +504,7 @@ const struct transport_ops transport_uring = {
 	.open = uring_open,
 	.close = uring_close,
 	.describe = uring_feature_describe,
+	.offers = uring_offers,
 	.attach = uring_attach,
 	.detach = uring_detach,
 	.room = uring_room,

@@ -391,6 +391,12 @@ static int tcp_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
 	return 0;
 }
 
+static uint32_t verbs_offers(const struct transport *t)
+{
+	return (t->device.context ? TRANSPORT_OFFER_VERBS : 0u) |
+	       (t->tcp ? 0u : TRANSPORT_OFFER_NO_TCP);
+}
+
 static int verbs_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
 {
 	uint16_t slot = slot_of(peer, path);
@@ -562,10 +568,10 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 
 const struct transport_ops transport_verbs = {
 	.name = "verbs",
-	.offers = TRANSPORT_OFFER_VERBS,
 	.open = verbs_open,
 	.close = verbs_close,
 	.describe = verbs_status_describe,
+	.offers = verbs_offers,
 	.attach = verbs_attach,
 	.detach = verbs_detach,
 	.room = verbs_room,

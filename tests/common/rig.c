@@ -213,7 +213,7 @@ uint32_t rig_join(struct rig *rig, uint16_t peer0, uint16_t path0, uint16_t peer
 	for (int s = 0; s < 2; s++) {
 		line->up[s] = true;
 		assert_int_equal(rig->ops->attach(rig->side[s], line->peer[s], line->path[s],
-						  line->fd[s], rig->ops->offers),
+						  line->fd[s], rig->ops->offers(rig->side[s])),
 				 0);
 	}
 	rig_meet(rig, line);

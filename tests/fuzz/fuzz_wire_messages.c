@@ -30,7 +30,8 @@ static void address_holds(const char *address)
 
 static void hello_holds(const struct wire_hello *h)
 {
-	PROPERTY(h->instance && h->offers <= WIRE_OFFER_VERBS);
+	PROPERTY(h->instance && h->offers <= 7);
+	PROPERTY(!(h->offers & WIRE_OFFER_NO_TCP) || h->offers == 3);
 	PROPERTY(h->purpose == WIRE_CONTROL || h->purpose == WIRE_DATA);
 	PROPERTY(h->lane < WIRE_LANES_MAX && h->path < WIRE_PATHS_MAX);
 	if (h->purpose == WIRE_CONTROL)

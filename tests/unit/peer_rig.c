@@ -28,7 +28,7 @@ void peer_rig_open(struct peer_rig *rig, struct peer_rig_side *side, uint64_t in
 	struct peers_options options = {.config = &side->config, .instance = instance};
 	struct err err;
 
-	(void)rig;
+	options.offers = rig->offers;
 	assert_int_equal(loop_open(&side->loop, &err), 0);
 	options.loop = side->loop;
 	options.log = side->log;

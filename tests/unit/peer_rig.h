@@ -40,6 +40,7 @@ struct peer_rig_side {
 struct peer_rig {
 	struct peer_rig_side side[PEER_RIG_SIDES];
 	size_t sides;
+	uint32_t offers; /* of those opened from now on */
 	uint64_t added_ns;
 };
 

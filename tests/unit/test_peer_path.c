@@ -439,6 +439,89 @@ static void test_impossible(void **state)
 	}
 }
 
+static bool is_unlike(const struct peer_rig_side *side, uint16_t peer, uint32_t offers)
+{
+	struct peer_about about;
+
+	peers_about(side->peers, peer, &about);
+	return about.unlike && about.offers == offers && about.state == PEER_STATE_KNOWN;
+}
+
+static size_t times_logged(const struct peer_rig_side *side, const char *text)
+{
+	char log[16384];
+	ssize_t n = pread(side->log_fd, log, sizeof(log) - 1, 0);
+	size_t times = 0;
+
+	assert_true(n >= 0);
+	log[n] = 0;
+	for (const char *at = log; (at = strstr(at, text)); at++)
+		times++;
+	return times;
+}
+
+/*
+ * RDMA alone here and TCP alone there: both sides learn it by the first connection, say it once,
+ * and try no more, whoever of them connects, and also if one of them wants the path late.
+ */
+static void test_offers(void **state)
+{
+	enum { VERBS = WIRE_OFFER_VERBS, ALONE = WIRE_OFFER_VERBS | WIRE_OFFER_NO_TCP };
+	static const struct {
+		uint32_t a, b;
+		bool fit;
+	} rows[] = {
+		{ALONE, 0, false},
+		{0, ALONE, false},
+		{ALONE, WIRE_OFFER_AUTO, false},
+		{ALONE, ALONE, true},
+		{ALONE, VERBS | WIRE_OFFER_AUTO, true},
+		{VERBS | WIRE_OFFER_AUTO, 0, true},
+		{WIRE_OFFER_AUTO, 0, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct peer_rig *rig = peer_rig_new();
+		struct fixture f = {.rig = rig};
+		const char *text = "no data connection to host two is possible";
+
+		rig->offers = rows[i].a;
+		f.a = peer_rig_add(rig, 1, "");
+		rig->offers = rows[i].b;
+		f.b = peer_rig_add(rig, 2, "");
+		f.to_b = peer_rig_meet(rig, f.a, f.b);
+		f.to_a = peer_rig_meet(rig, f.b, f.a);
+		peers_want_path(f.a->peers, f.to_b, 0, 0, peer_rig_now_ns(rig));
+		peer_rig_run(rig, 100);
+		want(&f, 0, 0);
+		if (rows[i].fit) {
+			const struct peer_event *at_a = &peer_rig_wait(rig, f.a, PEER_PATH)->event;
+			const struct peer_event *at_b = &peer_rig_wait(rig, f.b, PEER_PATH)->event;
+
+			assert_int_equal(at_a->offers & VERBS, rows[i].a & rows[i].b & VERBS);
+			assert_int_equal(at_a->offers, at_b->offers);
+			joined(at_a->fd, at_b->fd);
+		} else {
+			want(&f, 1, 0);
+			peer_rig_run(rig, 500);
+			want(&f, 0, 1); /* of the next group */
+			peer_rig_run(rig, 500);
+			assert_true(is_unlike(f.a, f.to_b, rows[i].b));
+			assert_true(is_unlike(f.b, f.to_a, rows[i].a));
+			assert_int_equal(times_logged(f.a, text), 1);
+			assert_int_equal(times_logged(f.a, wire_offers_text(rows[i].b)), 1);
+			assert_int_equal(times_logged(f.b, wire_offers_text(rows[i].a)), 1);
+			assert_int_equal(f.b->peers->held, 0);
+			assert_false(peers_path_is_up(f.a->peers, f.to_b, 0, 0));
+		}
+		assert_int_equal(peer_rig_count(f.a, PEER_PATH), 0);
+		assert_int_equal(peer_rig_count(f.b, PEER_PATH), 0);
+		assert_int_equal(peer_rig_count(f.a, PEER_DIED), 0);
+		peer_rig_free(rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -453,6 +536,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_old_acquaintance),
 		cmocka_unit_test(test_old_acquaintance_answers),
+		cmocka_unit_test(test_offers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

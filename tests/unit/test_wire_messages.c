@@ -108,7 +108,12 @@ static void hello(void **state)
 	REFUSED(WIRE_HELLO, wire_hello, path, WIRE_PATHS_MAX);
 	REFUSED(WIRE_HELLO, wire_hello, port, 0); /* with an address */
 	TAKEN(WIRE_HELLO, wire_hello, offers, WIRE_OFFER_VERBS);
-	REFUSED(WIRE_HELLO, wire_hello, offers, 2);
+	TAKEN(WIRE_HELLO, wire_hello, offers, WIRE_OFFER_VERBS | WIRE_OFFER_NO_TCP);
+	TAKEN(WIRE_HELLO, wire_hello, offers, WIRE_OFFER_AUTO);
+	TAKEN(WIRE_HELLO, wire_hello, offers, WIRE_OFFER_AUTO | WIRE_OFFER_VERBS);
+	REFUSED(WIRE_HELLO, wire_hello, offers, WIRE_OFFER_NO_TCP); /* how then? */
+	REFUSED(WIRE_HELLO, wire_hello, offers, 7);
+	REFUSED(WIRE_HELLO, wire_hello, offers, 8);
 	TEXT(WIRE_HELLO, wire_hello, host);
 	try_text(WIRE_HELLO, AT(wire_hello, address), false, true);
 
