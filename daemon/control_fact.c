@@ -55,17 +55,23 @@ static void troubled(struct control *c, const struct engine_fact *fact, uint64_t
 	end_propose(c, g, seq, seq, error, text, now_ns);
 }
 
+/* Paths break and are made again; an operator hears of what that does not mend. */
+static enum log_level path_down_level(const struct engine_fact *fact)
+{
+	if (fact->verdict != WIRE_OK || fact->error == -EOPNOTSUPP || fact->error == -ENOMEM)
+		return LOG_LEVEL_WARNING;
+	return LOG_LEVEL_DEBUG;
+}
+
 static void path_went_down(struct control *c, uint32_t lane, const struct engine_fact *fact,
 			   uint64_t now_ns)
 {
 	struct peer_about about;
 
 	peers_about(c->peers, fact->peer, &about);
-	log_put(c->log,
-		fact->verdict == WIRE_OK && fact->error != -EOPNOTSUPP ? LOG_LEVEL_DEBUG
-								       : LOG_LEVEL_WARNING,
-		LOG_PATH_DOWN, "a data connection to host %s ended: %s%s%s lane=%u path=%u",
-		about.node.host, fact->why ? fact->why : strerror(-fact->error),
+	log_put(c->log, path_down_level(fact), LOG_PATH_DOWN,
+		"a data connection to host %s ended: %s%s%s lane=%u path=%u", about.node.host,
+		fact->why ? fact->why : strerror(-fact->error),
 		fact->verdict == WIRE_OK ? "" : ", ",
 		fact->verdict == WIRE_OK ? "" : wire_verdict_name(fact->verdict), lane, fact->path);
 	if (fact->verdict != WIRE_OK)

@@ -53,6 +53,8 @@ enum {
 	VERBS_EXTENT_BYTES = 4 << 20, /* registered at once                                 */
 	VERBS_SGES = 4,               /* header, and a payload over at most three extents         */
 	VERBS_QPN_BITS = 12,
+	/* Of memory that may be registered: with less there is no use in beginning. */
+	VERBS_MEMLOCK_LEAST = 32 << 20,
 };
 
 static_assert(VERBS_EXTENT_BYTES >= (int)WIRE_CHUNK_BYTES_MAX, "VERBS_SGES suffice");
@@ -79,10 +81,13 @@ struct verbs_device {
 	struct ibv_srq *srq;
 	char name[IBV_SYSFS_NAME_MAX];
 	uint8_t port;
-	bool active;   /* the port */
-	bool fatal;    /* the device is gone */
-	bool ethernet; /* RoCE */
-	bool version2; /* the GID's type is RoCE v2 */
+	bool active; /* the port */
+	bool fatal;  /* the device is gone */
+	/* Memory could not be registered once: no more queue pairs are made.  Negative errno. */
+	int no_memory;
+	uint64_t memlock_bytes; /* may be registered; UINT64_MAX: all */
+	bool ethernet;          /* RoCE */
+	bool version2;          /* the GID's type is RoCE v2 */
 	uint16_t lid;
 	enum ibv_mtu mtu;
 	int gid_index;
@@ -235,11 +240,15 @@ void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict ve
  * why_not says why), or negative errno and *err: what was asked for does not exist. */
 int verbs_device_open(struct verbs_device *d, const struct transport_options *o, struct err *err);
 void verbs_device_close(struct verbs_device *d);
-bool verbs_device_usable(const struct verbs_device *d);
+bool verbs_device_usable(const struct verbs_device *d); /* its port */
+/* Why no queue pair can be made.  Return: NULL: one can; else words that live as long as *d. */
+const char *verbs_device_refuses(const struct verbs_device *d);
 void verbs_device_receives(struct verbs_device *d); /* give back what was taken */
 void verbs_device_port(struct verbs_device *d);     /* look at the port again */
 void verbs_remember(struct verbs_device *d, void *base, size_t bytes);
 void verbs_forget(struct verbs_device *d, void *base);
+/* Return: NULL with errno, and no queue pair will be made any more. */
+struct ibv_mr *verbs_register(struct transport *t, void *at, size_t bytes, unsigned int access);
 /*
  * The pieces of [at, at + bytes) with their keys.  Return: how many, at most VERBS_SGES - 1; 0:
  * it is not remembered; negative errno: it cannot be registered.

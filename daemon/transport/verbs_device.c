@@ -14,9 +14,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
 
 #include "daemon/transport/verbs_there.h"
 
@@ -134,6 +140,21 @@ void verbs_device_port(struct verbs_device *d)
 
 /* --- open and close ------------------------------------------------------------------------- */
 
+/* What this process may register; UINT64_MAX: all that there is. */
+static uint64_t memlock_bytes(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	if (!syscall(SYS_capget, &header, data) &&
+	    (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)))
+		return UINT64_MAX;
+	return limit.rlim_cur;
+}
+
 /* Return: 0, or what failed, in d->why_not. */
 static int make_queues(struct verbs_device *d)
 {
@@ -208,6 +229,9 @@ static int open_one(struct verbs_device *d, const struct candidate *one)
 		close_all(d);
 		return -EIO;
 	}
+	d->memlock_bytes = memlock_bytes();
+	if (d->memlock_bytes < VERBS_MEMLOCK_LEAST)
+		d->no_memory = -ENOMEM;
 	verbs_device_port(d);
 	return 0;
 }
@@ -230,8 +254,14 @@ int verbs_device_open(struct verbs_device *d, const struct transport_options *o,
 		(void)snprintf(d->why_not, sizeof(d->why_not), "there is no RDMA device");
 	if (list)
 		ibv_free_device_list(list);
-	if (d->context || o->tcp_too)
+	if (o->tcp_too || (d->context && !d->no_memory))
 		return 0;
+	if (d->context)
+		return err_set(err, -ENOMEM,
+			       "transport verbs cannot be used: only %" PRIu64
+			       " KiB of memory can be registered, %d are the least: raise "
+			       "LimitMEMLOCK= of the unit (ulimit -l)",
+			       d->memlock_bytes >> 10, VERBS_MEMLOCK_LEAST >> 10);
 	return err_set(err, -ENODEV,
 		       "transport verbs cannot be used: %s; see ibv_devinfo, or set "
 		       "transport = auto",
@@ -259,6 +289,21 @@ bool verbs_device_there(void)
 bool verbs_device_usable(const struct verbs_device *d)
 {
 	return d->context && d->active && !d->fatal && (!d->ethernet || d->gid_index >= 0);
+}
+
+const char *verbs_device_refuses(const struct verbs_device *d)
+{
+	if (d->fatal)
+		return "the device has failed or was removed";
+	if (!d->context)
+		return d->why_not;
+	if (d->no_memory)
+		return d->no_memory == -ENOMEM
+			       ? "memory cannot be registered: raise LimitMEMLOCK= (ulimit -l)"
+			       : "memory cannot be registered";
+	if (!d->active)
+		return "its port is down";
+	return verbs_device_usable(d) ? NULL : "its port has no GID";
 }
 
 void verbs_device_receives(struct verbs_device *d)
@@ -316,16 +361,25 @@ void verbs_forget(struct verbs_device *d, void *base)
 		d->regions_end--;
 }
 
+struct ibv_mr *verbs_register(struct transport *t, void *at, size_t bytes, unsigned int access)
+{
+	struct ibv_mr *mr = ibv_reg_mr(t->device.pd, at, bytes, access);
+
+	t->stats.registrations++;
+	if (!mr)
+		t->device.no_memory = -errno;
+	return mr;
+}
+
+/* Return: NULL with errno. */
 static struct ibv_mr *extent(struct transport *t, struct verbs_region *r, size_t number)
 {
 	size_t from = number * VERBS_EXTENT_BYTES, left = r->bytes - from;
 
-	if (!r->extents[number]) {
+	if (!r->extents[number])
 		r->extents[number] =
-			ibv_reg_mr(t->device.pd, r->base + from,
-				   left < VERBS_EXTENT_BYTES ? left : VERBS_EXTENT_BYTES, 0);
-		t->stats.registrations++;
-	}
+			verbs_register(t, r->base + from,
+				       left < VERBS_EXTENT_BYTES ? left : VERBS_EXTENT_BYTES, 0);
 	return r->extents[number];
 }
 
@@ -347,7 +401,7 @@ int verbs_pieces(struct transport *t, const void *at, size_t bytes, struct ibv_s
 			size_t piece = there < bytes ? there : bytes;
 
 			if (!mr)
-				return -ENOMEM;
+				return -errno;
 			assert(n < VERBS_SGES - 1);
 			out[n++] = (struct ibv_sge){(uintptr_t)from, (uint32_t)piece, mr->lkey};
 			from += piece;

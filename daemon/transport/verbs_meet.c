@@ -176,14 +176,11 @@ static uint8_t link_of(const struct verbs_device *d)
 /* What we have to offer.  Return: NULL, or why there is nothing: it is left as text. */
 static const char *prepare(struct transport *t, struct verbs_path *p, char *text, size_t bytes)
 {
+	const char *why = verbs_device_refuses(&t->device);
 	struct verbs_greeting *g = &p->mine;
 	int ret;
 
-	if (!verbs_device_usable(&t->device)) {
-		const char *why = t->device.fatal      ? "the device has failed or was removed"
-				  : !t->device.context ? t->device.why_not
-				  : !t->device.active  ? "its port is down"
-						       : "its port has no GID";
+	if (why) {
 		(void)snprintf(text, bytes, "%.*s", (int)bytes - 1, why);
 		return text;
 	}
@@ -193,8 +190,11 @@ static const char *prepare(struct transport *t, struct verbs_path *p, char *text
 	if (!ret)
 		ret = verbs_receive_init(t, p);
 	if (ret) {
-		(void)snprintf(text, bytes, "%.16s: %.48s", t->device.name,
-			       ret == -ENOMEM ? "raise LimitMEMLOCK= (ulimit -l)" : strerror(-ret));
+		why = verbs_device_refuses(&t->device);
+		if (why)
+			(void)snprintf(text, bytes, "%.*s", (int)bytes - 1, why);
+		else
+			(void)snprintf(text, bytes, "%.16s: %.48s", t->device.name, strerror(-ret));
 		return text;
 	}
 	g->qpn = p->qp->qp_num;

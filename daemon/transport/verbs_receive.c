@@ -31,9 +31,8 @@ int verbs_receive_init(struct transport *t, struct verbs_path *p)
 		return -errno;
 	rx->ring = ring;
 	rx->ring_bytes = bytes;
-	rx->ring_mr = ibv_reg_mr(t->device.pd, ring, bytes,
-				 IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-	t->stats.registrations++;
+	rx->ring_mr =
+		verbs_register(t, ring, bytes, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	return rx->ring_mr ? 0 : -errno;
 }
 

@@ -33,7 +33,7 @@ int verbs_send_init(struct transport *t, struct verbs_path *p)
 	tx->headers = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	if (!tx->ring || !tx->headers)
 		return -ENOMEM;
-	tx->headers_mr = ibv_reg_mr(t->device.pd, tx->headers, bytes, 0);
+	tx->headers_mr = verbs_register(t, tx->headers, bytes, 0);
 	return tx->headers_mr ? 0 : -errno;
 }
 
@@ -150,8 +150,7 @@ static int gather(struct transport *t, struct verbs_path *p, struct verbs_out *o
 	pieces[1] = (struct ibv_sge){(uintptr_t)out->payload, out->bytes, 0};
 	if (WIRE_HEADER_BYTES + out->bytes <= p->inline_bytes)
 		return 2;
-	out->once = ibv_reg_mr(t->device.pd, (void *)(uintptr_t)out->payload, out->bytes, 0);
-	t->stats.registrations++;
+	out->once = verbs_register(t, (void *)(uintptr_t)out->payload, out->bytes, 0);
 	if (!out->once)
 		return -errno;
 	pieces[1].lkey = out->once->lkey;
@@ -240,10 +239,8 @@ void verbs_send_start(struct transport *t, struct verbs_path *p)
 		ret = verbs_send_bare(t, p);
 	if (ret == -EMSGSIZE)
 		verbs_end(t, p, ret, "the peer's ring is too small for our chunks");
-	else if (ret == -ENOMEM)
-		verbs_end(t, p, ret,
-			  "memory cannot be registered: raise LimitMEMLOCK= of the "
-			  "unit (ulimit -l)");
+	else if (ret && ret == t->device.no_memory)
+		verbs_end(t, p, ret, verbs_device_refuses(&t->device));
 	else if (ret)
 		verbs_end(t, p, ret, "the device takes no work request");
 }

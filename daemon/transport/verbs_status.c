@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -89,6 +90,14 @@ const char *verbs_status_describe(struct transport *t)
 			     t->active_count);
 	else
 		n = snprintf(t->text, sizeof(t->text), "no verbs: %s", d->why_not);
+	if (d->no_memory && n > 0 && (size_t)n < sizeof(t->text))
+		n += snprintf(t->text + n, sizeof(t->text) - (size_t)n, "; no more of them: %s",
+			      verbs_device_refuses(d));
+	else if (d->context && d->memlock_bytes != UINT64_MAX && n > 0 &&
+		 (size_t)n < sizeof(t->text))
+		n += snprintf(t->text + n, sizeof(t->text) - (size_t)n,
+			      "; only %" PRIu64 " MiB can be registered: raise LimitMEMLOCK=",
+			      d->memlock_bytes >> 20);
 	if (t->tcp_paths && n > 0 && (size_t)n < sizeof(t->text))
 		(void)snprintf(t->text + n, sizeof(t->text) - (size_t)n,
 			       "; %u over TCP (%.100s): %.100s", t->tcp_paths, t->why_tcp,

@@ -12,7 +12,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
 
 #include <cmocka.h>
 
@@ -74,10 +79,108 @@ static void frames_pass(void **state)
 	rig_close(&rig);
 }
 
+/* --- memory that cannot be registered ------------------------------------------------------- */
+
+/* The rings fit, what is sent does not: the path ends once, and goes on over TCP. */
+static void memory_runs_out_later(void **state)
+{
+	static const uint32_t large[] = {1 << 20};
+	struct rig_variant either = strict;
+	struct rig rig;
+	uint32_t line;
+
+	(void)state;
+	either.options.tcp_too = true;
+	rig_open(&rig, &either);
+	line = rig_join(&rig, 3, 0, 5, 1);
+	fake_verbs.lock_bytes = fake_verbs.locked + 4096;
+	rig_load(&rig, line, 0, large, 1);
+	rig_until_down(&rig, line, 0);
+	assert_int_equal(rig.lines[line].error[0], -ENOMEM);
+	rig_until_down(&rig, line, 1);
+	fake_verbs.lock_bytes = 0; /* there may be room for rings again, when others have ended */
+	line = rig_join(&rig, 3, 0, 5, 1);
+	rig_load(&rig, line, 0, large, 1);
+	rig_finish_line(&rig, line);
+	assert_int_equal(rig.side[0]->tcp_paths, 1);
+	assert_non_null(strstr(rig.ops->describe(rig.side[0]),
+			       "; no more of them: memory cannot be registered: raise "
+			       "LimitMEMLOCK= (ulimit -l); 1 over TCP (here: memory cannot"));
+	assert_non_null(strstr(rig.ops->describe(rig.side[1]), "1 over TCP (there: memory cannot "
+							       "be registered: raise LimitMEMLOCK= "
+							       "(ulimit -l))"));
+	rig_close(&rig);
+}
+
+static void no_ring_fits(void **state)
+{
+	struct rig_variant either = strict;
+	struct rig rig;
+
+	(void)state;
+	either.options.tcp_too = true;
+	fake_verbs.lock_bytes = 1 << 20;
+	rig_open(&rig, &either);
+	(void)rig_join(&rig, 3, 0, 5, 1);
+	assert_int_equal(rig.side[0]->tcp_paths, 1);
+	assert_int_equal(rig.side[0]->device.no_memory, -ENOMEM);
+	rig_close(&rig);
+}
+
+static void may_lock_more(bool may)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	uint32_t *now = &data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective;
+	uint32_t ever, one = CAP_TO_MASK(CAP_IPC_LOCK);
+
+	assert_int_equal(syscall(SYS_capget, &header, data), 0);
+	ever = data[CAP_TO_INDEX(CAP_IPC_LOCK)].permitted;
+	*now = may ? *now | (ever & one) : *now & ~one;
+	assert_int_equal(syscall(SYS_capset, &header, data), 0);
+}
+
+/* The limit is looked at before there is anything to register, unless it does not concern us. */
+static void the_limit_is_found_at_start(void **state)
+{
+	struct transport_options options = {.lane_fd = -1, .queue_frames = 4};
+	struct rlimit was, low;
+	struct transport *t;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &was), 0);
+	low = was;
+	low.rlim_cur = 8 << 20;
+	may_lock_more(false);
+	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &low), 0);
+	assert_int_equal(transport_verbs.open(&t, &options, &err), -ENOMEM);
+	assert_non_null(strstr(err.text, "only 8192 KiB of memory can be registered, 32768 are "
+					 "the least: raise LimitMEMLOCK= of the unit"));
+	options.tcp_too = true;
+	assert_int_equal(transport_verbs.open(&t, &options, &err), 0);
+	assert_non_null(strstr(transport_verbs.describe(t), "memory cannot be registered"));
+	transport_verbs.close(t);
+	low.rlim_cur = VERBS_MEMLOCK_LEAST;
+	options.tcp_too = false;
+	if (low.rlim_cur <= low.rlim_max) {
+		assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &low), 0);
+		assert_int_equal(transport_verbs.open(&t, &options, &err), 0);
+		assert_non_null(strstr(transport_verbs.describe(t),
+				       "; only 32 MiB can be registered: raise LimitMEMLOCK="));
+		transport_verbs.close(t);
+	}
+	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &was), 0);
+	may_lock_more(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(frames_pass, before, after),
+		cmocka_unit_test_setup_teardown(memory_runs_out_later, before, after),
+		cmocka_unit_test_setup_teardown(no_ring_fits, before, after),
+		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
