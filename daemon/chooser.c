@@ -11,29 +11,33 @@ enum {
 	SAMPLES_MAX = 128,  /* the last ones count                                     */
 	SETTLED_FIRST = 32, /* periods until others are tried again                    */
 	SETTLED_MOST = 1024,
-	ALL_EVERY = 4, /* of these trials each so many-th is of all               */
+	ALL_EVERY = 4, /* of these sessions each so many-th tries all          */
+	ROUNDS = 3,    /* at most, of a session                                */
+	SMOOTH = 8,    /* periods that the mean time of what is settled is made of */
 };
 
-#define HARDLY 1.03  /* times the least: not worth to lose more        */
-#define CLOSE 2.0    /* times the least: worth another trial           */
-#define DRIFTED 1.25 /* times what it was when it was chosen, or its inverse */
+#define HARDLY 1.03    /* times the least: not worth to lose more        */
+#define CLOSE 2.0      /* times the least: worth another session        */
+#define TOO_CLOSE 1.25 /* times the least: one trial cannot tell which is faster */
+#define DRIFTED 1.25   /* times what it was when it was chosen, or its inverse */
 
 struct entry {
 	uint32_t list;
 	uint8_t size_class, alternatives, current;
 	bool settled;
-	bool all;                             /* settled: the next trial is of all */
-	uint8_t to_try;                       /* bits; while not settled                */
-	uint8_t drifted;                      /* times in a row                         */
-	uint32_t trials;                      /* finished                               */
-	uint64_t from;                        /* the first op of `current`              */
-	uint64_t until, until_ns;             /* settled: when to try again: both       */
-	uint64_t periods;                     /* ... which was so long a time           */
-	double chosen_cost;                   /* settled: when it was chosen            */
-	double cost[CHOICE_ALTERNATIVES_MAX]; /* ns for a MiB; 0: not measured yet      */
-	uint64_t taken;                       /* samples of `current` since it was judged */
-	uint64_t last_ns, last_bytes;         /* of the last one                        */
-	double samples[SAMPLES_MAX];          /* number % SAMPLES_MAX                   */
+	bool all;                               /* settled: the next session tries all    */
+	uint8_t to_try;                         /* bits; while not settled                */
+	uint8_t rounds;                         /* of this session                        */
+	uint8_t tried[CHOICE_ALTERNATIVES_MAX]; /* times, in this session               */
+	uint32_t sessions;                      /* finished                               */
+	uint64_t from;                          /* the first op of `current`              */
+	uint64_t until, until_ns;               /* settled: when to try again: both       */
+	uint64_t periods;                       /* ... which was so long a time           */
+	double chosen_cost;                     /* settled: when it was chosen            */
+	double cost[CHOICE_ALTERNATIVES_MAX];   /* ns for a MiB; 0: not measured yet      */
+	uint64_t taken;                         /* samples of `current` since it was judged */
+	uint64_t last_ns, last_bytes;           /* of the last one                        */
+	double samples[SAMPLES_MAX];            /* number % SAMPLES_MAX                   */
 };
 
 struct chooser {
@@ -140,18 +144,38 @@ static void settle(struct entry *e, uint64_t from, uint64_t now_ns)
 	assert(best < e->alternatives);
 	e->current = best;
 	e->settled = true;
-	e->drifted = 0;
 	e->chosen_cost = e->cost[best];
 	e->until = from + e->periods * CHOOSER_PERIOD;
 	e->until_ns = now_ns + e->periods * CHOOSER_PAUSE_NS; /* as long as trials take, and more */
-	e->trials++;
+	e->sessions++;
 	if (e->periods < SETTLED_MOST)
 		e->periods *= 2;
+}
+
+static void begin_session(struct entry *e)
+{
+	memset(e->tried, 0, sizeof(e->tried));
+	e->tried[e->current] = 1;
+	e->rounds = 0;
+}
+
+/* Of those that were tried: which cannot be told apart by so few trials, as times vary? */
+static uint8_t too_close(const struct entry *e)
+{
+	double min = least(e);
+	uint8_t bits = 0;
+
+	for (uint8_t a = 0; a < e->alternatives; a++)
+		if (e->tried[a] && e->cost[a] <= TOO_CLOSE * min)
+			bits |= (uint8_t)(1u << a);
+	return bits & (bits - 1) ? bits : 0;
 }
 
 /* The next that is to be tried; if there is none, the best of them. */
 static void go_on(struct entry *e, uint64_t from, uint64_t now_ns)
 {
+	if (!e->to_try && ++e->rounds < ROUNDS)
+		e->to_try = too_close(e);
 	if (!e->to_try) {
 		settle(e, from, now_ns);
 		return;
@@ -167,7 +191,7 @@ static uint8_t worth_trying(const struct entry *e)
 	uint8_t bits = 0;
 
 	for (uint8_t a = 0; a < e->alternatives; a++)
-		if (e->all || e->cost[a] <= CLOSE * min || e->trials % ALL_EVERY == 0)
+		if (e->all || e->cost[a] <= CLOSE * min || e->sessions % ALL_EVERY == 0)
 			bits |= (uint8_t)(1u << a);
 	return bits & (uint8_t) ~(1u << e->current);
 }
@@ -185,7 +209,6 @@ static uint8_t faster_than_now(const struct entry *e)
 /* What it was compared with is of other times. */
 static void begin_anew(struct entry *e, uint64_t from, uint64_t now_ns)
 {
-	e->drifted = 0;
 	e->chosen_cost = e->cost[e->current];
 	e->periods = SETTLED_FIRST;
 	if (e->until > from + SETTLED_FIRST * CHOOSER_PERIOD)
@@ -195,23 +218,38 @@ static void begin_anew(struct entry *e, uint64_t from, uint64_t now_ns)
 	e->all = true;
 }
 
-static void look_again(struct entry *e, uint64_t from, uint64_t now_ns)
+static void look_again(struct entry *e, double cost, uint64_t from, uint64_t now_ns)
 {
-	bool slower = e->cost[e->current] > DRIFTED * e->chosen_cost;
-	bool faster = e->chosen_cost > DRIFTED * e->cost[e->current];
+	double *mean = &e->cost[e->current];
+	bool slower, faster;
 
-	e->drifted = slower || faster ? (uint8_t)(e->drifted + 1) : 0;
-	if (e->drifted == 2) {
+	*mean += (cost - *mean) / SMOOTH;
+	slower = *mean > DRIFTED * e->chosen_cost;
+	faster = e->chosen_cost > DRIFTED * *mean;
+	if (slower || faster) {
+		*mean = cost;
 		begin_anew(e, from, now_ns);
 		/* Slower: what was faster than this is worth a trial now. */
 		e->to_try = slower ? faster_than_now(e) : 0;
-		if (e->to_try)
+		if (e->to_try) {
+			begin_session(e);
 			go_on(e, from, now_ns);
+		}
 	} else if (from >= e->until && now_ns >= e->until_ns) {
 		e->to_try = worth_trying(e);
 		e->all = false;
+		begin_session(e);
 		go_on(e, from, now_ns);
 	}
+}
+
+/* A session takes the mean of its trials. */
+static void tried(struct entry *e, double cost)
+{
+	uint8_t times = e->tried[e->current]++;
+	double *mean = &e->cost[e->current];
+
+	*mean = times ? *mean + (cost - *mean) / (times + 1) : cost;
 }
 
 static uint32_t saturated(double ns)
@@ -224,15 +262,18 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 {
 	uint8_t before = e->current;
 	bool was_settled = e->settled;
+	double cost;
 
 	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2)
 		return false;
-	e->cost[e->current] = median(e);
+	cost = median(e);
 	e->taken = 0;
-	if (e->settled)
-		look_again(e, from, now_ns);
-	else
+	if (e->settled) {
+		look_again(e, cost, from, now_ns);
+	} else {
+		tried(e, cost);
 		go_on(e, from, now_ns);
+	}
 	if (e->current != before)
 		e->from = from;
 	else if (e->settled == was_settled)

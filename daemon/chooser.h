@@ -2,11 +2,13 @@
  * chooser.h - the member that decides by which alternative tensors go: it measures, tries, settles.
  *
  * For each list of alternatives and class of sizes (choice.h) it is told how long ops took.  Each
- * alternative is tried for a period in which it is measured; the one with the least median time for
- * its bytes is taken, or one that loses less and is hardly slower.  Then it stays, until
+ * alternative is tried for a period in which it is measured, and those that are too close to tell
+ * are tried again, twice: the same op takes 10 to 30 % more or less from one second to the next
+ * where processors are shared.  The one with the least median time for its bytes is taken, or one
+ * that loses less and is hardly slower.  Then it stays, until
  *
- *   - it has become slower (by a quarter, twice in a row): those that were faster than this are
- *     tried again at once;
+ *   - it has become slower (by a quarter, in the mean of the last periods): those that were faster
+ *     than this are tried again at once;
  *   - a while has passed, of ops and of time: those that came close are tried again, now and then
  *     all.  The while doubles with each such trial; it is short again, and the trial of all, when
  *     its own time has become another one.

@@ -314,14 +314,17 @@ static void case_auto_endless(void)
 	endless(codec_wanted());
 }
 
-/* Two tensors of other sizes in turn; what all results were, and what the last op sent. */
+/*
+ * Two tensors of other sizes in turn; what all results were, and what the last op sent.  As many
+ * ops as three rounds of three trials take, and some more.
+ */
 static void case_auto(void)
 {
 	struct scene s = scene_open(codec_wanted(), "ef14", NULL);
 	uint64_t hash = 0;
 	struct carry_op_result r;
 
-	for (uint32_t step = 0; step < 300; step++) {
+	for (uint32_t step = 0; step < 650; step++) {
 		fill(&s, step);
 		need(reduce(&s, 8192, "small", NULL, &r), "small");
 		hash = hash * 31 + hash_of(s.out, 8192);

@@ -114,7 +114,7 @@ static void prefers_what_loses_less(void **state)
 
 	(void)state;
 	set(&w, 20, 100, 99, 98);
-	run(&w, 500);
+	run(&w, 1000);
 	assert_int_equal(w.last[0], 0);
 	set(&w, 20, 100, 98, 96);
 	run(&w, 100000);
@@ -226,6 +226,43 @@ static void bursts(void **state)
 		run(&w, 1);
 	}
 	assert_true(w.ops[20][1] > 19000);
+	chooser_free(w.chooser);
+}
+
+/* Nearly as fast, and faster for once: what is close is tried several times. */
+static void a_lucky_trial(void **state)
+{
+	struct world w = begin(2);
+
+	(void)state;
+	set(&w, 20, 100, 90, 0);
+	run(&w, 200); /* the first trial of 1 */
+	assert_int_equal(w.last[0], 1);
+	set(&w, 20, 100, 115, 0);
+	run(&w, 800);
+	assert_int_equal(w.last[0], 0);
+	assert_int_equal(w.changes[0], 6); /* three trials each */
+	chooser_free(w.chooser);
+}
+
+/* Slower by a half for some hundred ops, now and then: no reason to try others. */
+static void slow_spells(void **state)
+{
+	struct world w = begin(2);
+	uint64_t changes;
+
+	(void)state;
+	set(&w, 20, 30, 40, 0);
+	run(&w, 1000);
+	assert_int_equal(w.last[0], 0);
+	changes = w.changes[0];
+	for (int i = 0; i < 2; i++) {
+		set(&w, 20, 45, 60, 0);
+		run(&w, 300);
+		set(&w, 20, 30, 40, 0);
+		run(&w, 700);
+	}
+	assert_int_equal(w.changes[0], changes);
 	chooser_free(w.chooser);
 }
 
@@ -342,6 +379,8 @@ int main(void)
 		cmocka_unit_test(one_choice_a_class),
 		cmocka_unit_test(pauses),
 		cmocka_unit_test(bursts),
+		cmocka_unit_test(a_lucky_trial),
+		cmocka_unit_test(slow_spells),
 		cmocka_unit_test(outliers),
 		cmocka_unit_test(no_time_at_all),
 		cmocka_unit_test(leases),
