@@ -37,7 +37,6 @@ static void path_ready(struct peers *p, uint16_t conn, struct path *path)
 	path->fd = conn_take_fd(p, conn);
 	path->conn = CONN_NONE;
 	path->state = PATH_READY;
-	path->backoff_ns = 0;
 	p->news = true;
 }
 
@@ -251,6 +250,9 @@ void peers_path_down(struct peers *p, uint16_t peer, uint16_t lane, uint16_t ind
 	if (p->peers[peer].state != PEER_STATE_KNOWN ||
 	    (path->state != PATH_UP && path->state != PATH_CUTTING))
 		return;
+	/* A HELLO proves little: the lanes may not have agreed, and will not the next time. */
+	if (received != path->received || now_ns >= path->retry_at_ns + PEER_BACKOFF_MAX_NS)
+		path->backoff_ns = 0;
 	path->received = received;
 	path_retry(p, path, now_ns);
 	path_look(p, peer, lane, index);

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/clock.h"
 #include "daemon/peer_state.h"
 #include "tests/unit/peer_rig.h"
 
@@ -158,6 +159,30 @@ static void test_again(void **state)
 		one = up(&f, f.a, 0, 0, 7 * i);
 		joined(one, up(&f, f.b, 0, 0, 100 * i));
 	}
+	peer_rig_free(f.rig);
+}
+
+/* HELLOs succeed, and the lanes do nothing with the connection: the next one is not tried at once. */
+static void test_again_and_again(void **state)
+{
+	struct fixture f = pair();
+	uint64_t ms = 0;
+
+	(void)state;
+	want(&f, 0, 0);
+	for (uint32_t i = 0; i < 14; i++) {
+		uint64_t from_ns = peer_rig_now_ns(f.rig);
+		uint32_t received = i < 12 ? 0 : 5; /* the last but one brought frames */
+
+		(void)close(up(&f, f.a, 0, 0, 0));
+		(void)close(up(&f, f.b, 0, 0, received && i > 12 ? 5 : 0));
+		ms = (peer_rig_now_ns(f.rig) - from_ns) / CLOCK_NS_PER_MS;
+		if (i > 8 && i < 13)
+			assert_in_range(ms, 900, 1500);
+		peers_path_down(f.b->peers, f.to_a, 0, 0, 0, peer_rig_now_ns(f.rig));
+		peers_path_down(f.a->peers, f.to_b, 0, 0, received, peer_rig_now_ns(f.rig));
+	}
+	assert_true(ms < 100);
 	peer_rig_free(f.rig);
 }
 
@@ -529,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_one_side_early),
 		cmocka_unit_test(test_held_too_long),
 		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_again_and_again),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_cut_while_ready),
 		cmocka_unit_test(test_dead),
