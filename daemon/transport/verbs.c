@@ -116,6 +116,8 @@ static void complete(struct transport *t, const struct ibv_wc *wc)
 		verbs_meet_probed(t, p, verbs_status_text(wc->status));
 	else if (wc->status != IBV_WC_SUCCESS)
 		verbs_end(t, p, verbs_status_errno(wc->status), verbs_status_text(wc->status));
+	else if (!wc->wr_id && wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM)
+		verbs_break(t, p, WIRE_BAD_KIND); /* sent, not written: it has no immediate */
 	else if (!wc->wr_id)
 		verbs_receive_arrived(t, p, ntohl(wc->imm_data), wc->byte_len);
 	else

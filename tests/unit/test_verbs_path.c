@@ -79,6 +79,23 @@ static void frames_pass(void **state)
 	rig_close(&rig);
 }
 
+/* A peer's device may send what its daemon never would: that is no frame. */
+static void a_send_is_no_frame(void **state)
+{
+	struct rig rig;
+	uint32_t line;
+
+	(void)state;
+	rig_open(&rig, &strict);
+	line = rig_join(&rig, 3, 0, 5, 1);
+	fake_verbs_send(path_of(&rig, 0)->qp->qp_num);
+	rig_until_down(&rig, line, 1);
+	assert_int_equal(rig.lines[line].error[1], -EBADMSG);
+	assert_int_equal(rig.lines[line].verdict[1], WIRE_BAD_KIND);
+	assert_int_equal(rig.ops->stats(rig.side[1])->bad_frames, 1);
+	rig_close(&rig);
+}
+
 /* --- memory that cannot be registered ------------------------------------------------------- */
 
 /* The rings fit, what is sent does not: the path ends once, and goes on over TCP. */
@@ -178,6 +195,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(frames_pass, before, after),
+		cmocka_unit_test_setup_teardown(a_send_is_no_frame, before, after),
 		cmocka_unit_test_setup_teardown(memory_runs_out_later, before, after),
 		cmocka_unit_test_setup_teardown(no_ring_fits, before, after),
 		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
