@@ -55,52 +55,6 @@ void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict ve
 	p->at_once = true;
 }
 
-/* Everything but the socket.  The ring's key dies with its registration, the writer before. */
-static void free_parts(struct transport *t, struct verbs_path *p)
-{
-	verbs_qp_free(t, p);
-	verbs_send_free(p);
-	verbs_receive_free(p);
-}
-
-static void take_off(struct transport *t, struct verbs_path *p)
-{
-	for (uint32_t i = 0; i < t->active_count; i++)
-		if (t->active[i] == p->slot)
-			t->active[i] = t->active[--t->active_count];
-	t->paths[p->slot] = NULL;
-	free_parts(t, p);
-}
-
-static void release(struct transport *t, struct verbs_path *p)
-{
-	const struct linger reset = {.l_onoff = 1};
-
-	take_off(t, p);
-	if (p->abort)
-		(void)setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	(void)close(p->fd);
-	free(p);
-}
-
-/* The socket is a TCP path from now on. */
-static void to_tcp(struct transport *t, struct verbs_path *p)
-{
-	uint16_t peer = p->slot / TRANSPORT_PATHS_MAX, path = p->slot % TRANSPORT_PATHS_MAX;
-	int ret;
-
-	(void)epoll_ctl(t->events, EPOLL_CTL_DEL, p->fd, NULL);
-	ret = transport_uring.attach(t->tcp, peer, path, p->fd, 0);
-	if (ret) {
-		verbs_end(t, p, ret, NULL);
-		return;
-	}
-	t->over_tcp[p->slot] = true;
-	t->tcp_paths++;
-	take_off(t, p);
-	free(p);
-}
-
 /* --- completions ---------------------------------------------------------------------------- */
 
 static void complete(struct transport *t, const struct ibv_wc *wc)
@@ -146,6 +100,66 @@ static bool take_completions(struct transport *t)
 	return any;
 }
 
+/* All that are there now: many can be, but the queue is only so long. */
+static void take_all_completions(struct transport *t)
+{
+	for (int i = 0; i < VERBS_CQ_ENTRIES / VERBS_COMPLETIONS / COMPLETION_ROUNDS + 1; i++)
+		if (!take_completions(t))
+			return;
+}
+
+/* --- paths that are over -------------------------------------------------------------------- */
+
+/* Everything but the socket.  The ring's key dies with its registration, the writer before. */
+static void free_parts(struct transport *t, struct verbs_path *p)
+{
+	verbs_qp_free(t, p);
+	verbs_send_free(p);
+	verbs_receive_free(p);
+}
+
+static void take_off(struct transport *t, struct verbs_path *p)
+{
+	if (p->qp) {
+		verbs_qp_stop(p);
+		take_all_completions(t);
+	}
+	for (uint32_t i = 0; i < t->active_count; i++)
+		if (t->active[i] == p->slot)
+			t->active[i] = t->active[--t->active_count];
+	t->paths[p->slot] = NULL;
+	free_parts(t, p);
+}
+
+static void release(struct transport *t, struct verbs_path *p)
+{
+	const struct linger reset = {.l_onoff = 1};
+
+	take_off(t, p);
+	if (p->abort)
+		(void)setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	(void)close(p->fd);
+	free(p);
+}
+
+/* The socket is a TCP path from now on. */
+static void to_tcp(struct transport *t, struct verbs_path *p)
+{
+	uint16_t peer = p->slot / TRANSPORT_PATHS_MAX, path = p->slot % TRANSPORT_PATHS_MAX;
+	int ret;
+
+	(void)epoll_ctl(t->events, EPOLL_CTL_DEL, p->fd, NULL);
+	ret = transport_uring.attach(t->tcp, peer, path, p->fd, 0);
+	if (ret) {
+		verbs_end(t, p, ret, NULL);
+		return;
+	}
+	t->over_tcp[p->slot] = true;
+	t->tcp_paths++;
+	take_off(t, p);
+	free(p);
+}
+
 /* --- sockets and the device ----------------------------------------------------------------- */
 
 /* The other end says nothing any more: what it has to say is that it ends. */
@@ -158,7 +172,7 @@ static void socket_ready(struct transport *t, struct verbs_path *p)
 	if (error == -EAGAIN || error == -EINTR)
 		return;
 	(void)epoll_ctl(t->events, EPOLL_CTL_DEL, p->fd, NULL);
-	(void)take_completions(t); /* what it wrote before is there */
+	take_all_completions(t); /* what it wrote before is there */
 	verbs_end(t, p, error, n > 0 ? "it speaks where nothing is to be said" : NULL);
 }
 

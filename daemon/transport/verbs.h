@@ -262,6 +262,7 @@ int verbs_meet(struct transport *t, struct verbs_path *p);
 /* Go on as far as the socket and the device allow. */
 void verbs_meet_go_on(struct transport *t, struct verbs_path *p, uint64_t now_ns);
 void verbs_meet_probed(struct transport *t, struct verbs_path *p, const char *why_not);
+void verbs_qp_stop(struct verbs_path *p); /* it takes and brings nothing any more */
 void verbs_qp_free(struct transport *t, struct verbs_path *p);
 struct verbs_path *verbs_by_qpn(struct transport *t, uint32_t qpn);
 

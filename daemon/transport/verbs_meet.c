@@ -49,6 +49,13 @@ struct verbs_path *verbs_by_qpn(struct transport *t, uint32_t qpn)
 	return NULL;
 }
 
+void verbs_qp_stop(struct verbs_path *p)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+
+	(void)ibv_modify_qp(p->qp, &attr, IBV_QP_STATE);
+}
+
 void verbs_qp_free(struct transport *t, struct verbs_path *p)
 {
 	struct ibv_qp *qp = p->qp;
@@ -61,6 +68,8 @@ void verbs_qp_free(struct transport *t, struct verbs_path *p)
 		if (t->paths[t->active[i]]->qp)
 			qpn_put(t, t->paths[t->active[i]]);
 	(void)ibv_destroy_qp(qp);
+	/* Completions may have gone with it, and their receives: they are not counted any more. */
+	t->device.receives_missing += VERBS_WINDOW;
 }
 
 /* Return: 0 or negative errno. */

@@ -69,6 +69,7 @@ void fake_verbs_end(void)
 
 		assert_int_equal(d->mrs, 0);
 		assert_int_equal(d->qps, 0);
+		assert_int_equal(d->qps_broken, 0);
 		assert_int_equal(d->srqs + d->cqs + d->channels + d->pds, 0);
 		assert_int_equal(d->contexts, 0);
 	}

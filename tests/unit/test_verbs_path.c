@@ -96,6 +96,72 @@ static void a_send_is_no_frame(void **state)
 	rig_close(&rig);
 }
 
+/* --- paths that break ----------------------------------------------------------------------- */
+
+enum { PATHS = 8 };
+
+static const uint32_t empty[VERBS_WINDOW];
+
+/* So much arrives at side 1, on so many paths, that it is not looked at in one go; nobody has. */
+static void open_and_fill(struct rig *rig)
+{
+	static struct rig_variant deep;
+
+	deep = strict;
+	deep.options.queue_frames = VERBS_FRAMES_MAX;
+	rig_open(rig, &deep);
+	for (uint16_t i = 0; i < PATHS; i++)
+		rig_load(rig, rig_join(rig, 3, i, 5, i), 0, empty, VERBS_WINDOW);
+	for (int turn = 0; turn < 1000; turn++) {
+		(void)rig_turn(rig, 0);
+		rig->ops->wait(rig->side[0], 0);
+	}
+	for (uint16_t i = 0; i < PATHS; i++)
+		assert_int_equal(rig->lines[i].flow[0].sent, VERBS_WINDOW);
+}
+
+/* Completions go with the queue pair that is destroyed, but no receive is lost with them. */
+static void receives_are_not_lost(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	fake_verbs.device[0].max_srq_wr = 2048;
+	open_and_fill(&rig);
+	for (uint16_t i = 0; i < PATHS; i++)
+		rig.ops->detach(rig.side[1], 5, i);
+	for (uint16_t i = 0; i < PATHS; i++)
+		rig_until_down(&rig, i, 1);
+	for (int turn = 0; turn < 100; turn++)
+		(void)rig_turn(&rig, 1);
+	assert_in_range(fake_verbs.device[0].receives + rig.side[0]->device.receives_missing +
+				rig.side[1]->device.receives_missing,
+			2 * 2048, UINT32_MAX);
+	rig_close(&rig);
+}
+
+/* The sender is gone: all that had arrived is told. */
+static void all_that_arrived_is_told(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	open_and_fill(&rig);
+	fake_verbs.held = true; /* what the receiver writes to nobody fails at once otherwise */
+	for (uint16_t i = 0; i < PATHS; i++) {
+		rig.ops->detach(rig.side[0], 3, i);
+		while (rig.lines[i].up[0])
+			(void)rig_turn(&rig, 0);
+	}
+	rig.side[1]->look_at_ns = 0; /* the first thing that it sees is that they are gone */
+	for (uint16_t i = 0; i < PATHS; i++) {
+		rig_until_down(&rig, i, 1);
+		assert_int_equal(rig.lines[i].error[1], -EPIPE);
+		assert_int_equal(rig.lines[i].flow[0].received, VERBS_WINDOW);
+	}
+	rig_close(&rig);
+}
+
 /* --- memory that cannot be registered ------------------------------------------------------- */
 
 /* The rings fit, what is sent does not: the path ends once, and goes on over TCP. */
@@ -196,6 +262,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(frames_pass, before, after),
 		cmocka_unit_test_setup_teardown(a_send_is_no_frame, before, after),
+		cmocka_unit_test_setup_teardown(receives_are_not_lost, before, after),
+		cmocka_unit_test_setup_teardown(all_that_arrived_is_told, before, after),
 		cmocka_unit_test_setup_teardown(memory_runs_out_later, before, after),
 		cmocka_unit_test_setup_teardown(no_ring_fits, before, after),
 		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
