@@ -240,6 +240,7 @@ static void say_word(struct transport *t, struct verbs_path *p, const char *why_
 
 	p->mine_good = !why_not;
 	(void)snprintf(word.why_not, sizeof(word.why_not), "%s", why_not ? why_not : "");
+	memcpy(p->mine.why_not, word.why_not, sizeof(word.why_not));
 	ret = say(p, &word, sizeof(word));
 	if (ret)
 		verbs_end(t, p, ret, NULL);
@@ -299,8 +300,6 @@ void verbs_meet_probed(struct transport *t, struct verbs_path *p, const char *wh
 {
 	p->state = VERBS_JUDGE;
 	say_word(t, p, why_not);
-	if (why_not)
-		(void)snprintf(p->mine.why_not, sizeof(p->mine.why_not), "%s", why_not);
 }
 
 /* Both have said how a step went. */

@@ -162,6 +162,32 @@ static void all_that_arrived_is_told(void **state)
 	rig_close(&rig);
 }
 
+/* --- meetings that fail --------------------------------------------------------------------- */
+
+static void each_side_says_what_failed(void **state)
+{
+	struct rig_variant either = strict;
+	struct rig rig;
+
+	(void)state;
+	either.options.tcp_too = true;
+	fake_verbs.device[0].connect_error = ENETUNREACH;
+	rig_open(&rig, &either);
+	(void)rig_join(&rig, 3, 0, 5, 1);
+	for (int side = 0; side < 2; side++)
+		assert_non_null(strstr(rig.ops->describe(rig.side[side]),
+				       "1 over TCP (here: Network is unreachable)"));
+	rig_close(&rig);
+	fake_verbs.device[0].connect_error = 0;
+	fake_verbs.cut = true;
+	rig_open(&rig, &either);
+	(void)rig_join(&rig, 3, 0, 5, 1);
+	for (int side = 0; side < 2; side++)
+		assert_non_null(strstr(rig.ops->describe(rig.side[side]),
+				       "1 over TCP (here: the peer's device does not answer"));
+	rig_close(&rig);
+}
+
 /* --- memory that cannot be registered ------------------------------------------------------- */
 
 /* The rings fit, what is sent does not: the path ends once, and goes on over TCP. */
@@ -264,6 +290,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_send_is_no_frame, before, after),
 		cmocka_unit_test_setup_teardown(receives_are_not_lost, before, after),
 		cmocka_unit_test_setup_teardown(all_that_arrived_is_told, before, after),
+		cmocka_unit_test_setup_teardown(each_side_says_what_failed, before, after),
 		cmocka_unit_test_setup_teardown(memory_runs_out_later, before, after),
 		cmocka_unit_test_setup_teardown(no_ring_fits, before, after),
 		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
