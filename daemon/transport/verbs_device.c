@@ -59,9 +59,12 @@ static bool wanted(const char *list, const char *name, uint8_t port)
 	return *list == '^' ? !listed(list + 1, name, port) : listed(list, name, port);
 }
 
-/* Ports that are allowed, active ones if there are any.  Return: how many. */
+/*
+ * Ports that are allowed, active ones if there are any.  Return: how many; *error: why a device
+ * that may have some was not opened, positive, or 0.
+ */
 static uint32_t find(struct ibv_device **list, int count, const char *devices,
-		     struct candidate *out)
+		     struct candidate *out, int *error)
 {
 	struct candidate down[CANDIDATES_MAX] = {{0}};
 	uint32_t found = 0, found_down = 0;
@@ -70,6 +73,8 @@ static uint32_t find(struct ibv_device **list, int count, const char *devices,
 		struct ibv_context *context = ibv_open_device(list[i]);
 		struct ibv_device_attr attr;
 
+		if (!context && wanted(devices, ibv_get_device_name(list[i]), 1))
+			*error = errno;
 		if (!context || ibv_query_device(context, &attr))
 			attr.phys_port_cnt = 0;
 		for (uint8_t port = 1; port <= attr.phys_port_cnt; port++) {
@@ -241,12 +246,17 @@ int verbs_device_open(struct verbs_device *d, const struct transport_options *o,
 	struct candidate candidates[CANDIDATES_MAX];
 	struct ibv_device **list;
 	uint32_t found;
-	int count = 0;
+	int count = 0, error = 0;
 
 	list = ibv_get_device_list(&count);
-	found = list ? find(list, count, o->verbs_devices, candidates) : 0;
+	found = list ? find(list, count, o->verbs_devices, candidates, &error) : 0;
 	if (found)
 		(void)open_one(d, &candidates[o->lane % found]);
+	else if (error)
+		(void)snprintf(d->why_not, sizeof(d->why_not),
+			       "its devices cannot be opened (%s): may this user write to "
+			       "/dev/infiniband/uverbs*?",
+			       strerror(error));
 	else if (count > 0)
 		(void)snprintf(d->why_not, sizeof(d->why_not), "\"%s\" matches none of %d devices",
 			       o->verbs_devices ? o->verbs_devices : "", count);

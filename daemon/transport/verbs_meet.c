@@ -175,6 +175,17 @@ static int hear(struct verbs_path *p, void *message, size_t bytes)
 	return p->have == bytes;
 }
 
+/* After its last word, until we answer, the other end says nothing; but it may go. */
+static int gone(const struct verbs_path *p)
+{
+	char byte;
+	ssize_t n = recv(p->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	return n ? -EPROTO : -EPIPE;
+}
+
 static uint8_t link_of(const struct verbs_device *d)
 {
 	if (!d->ethernet)
@@ -333,8 +344,10 @@ void verbs_meet_go_on(struct transport *t, struct verbs_path *p, uint64_t now_ns
 	while (ret >= 0 && !p->error &&
 	       (p->state == VERBS_CONNECT || p->state == VERBS_PROBE || p->state == VERBS_JUDGE)) {
 		ret = hear(p, &p->word, sizeof(p->word));
-		if (ret <= 0 || p->state == VERBS_PROBE)
-			break; /* what was heard early waits for us */
+		if (ret > 0 && p->state == VERBS_PROBE)
+			ret = gone(p); /* what was heard early waits for us */
+		if (ret <= 0)
+			break;
 		agreed(t, p);
 	}
 	if (ret < 0)

@@ -188,6 +188,73 @@ static void each_side_says_what_failed(void **state)
 	rig_close(&rig);
 }
 
+/* The other end of a meeting is a plain socket, which says what the test wants. */
+static void say(int fd, const void *message, size_t bytes)
+{
+	assert_int_equal(send(fd, message, bytes, MSG_NOSIGNAL), bytes);
+}
+
+static struct verbs_greeting greeting(void)
+{
+	return (struct verbs_greeting){.magic = 0x53425256,
+				       .version = 1,
+				       .usable = 1,
+				       .link = VERBS_ROCE_V2,
+				       .mtu = IBV_MTU_1024,
+				       .ring_bytes = 1 << 22,
+				       .qpn = 77};
+}
+
+/* It has said all that it will say, we are not done, and it goes: we need not wait for more. */
+static void the_other_end_goes_early(void **state)
+{
+	struct transport_options options = {.lane_fd = -1, .queue_frames = 4};
+	const struct verbs_greeting hello = greeting();
+	struct verbs_word word = {.magic = hello.magic, .state = VERBS_CONNECT, .good = 1};
+	struct transport_event event = {0};
+	struct transport *t;
+	struct err err;
+	int fds[2];
+
+	(void)state;
+	fake_verbs.held = true;
+	assert_int_equal(transport_verbs.open(&t, &options, &err), 0);
+	assert_int_equal(rig_sockets(AF_INET, fds), 0);
+	assert_int_equal(transport_verbs.attach(t, 3, 1, fds[0], TRANSPORT_OFFER_VERBS), 0);
+	say(fds[1], &hello, sizeof(hello));
+	say(fds[1], &word, sizeof(word));
+	word.state = VERBS_JUDGE;
+	say(fds[1], &word, sizeof(word));
+	for (int i = 0; i < 100 && t->paths[t->active[0]]->state != VERBS_PROBE; i++) {
+		assert_int_equal(transport_verbs.poll(t, &event, 1), 0);
+		transport_verbs.wait(t, CLOCK_NS_PER_MS);
+	}
+	assert_int_equal(t->paths[t->active[0]]->state, VERBS_PROBE);
+	(void)shutdown(fds[1], SHUT_WR);
+	while (!transport_verbs.poll(t, &event, 1))
+		transport_verbs.wait(t, CLOCK_NS_PER_MS);
+	assert_int_equal(event.kind, TRANSPORT_DOWN);
+	assert_int_equal(event.error, -EPIPE); /* it would be -ETIMEDOUT in the end */
+	(void)close(fds[1]);
+	transport_verbs.close(t);
+}
+
+static void a_device_that_we_may_not_open(void **state)
+{
+	struct transport_options options = {.lane_fd = -1, .queue_frames = 4};
+	struct transport *t;
+	struct err err;
+
+	(void)state;
+	fake_verbs.device[0].open_error = EACCES;
+	assert_int_equal(transport_verbs.open(&t, &options, &err), -ENODEV);
+	assert_non_null(strstr(err.text, "its devices cannot be opened (Permission denied): may "
+					 "this user write to /dev/infiniband/uverbs*?"));
+	options.verbs_devices = "fake7";
+	assert_int_equal(transport_verbs.open(&t, &options, &err), -ENODEV);
+	assert_non_null(strstr(err.text, "\"fake7\" matches none of 1 devices"));
+}
+
 /* --- memory that cannot be registered ------------------------------------------------------- */
 
 /* The rings fit, what is sent does not: the path ends once, and goes on over TCP. */
@@ -291,6 +358,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(receives_are_not_lost, before, after),
 		cmocka_unit_test_setup_teardown(all_that_arrived_is_told, before, after),
 		cmocka_unit_test_setup_teardown(each_side_says_what_failed, before, after),
+		cmocka_unit_test_setup_teardown(the_other_end_goes_early, before, after),
+		cmocka_unit_test_setup_teardown(a_device_that_we_may_not_open, before, after),
 		cmocka_unit_test_setup_teardown(memory_runs_out_later, before, after),
 		cmocka_unit_test_setup_teardown(no_ring_fits, before, after),
 		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
