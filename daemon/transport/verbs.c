@@ -24,8 +24,6 @@
 enum { EVENTS_AT_ONCE = 64, COMPLETION_ROUNDS = 16 };
 
 #define LOOK_NS (100 * CLOCK_NS_PER_MS)
-/* A port that came up again: so long until paths over TCP are made anew, which breaks them. */
-#define AGAIN_NS CLOCK_NS_PER_S
 
 static uint16_t slot_of(uint16_t peer, uint16_t path)
 {
@@ -176,36 +174,6 @@ static void socket_ready(struct transport *t, struct verbs_path *p)
 	verbs_end(t, p, error, n > 0 ? "it speaks where nothing is to be said" : NULL);
 }
 
-static void all_end(struct transport *t, int error, const char *why)
-{
-	for (uint32_t i = 0; i < t->active_count; i++)
-		verbs_end(t, t->paths[t->active[i]], error, why);
-}
-
-static void device_ready(struct transport *t)
-{
-	struct verbs_device *d = &t->device;
-	struct ibv_async_event event;
-
-	while (!ibv_get_async_event(d->context, &event)) {
-		const char *why = verbs_event_text(event.event_type);
-		bool ours =
-			event.event_type != IBV_EVENT_PORT_ERR || event.element.port_num == d->port;
-		bool back = event.event_type == IBV_EVENT_PORT_ACTIVE &&
-			    event.element.port_num == d->port;
-
-		ibv_ack_async_event(&event);
-		if (event.event_type == IBV_EVENT_DEVICE_FATAL)
-			d->fatal = true;
-		if ((why && ours) || back)
-			verbs_device_port(d);
-		if (why && ours && !verbs_device_usable(d))
-			all_end(t, -ENETDOWN, why);
-		if (back && t->tcp_paths)
-			t->again_at_ns = clock_now_ns() + AGAIN_NS;
-	}
-}
-
 static void channel_ready(struct transport *t)
 {
 	struct ibv_cq *cq;
@@ -236,7 +204,7 @@ static void look(struct transport *t, uint64_t now_ns)
 		if (tag == TAG_CHANNEL)
 			channel_ready(t);
 		else if (tag == TAG_DEVICE)
-			device_ready(t);
+			verbs_event_take(t);
 		else if (tag == TAG_LANE)
 			(void)transport_take_wake(t->options.lane_fd);
 		else if (t->paths[tag] && t->paths[tag]->state == VERBS_UP)

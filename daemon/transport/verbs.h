@@ -6,6 +6,7 @@
  *   verbs_meet.c     two ends agree over their socket on a queue pair, or on TCP
  *   verbs_send.c     a path's queue of frames -> RDMA WRITE WITH IMMEDIATE
  *   verbs_receive.c  completions -> headers and placed payloads
+ *   verbs_event.c    what the device says of itself, and what that does to paths
  *   verbs_status.c   statuses and events of the device, in words
  *
  * A path is a socket and a reliable queue pair.  Over the socket both ends meet: they tell each
@@ -265,6 +266,10 @@ void verbs_meet_probed(struct transport *t, struct verbs_path *p, const char *wh
 void verbs_qp_stop(struct verbs_path *p); /* it takes and brings nothing any more */
 void verbs_qp_free(struct transport *t, struct verbs_path *p);
 struct verbs_path *verbs_by_qpn(struct transport *t, uint32_t qpn);
+
+/* --- verbs_event.c --- */
+
+void verbs_event_take(struct transport *t); /* all asynchronous events that are there */
 
 /* --- verbs_send.c --- */
 

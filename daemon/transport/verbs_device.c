@@ -326,7 +326,8 @@ void verbs_device_receives(struct verbs_device *d)
 		int error = ibv_post_srq_recv(d->srq, requests, &bad);
 
 		if (error == ENOMEM)
-			d->receives_missing = 0; /* it is full: fewer were missing than we thought */
+			d->receives_missing =
+				0; /* it is full: fewer were missing than we thought */
 		if (error)
 			return;
 		d->receives_missing -= VERBS_REPOST;

@@ -162,7 +162,7 @@ static void test_again(void **state)
 	peer_rig_free(f.rig);
 }
 
-/* HELLOs succeed, and the lanes do nothing with the connection: the next one is not tried at once. */
+/* HELLOs succeed, and the lanes do nothing with the connection: the next one is made later. */
 static void test_again_and_again(void **state)
 {
 	struct fixture f = pair();
