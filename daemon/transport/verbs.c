@@ -188,9 +188,6 @@ static void channel_ready(struct transport *t)
 	}
 }
 
-/* What epoll's data say, beside slots of paths. */
-enum { TAG_CHANNEL = VERBS_SLOTS, TAG_DEVICE, TAG_LANE };
-
 static void look(struct transport *t, uint64_t now_ns)
 {
 	struct epoll_event ready[EVENTS_AT_ONCE];
@@ -201,21 +198,16 @@ static void look(struct transport *t, uint64_t now_ns)
 	for (int i = 0; i < n; i++) {
 		uint32_t tag = ready[i].data.u32;
 
-		if (tag == TAG_CHANNEL)
+		if (tag == VERBS_TAG_CHANNEL)
 			channel_ready(t);
-		else if (tag == TAG_DEVICE)
+		else if (tag == VERBS_TAG_DEVICE)
 			verbs_event_take(t);
-		else if (tag == TAG_LANE)
+		else if (tag == VERBS_TAG_LANE)
 			(void)transport_take_wake(t->options.lane_fd);
 		else if (t->paths[tag] && t->paths[tag]->state == VERBS_UP)
 			socket_ready(t, t->paths[tag]);
 	}
-	for (uint32_t i = 0; now_ns >= t->again_at_ns && i < VERBS_SLOTS; i++)
-		if (t->over_tcp[i])
-			transport_uring.detach(t->tcp, (uint16_t)(i / TRANSPORT_PATHS_MAX),
-					       (uint16_t)(i % TRANSPORT_PATHS_MAX));
-	if (now_ns >= t->again_at_ns)
-		t->again_at_ns = UINT64_MAX;
+	verbs_event_tick(t, now_ns);
 }
 
 /* Paths that are being made. */
@@ -302,7 +294,7 @@ static size_t verbs_poll(struct transport *t, struct transport_event *events, si
 	uint64_t now_ns = clock_now_ns();
 	size_t n;
 
-	if (t->meeting || now_ns >= t->look_at_ns || now_ns >= t->again_at_ns)
+	if (t->meeting || now_ns >= t->look_at_ns || now_ns >= verbs_event_due_ns(t))
 		look(t, now_ns);
 	(void)take_completions(t);
 	if (t->meeting)
@@ -341,7 +333,7 @@ static void verbs_wait(struct transport *t, uint64_t timeout_ns)
 		(void)ibv_req_notify_cq(t->device.cq, 0);
 	if (take_completions(t) || !may_sleep(t))
 		return;
-	if ((t->meeting || t->again_at_ns != UINT64_MAX) && timeout_ns > LOOK_NS)
+	if ((t->meeting || verbs_event_due_ns(t) != UINT64_MAX) && timeout_ns > LOOK_NS)
 		timeout_ns = LOOK_NS;
 	t->stats.syscalls++;
 	if (t->tcp_paths) {
@@ -364,6 +356,13 @@ static int watch(struct transport *t, int fd, uint32_t tag)
 	return epoll_ctl(t->events, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+int verbs_watch_device(struct transport *t)
+{
+	int ret = watch(t, t->device.channel->fd, VERBS_TAG_CHANNEL);
+
+	return ret ? ret : watch(t, t->device.context->async_fd, VERBS_TAG_DEVICE);
+}
+
 static int tcp_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
 {
 	int ret = transport_uring.attach(t->tcp, peer, path, fd, 0);
@@ -377,8 +376,7 @@ static int tcp_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
 
 static uint32_t verbs_offers(const struct transport *t)
 {
-	return (t->device.context ? TRANSPORT_OFFER_VERBS : 0u) |
-	       (t->tcp ? 0u : TRANSPORT_OFFER_NO_TCP);
+	return t->offers;
 }
 
 static int verbs_attach(struct transport *t, uint16_t peer, uint16_t path, int fd, uint32_t offers)
@@ -531,17 +529,16 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 	t->again_at_ns = UINT64_MAX;
 	t->events = epoll_create1(EPOLL_CLOEXEC);
 	ret = t->events < 0 ? err_set(err, -errno, "epoll: %s", strerror(errno)) : 0;
-	if (!ret && options->lane_fd >= 0 && watch(t, options->lane_fd, TAG_LANE))
+	if (!ret && options->lane_fd >= 0 && watch(t, options->lane_fd, VERBS_TAG_LANE))
 		ret = err_set(err, -errno, "epoll: %s", strerror(errno));
 	if (!ret)
 		ret = verbs_device_open(&t->device, options, err);
-	if (!ret && t->device.context)
-		ret = watch(t, t->device.channel->fd, TAG_CHANNEL) ||
-				      watch(t, t->device.context->async_fd, TAG_DEVICE)
-			      ? err_set(err, -errno, "epoll: %s", strerror(errno))
-			      : 0;
+	if (!ret && t->device.context && verbs_watch_device(t))
+		ret = err_set(err, -errno, "epoll: %s", strerror(errno));
 	if (!ret)
 		ret = open_tcp(t, err);
+	t->offers = (t->device.context ? TRANSPORT_OFFER_VERBS : 0u) |
+		    (t->tcp ? 0u : TRANSPORT_OFFER_NO_TCP);
 	if (ret) {
 		verbs_close(t);
 		return ret;

@@ -44,11 +44,11 @@ enum {
 	VERBS_UNIT_BYTES = 64, /* places in a ring are counted in these                    */
 	VERBS_RING_FRAMES = 4, /* frames of the largest size that a ring holds             */
 	VERBS_SIGNAL_EVERY = 16,
-	VERBS_SEND_DEPTH = 256, /* work requests of a path that have not completed          */
-	VERBS_RECEIVES = 4096,  /* of the lane: work requests in its shared receive queue   */
-	VERBS_REPOST = 64,      /* receives that are given back at once                     */
-	VERBS_COMPLETIONS = 32, /* taken at once                                            */
-	VERBS_CQ_ENTRIES = 16384,
+	VERBS_SEND_DEPTH = 256,   /* work requests of a path that have not completed          */
+	VERBS_RECEIVES = 4096,    /* of the lane: work requests in its shared receive queue   */
+	VERBS_REPOST = 64,        /* receives that are given back at once                     */
+	VERBS_COMPLETIONS = 32,   /* taken at once                                            */
+	VERBS_CQ_ENTRIES = 65536, /* for 240 paths */
 	VERBS_INLINE_BYTES = 220,
 	VERBS_REGIONS = 1024,         /* remembered pieces of memory                              */
 	VERBS_EXTENT_BYTES = 4 << 20, /* registered at once                                 */
@@ -82,8 +82,10 @@ struct verbs_device {
 	struct ibv_srq *srq;
 	char name[IBV_SYSFS_NAME_MAX];
 	uint8_t port;
-	bool active; /* the port */
-	bool fatal;  /* the device is gone */
+	bool active;           /* the port */
+	bool fatal;            /* the device is gone, until it can be opened again */
+	bool broken;           /* its queues have failed, until they are made anew */
+	uint32_t qps, qps_max; /* queue pairs: so many never overrun the completion queue */
 	/* Memory could not be registered once: no more queue pairs are made.  Negative errno. */
 	int no_memory;
 	uint64_t memlock_bytes; /* may be registered; UINT64_MAX: all */
@@ -95,6 +97,7 @@ struct verbs_device {
 	union ibv_gid gid;
 	uint32_t receives_missing; /* in the shared queue */
 	uint32_t unacknowledged;   /* events of the channel */
+	uint64_t renew_at_ns;      /* fatal, broken: when it is tried again */
 	struct verbs_region regions[VERBS_REGIONS];
 	uint32_t regions_end;
 	char why_not[200];
@@ -213,6 +216,7 @@ struct transport {
 	struct verbs_device device;
 	struct transport_stats stats, sum;
 	struct transport *tcp; /* uring; NULL: never */
+	uint32_t offers;       /* from the start on */
 	uint32_t tcp_paths;
 	int events;           /* epoll: sockets, channel, asynchronous events, lane_fd */
 	uint64_t look_at_ns;  /* when sockets are looked at next, if nobody sleeps */
@@ -230,6 +234,11 @@ struct transport {
 
 /* --- verbs.c --- */
 
+enum { VERBS_TAG_CHANNEL = VERBS_SLOTS, VERBS_TAG_DEVICE, VERBS_TAG_LANE }; /* beside slots */
+
+/* Have the device's two descriptors looked at.  Return: 0 or negative errno. */
+int verbs_watch_device(struct transport *t);
+
 /* The path ends, when all that has arrived was told; the first reason counts.  why: static. */
 void verbs_end(struct transport *t, struct verbs_path *p, int error, const char *why);
 /* It ends now, and with a reset: the peer broke a rule. */
@@ -241,6 +250,11 @@ void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict ve
  * why_not says why), or negative errno and *err: what was asked for does not exist. */
 int verbs_device_open(struct verbs_device *d, const struct transport_options *o, struct err *err);
 void verbs_device_close(struct verbs_device *d);
+/*
+ * Close it and open it again; what is remembered stays so.  There are no queue pairs.
+ * Return: whether it is there.
+ */
+bool verbs_device_renew(struct verbs_device *d);
 bool verbs_device_usable(const struct verbs_device *d); /* its port */
 /* Why no queue pair can be made.  Return: NULL: one can; else words that live as long as *d. */
 const char *verbs_device_refuses(const struct verbs_device *d);
@@ -270,6 +284,9 @@ struct verbs_path *verbs_by_qpn(struct transport *t, uint32_t qpn);
 /* --- verbs_event.c --- */
 
 void verbs_event_take(struct transport *t); /* all asynchronous events that are there */
+/* What is due: a device that failed is opened again.  Often called. */
+void verbs_event_tick(struct transport *t, uint64_t now_ns);
+uint64_t verbs_event_due_ns(const struct transport *t); /* UINT64_MAX: nothing */
 
 /* --- verbs_send.c --- */
 

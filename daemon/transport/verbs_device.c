@@ -174,6 +174,9 @@ static int make_queues(struct verbs_device *d)
 		if (attr.max_cqe < entries)
 			entries = attr.max_cqe;
 	}
+	d->qps_max = entries > VERBS_SEND_DEPTH + (int)srq.attr.max_wr
+			     ? ((uint32_t)entries - srq.attr.max_wr) / VERBS_SEND_DEPTH
+			     : 1;
 	d->pd = ibv_alloc_pd(d->context);
 	if (d->pd) {
 		what = "completion channel";
@@ -213,6 +216,7 @@ static void close_all(struct verbs_device *d)
 		(void)ibv_dealloc_pd(d->pd);
 	if (d->context)
 		(void)ibv_close_device(d->context);
+	d->unacknowledged = 0;
 	d->srq = NULL;
 	d->cq = NULL;
 	d->channel = NULL;
@@ -278,12 +282,41 @@ int verbs_device_open(struct verbs_device *d, const struct transport_options *o,
 		       d->why_not);
 }
 
+static size_t extents_of(const struct verbs_region *r)
+{
+	return (r->bytes + VERBS_EXTENT_BYTES - 1) / VERBS_EXTENT_BYTES;
+}
+
 void verbs_device_close(struct verbs_device *d)
 {
 	for (uint32_t i = 0; i < d->regions_end; i++)
 		if (d->regions[i].base)
 			verbs_forget(d, d->regions[i].base);
 	close_all(d);
+}
+
+bool verbs_device_renew(struct verbs_device *d)
+{
+	struct ibv_device **list;
+	int count = 0;
+
+	assert(!d->qps);
+	for (uint32_t i = 0; i < d->regions_end; i++)
+		for (size_t e = 0; d->regions[i].base && e < extents_of(&d->regions[i]); e++)
+			if (d->regions[i].extents[e]) {
+				(void)ibv_dereg_mr(d->regions[i].extents[e]);
+				d->regions[i].extents[e] = NULL;
+			}
+	close_all(d);
+	list = ibv_get_device_list(&count);
+	for (int i = 0; list && i < count && !d->context; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), d->name))
+			(void)open_one(d, &(struct candidate){list[i], d->port});
+	if (list)
+		ibv_free_device_list(list);
+	if (d->context)
+		d->fatal = d->broken = false;
+	return d->context;
 }
 
 bool verbs_device_there(void)
@@ -298,19 +331,24 @@ bool verbs_device_there(void)
 
 bool verbs_device_usable(const struct verbs_device *d)
 {
-	return d->context && d->active && !d->fatal && (!d->ethernet || d->gid_index >= 0);
+	return d->context && d->active && !d->fatal && !d->broken &&
+	       (!d->ethernet || d->gid_index >= 0);
 }
 
 const char *verbs_device_refuses(const struct verbs_device *d)
 {
 	if (d->fatal)
 		return "the device has failed or was removed";
+	if (d->broken)
+		return "its queues have failed and are being made anew";
 	if (!d->context)
 		return d->why_not;
 	if (d->no_memory)
 		return d->no_memory == -ENOMEM
 			       ? "memory cannot be registered: raise LimitMEMLOCK= (ulimit -l)"
 			       : "memory cannot be registered";
+	if (d->qps >= d->qps_max)
+		return "its completion queue has no room for more paths";
 	if (!d->active)
 		return "its port is down";
 	return verbs_device_usable(d) ? NULL : "its port has no GID";
@@ -336,16 +374,11 @@ void verbs_device_receives(struct verbs_device *d)
 
 /* --- memory --------------------------------------------------------------------------------- */
 
-static size_t extents_of(const struct verbs_region *r)
-{
-	return (r->bytes + VERBS_EXTENT_BYTES - 1) / VERBS_EXTENT_BYTES;
-}
-
 void verbs_remember(struct verbs_device *d, void *base, size_t bytes)
 {
 	uint32_t i = 0;
 
-	if (!d->context)
+	if (!*d->name) /* it may be gone, and come back */
 		return;
 	while (i < d->regions_end && d->regions[i].base)
 		i++;

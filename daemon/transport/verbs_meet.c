@@ -68,6 +68,7 @@ void verbs_qp_free(struct transport *t, struct verbs_path *p)
 		if (t->paths[t->active[i]]->qp)
 			qpn_put(t, t->paths[t->active[i]]);
 	(void)ibv_destroy_qp(qp);
+	t->device.qps--;
 	/* Completions may have gone with it, and their receives: they are not counted any more. */
 	t->device.receives_missing += VERBS_WINDOW;
 }
@@ -95,6 +96,7 @@ static int qp_make(struct transport *t, struct verbs_path *p)
 	}
 	if (!p->qp)
 		return -errno;
+	t->device.qps++;
 	qpn_put(t, p);
 	p->inline_bytes = init.cap.max_inline_data;
 	return -ibv_modify_qp(p->qp, &attr,

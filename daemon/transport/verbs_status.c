@@ -40,6 +40,9 @@ static const struct {
 	{IBV_EVENT_DEVICE_FATAL, "the device has failed or was removed"},
 	{IBV_EVENT_CQ_ERR, "its completion queue has overflowed"},
 	{IBV_EVENT_SRQ_ERR, "its shared receive queue has failed"},
+	{IBV_EVENT_QP_FATAL, "its queue pair has failed"},
+	{IBV_EVENT_QP_REQ_ERR, "the peer's device asked its queue pair for what it cannot do"},
+	{IBV_EVENT_QP_ACCESS_ERR, "the peer wrote where it was not allowed to"},
 	{IBV_EVENT_GID_CHANGE, "its GIDs have changed"},
 	{IBV_EVENT_LID_CHANGE, "its LID has changed"},
 	{IBV_EVENT_PKEY_CHANGE, "its partition keys have changed"},
@@ -89,7 +92,7 @@ const char *verbs_status_describe(struct transport *t)
 			     d->ethernet ? gid : "", verbs_device_usable(d) ? "" : ", down",
 			     t->active_count);
 	else
-		n = snprintf(t->text, sizeof(t->text), "no verbs: %s", d->why_not);
+		n = snprintf(t->text, sizeof(t->text), "no verbs: %s", verbs_device_refuses(d));
 	if (d->no_memory && n > 0 && (size_t)n < sizeof(t->text))
 		n += snprintf(t->text + n, sizeof(t->text) - (size_t)n, "; no more of them: %s",
 			      verbs_device_refuses(d));
