@@ -84,6 +84,8 @@ uint16_t control_port(const struct control *c);
 json_t *control_groups_json(const struct control *c);
 /* State of error feedback, by group and key; reads much of it for the norms. */
 json_t *control_state_json(const struct control *c);
+/* Data connections: to whom, over what, and what they carried. */
+json_t *control_paths_json(const struct control *c);
 /* What the other daemons look like: instance, address, host, state, references. */
 json_t *control_peers_json(const struct control *c);
 

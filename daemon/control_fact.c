@@ -143,6 +143,10 @@ bool fact_take(struct control *c, uint32_t lane, uint64_t now_ns)
 		break;
 	case ENGINE_BAD_FRAME: bad_frame(c, lane, &fact, now_ns); break;
 	case ENGINE_PATH_DOWN: path_went_down(c, lane, &fact, now_ns); break;
+	case ENGINE_PATH_OVER:
+		peers_path_over(c->peers, fact.peer, (uint16_t)lane, fact.path, fact.over,
+				fact.about);
+		break;
 	case ENGINE_PEER_REMOVED: c->peer[fact.peer].removed++; break;
 	case ENGINE_PEER_LIES:
 		peers_condemn(c->peers, fact.peer, -EPROTO,

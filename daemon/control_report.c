@@ -46,14 +46,17 @@ static json_t *nodes_json(const struct control *c, const struct control_group *g
 	for (uint16_t n = 0; n < g->group->nodes; n++) {
 		const struct group_node *node = &g->group->node_list[n];
 		char address[64];
+		json_t *object;
 
 		group_endpoint_text(node->about.address, node->about.port, address,
 				    sizeof(address));
-		(void)json_array_append_new(
-			nodes, json_pack("{s:i, s:i, s:o, s:o, s:s, s:s}", "node", n, "ranks",
-					 (int)node->ranks, "rank_list", ranks_of(g->group, n),
-					 "host", report_text(node->about.host), "address", address,
-					 "state", node_state(c, g, n)));
+		object = json_pack("{s:i, s:i, s:o, s:o, s:s, s:s}", "node", n, "ranks",
+				   (int)node->ranks, "rank_list", ranks_of(g->group, n), "host",
+				   report_text(node->about.host), "address", address, "state",
+				   node_state(c, g, n));
+		if (object)
+			links_add_node(object, c, g, n);
+		(void)json_array_append_new(nodes, object);
 	}
 	return nodes;
 }

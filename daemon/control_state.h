@@ -201,6 +201,12 @@ void choice_came(struct control *c, struct control_group *g, uint16_t peer,
 		 const struct wire_lease *lease, uint64_t now_ns);
 void choice_add_json(json_t *object, const struct control_group *g);
 
+/* --- control_links.c ------------------------------------------------------------------------ */
+
+/* Of a node of a group: over, paths_rdma, paths_tcp, why_not_rdma. */
+void links_add_node(json_t *node, const struct control *c, const struct control_group *g,
+		    uint16_t n);
+
 /* --- control_end.c -------------------------------------------------------------------------- */
 
 /* Ask the decider to end ops first..last. */

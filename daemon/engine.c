@@ -40,6 +40,7 @@ static void refresh_text(struct engine *e)
 		return;
 	if (e->described_ns)
 		publish_text(e);
+	engine_tell_over(e);
 	e->described_ns = e->now_ns;
 }
 
@@ -60,7 +61,8 @@ int engine_open(struct engine **out, const struct engine_options *options, struc
 	e->clients = calloc(ENGINE_CLIENTS_MAX, sizeof(*e->clients));
 	e->groups = calloc(ENGINE_GROUPS_MAX, sizeof(*e->groups));
 	e->peers = calloc(ENGINE_PEERS_MAX, sizeof(*e->peers));
-	ret = e->clients && e->groups && e->peers ? 0 : -ENOMEM;
+	e->path_stats = calloc((size_t)ENGINE_PEERS_MAX * WIRE_PATHS_MAX, sizeof(*e->path_stats));
+	ret = e->clients && e->groups && e->peers && e->path_stats ? 0 : -ENOMEM;
 	if (!ret)
 		ret = mailbox_init(&e->commands, ENGINE_MAIL, sizeof(struct engine_command));
 	if (!ret)
@@ -98,6 +100,7 @@ void engine_close(struct engine *e)
 	}
 	mailbox_deinit(&e->facts);
 	mailbox_deinit(&e->commands);
+	free(e->path_stats);
 	free(e->peers);
 	free(e->groups);
 	free(e->clients);
@@ -112,6 +115,12 @@ struct mailbox *engine_commands(struct engine *e)
 struct mailbox *engine_facts(struct engine *e)
 {
 	return &e->facts;
+}
+
+const struct engine_path_stats *engine_path_stats(const struct engine *e, uint16_t peer,
+						  uint16_t path)
+{
+	return &e->path_stats[peer * WIRE_PATHS_MAX + path];
 }
 
 uint32_t engine_offers(const struct engine *e)
@@ -341,11 +350,20 @@ static void publish_stats(struct engine *e)
 {
 	const struct transport_stats *t = e->ops->stats(e->transport);
 
-	atomic_store_explicit(&e->stats.wire_sent, t->bytes_sent, memory_order_relaxed);
-	atomic_store_explicit(&e->stats.wire_received, t->bytes_received, memory_order_relaxed);
-	atomic_store_explicit(&e->stats.syscalls, t->syscalls, memory_order_relaxed);
-	atomic_store_explicit(&e->stats.zerocopy_sends, t->zerocopy_sends, memory_order_relaxed);
-	atomic_store_explicit(&e->stats.zerocopy_copied, t->zerocopy_copied, memory_order_relaxed);
+#define PUBLISH(ours, theirs) atomic_store_explicit(&e->stats.ours, t->theirs, memory_order_relaxed)
+	PUBLISH(wire_sent, bytes_sent);
+	PUBLISH(wire_received, bytes_received);
+	PUBLISH(syscalls, syscalls);
+	PUBLISH(zerocopy_sends, zerocopy_sends);
+	PUBLISH(zerocopy_copied, zerocopy_copied);
+	PUBLISH(work_requests, work_requests);
+	PUBLISH(completions, completions);
+	PUBLISH(registrations, registrations);
+	PUBLISH(registered_bytes, registered_bytes);
+	PUBLISH(retries_exceeded, retries_exceeded);
+	PUBLISH(rnr_exceeded, rnr_exceeded);
+	PUBLISH(requests_failed, requests_failed);
+#undef PUBLISH
 }
 
 int engine_round(struct engine *e, uint64_t now_ns)

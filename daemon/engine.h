@@ -132,6 +132,7 @@ enum engine_fact_kind {
 	ENGINE_BAD_FRAME,
 	ENGINE_PATH_DOWN,    /* peer, path, error, verdict, frames, received                  */
 	ENGINE_PEER_REMOVED, /* peer's number may be used again                               */
+	ENGINE_PATH_OVER,    /* peer, path, over, about: what the path runs over now          */
 	/* peer, path: no sound daemon sends such numbers (PROTOCOL.md 1.2): treat as dead */
 	ENGINE_PEER_LIES,
 };
@@ -146,13 +147,15 @@ struct engine_fact {
 	union {
 		struct exchange_mismatch mismatch;
 		struct exchange_trouble trouble;
-		struct choice_decision decision; /* LEASED */
+		struct choice_decision decision;   /* LEASED */
+		char about[TRANSPORT_ABOUT_BYTES]; /* PATH_OVER */
 	};
 	uint16_t node;
 	uint16_t peer, path;
 	bool taken;
 	int error;
-	const char *why; /* PATH_DOWN: static words, or NULL */
+	const char *why;  /* PATH_DOWN: static words, or NULL */
+	const char *over; /* PATH_OVER: static */
 	enum wire_verdict verdict;
 	uint32_t received; /* path_seq that we have of the peer's stream              */
 	uint64_t frames;   /* of the path, numbered or not, that were ever taken      */
@@ -168,6 +171,14 @@ struct engine_stats {
 	_Atomic uint64_t syscalls;
 	_Atomic uint64_t slept; /* times the lane went to sleep                     */
 	_Atomic uint64_t zerocopy_sends, zerocopy_copied;
+	/* RDMA, as transport_stats has them */
+	_Atomic uint64_t work_requests, completions, registrations, registered_bytes;
+	_Atomic uint64_t retries_exceeded, rnr_exceeded, requests_failed;
+};
+
+/* Of one path to a peer, since the peer is known. */
+struct engine_path_stats {
+	_Atomic uint64_t frames_sent, frames_received, payload_sent, payload_received;
 };
 
 struct engine; /* one lane */
@@ -192,6 +203,9 @@ void engine_close(struct engine *e);
 struct mailbox *engine_commands(struct engine *e);
 struct mailbox *engine_facts(struct engine *e);
 const struct engine_stats *engine_stats(const struct engine *e);
+
+const struct engine_path_stats *engine_path_stats(const struct engine *e, uint16_t peer,
+						  uint16_t path);
 
 /* What HELLOs of this daemon may offer: TRANSPORT_OFFER_*.  Any thread. */
 uint32_t engine_offers(const struct engine *e);

@@ -83,6 +83,33 @@ void engine_peer_remove(struct engine *e, uint16_t number)
 	}
 }
 
+void engine_tell_over(struct engine *e)
+{
+	for (uint16_t p = 0; p < e->peers_end; p++)
+		for (uint16_t i = 0; e->peers[p].used && i < e->peers[p].link.paths; i++) {
+			struct engine_fact fact = {.kind = ENGINE_PATH_OVER, .peer = p, .path = i};
+
+			if (!e->peers[p].link.path[i].up)
+				continue;
+			fact.over = e->ops->over(e->transport, p, i, fact.about);
+			if (fact.over && fact.over != e->peers[p].over[i])
+				engine_tell(e, &fact);
+			e->peers[p].over[i] = fact.over;
+		}
+}
+
+static struct engine_path_stats *stats_of(struct engine *e, uint16_t peer, uint16_t path)
+{
+	return &e->path_stats[peer * WIRE_PATHS_MAX + path];
+}
+
+/* A figure that only this thread writes. */
+static void add(_Atomic uint64_t *figure, uint64_t more)
+{
+	atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + more,
+			      memory_order_relaxed);
+}
+
 bool engine_peer_finish_removal(struct engine *e, uint16_t number)
 {
 	struct engine_peer *peer = &e->peers[number];
@@ -96,6 +123,7 @@ bool engine_peer_finish_removal(struct engine *e, uint16_t number)
 		link_deinit(&peer->link);
 	}
 	memset(peer, 0, sizeof(*peer));
+	memset(&e->path_stats[number * WIRE_PATHS_MAX], 0, WIRE_PATHS_MAX * sizeof(*e->path_stats));
 	engine_tell(e, &(struct engine_fact){.kind = ENGINE_PEER_REMOVED, .peer = number});
 	return true;
 }
@@ -205,6 +233,7 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 {
 	struct engine_peer *peer = &e->peers[event->peer];
 	struct engine_arriving arriving = peer->arriving[event->path];
+	struct engine_path_stats *stats = stats_of(e, event->peer, event->path);
 	const struct wire_frame *frame = &event->frame;
 
 	peer->arriving[event->path] = (struct engine_arriving){0};
@@ -213,6 +242,8 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 	peer->taken[event->path]++;
 	engine_count(&e->stats.frames_received, 1);
 	engine_count(&e->stats.payload_received, frame->payload_bytes);
+	add(&stats->frames_received, 1);
+	add(&stats->payload_received, frame->payload_bytes);
 	acknowledged(e, event->peer, event->path, frame->path_ack);
 	if (arriving.exchange)
 		exchange_credit(arriving.exchange, arriving.node, frame->credit_contribution,
@@ -236,6 +267,7 @@ static void path_down(struct engine *e, const struct transport_event *event)
 		exchange_unplace(arriving->exchange, arriving->node, arriving->memory);
 	*arriving = (struct engine_arriving){0};
 	link_down(&peer->link, event->path);
+	peer->over[event->path] = NULL;
 	release(e, event->peer, event->path);
 	for (uint32_t g = 0; g < e->groups_end; g++) {
 		const struct engine_group *group = &e->groups[g];
@@ -292,12 +324,15 @@ bool engine_take_events(struct engine *e)
 static void transmit(struct engine *e, uint16_t number, uint16_t path, struct link_entry *entry)
 {
 	struct link *link = &e->peers[number].link;
+	struct engine_path_stats *stats = stats_of(e, number, path);
 	struct wire_frame frame = entry->frame;
 
 	link_announce(link, path, &frame);
 	e->ops->send(e->transport, number, path, &frame, entry->payload, frame.path_seq);
 	engine_count(&e->stats.frames_sent, 1);
 	engine_count(&e->stats.payload_sent, frame.payload_bytes);
+	add(&stats->frames_sent, 1);
+	add(&stats->payload_sent, frame.payload_bytes);
 }
 
 /*
@@ -422,6 +457,7 @@ static void send_small(struct engine *e, uint16_t number, uint16_t path, struct 
 	link_announce(&e->peers[number].link, path, frame);
 	e->ops->send(e->transport, number, path, frame, NULL, 0);
 	engine_count(&e->stats.frames_sent, 1);
+	add(&stats_of(e, number, path)->frames_sent, 1);
 }
 
 /* Tell every other node what is called as the op that stands still. */

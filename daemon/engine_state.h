@@ -74,7 +74,8 @@ struct engine_peer {
 	uint32_t attached; /* paths that the transport has */
 	struct link link;
 	struct engine_arriving arriving[WIRE_PATHS_MAX];
-	uint64_t taken[WIRE_PATHS_MAX]; /* frames, numbered or not */
+	uint64_t taken[WIRE_PATHS_MAX];   /* frames, numbered or not */
+	const char *over[WIRE_PATHS_MAX]; /* as the main thread was told; NULL: nothing yet */
 };
 
 /* A text for another thread: version is odd while the lane writes. */
@@ -104,6 +105,7 @@ struct engine {
 	uint32_t groups_end;
 	struct engine_peer *peers; /* [ENGINE_PEERS_MAX]   */
 	uint32_t peers_end;
+	struct engine_path_stats *path_stats; /* [ENGINE_PEERS_MAX * WIRE_PATHS_MAX] */
 };
 
 /* A figure of the lane that other threads read. */
@@ -138,6 +140,7 @@ void engine_choice_asked(struct engine *e, const struct engine_command *c);
 /* engine_net.c */
 void engine_path_add(struct engine *e, const struct engine_command *c);
 void engine_path_cut(struct engine *e, uint16_t peer, uint16_t path);
+void engine_tell_over(struct engine *e); /* what paths run over, where that is news */
 void engine_peer_remove(struct engine *e, uint16_t peer);
 bool engine_peer_finish_removal(struct engine *e, uint16_t peer);
 bool engine_take_events(struct engine *e);

@@ -144,6 +144,7 @@ static void run_query(struct daemon *d, const struct client_request *request, ui
 				.lanes = lanes,
 				.lane_count = d->lanes.count,
 				.groups = control_groups_json(d->control),
+				.paths = control_paths_json(d->control),
 				.peers = control_peers_json(d->control)};
 	bool state = strcmp(request->query.what, "state") == 0;
 	struct err err;
@@ -154,6 +155,7 @@ static void run_query(struct daemon *d, const struct client_request *request, ui
 	text = report_answer(&report, request->query.what, &err);
 	json_decref(report.state);
 	json_decref(report.groups);
+	json_decref(report.paths);
 	json_decref(report.peers);
 	if (text)
 		client_answer_text(d->clients, request->client, request->id, text, strlen(text));

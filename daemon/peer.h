@@ -58,6 +58,7 @@ enum {
 	PEER_DIALS_MAX = 64,            /* addresses being dialled at once                     */
 	PEER_HALF_OPEN_MAX = 128,       /* connections that have not said HELLO                */
 	PEER_REFUSED_MAX = 8,           /* bad frames in a row, until it is taken for dead     */
+	PEER_ABOUT_BYTES = 120,         /* of words about a path, with their end                */
 	PEER_QUEUE_BYTES_MAX = 8 << 20, /* frames not acknowledged, of one peer                */
 };
 
@@ -109,7 +110,7 @@ struct peer_event {
 	uint16_t lane, path;
 	int fd;
 	uint32_t received;   /* PATH: frames that the peer has of our stream                   */
-	uint32_t offers;     /* PATH: what both HELLOs offered                                 */
+	uint32_t offers;     /* PATH: of the peer's HELLO, VERBS only if ours has it, too       */
 	uint16_t frame;      /* FRAME: enum wire_kind                                          */
 	const void *payload; /* FRAME: aligned to 8, valid until the next peers_next()         */
 	uint32_t bytes;
@@ -152,6 +153,19 @@ void peers_want_path(struct peers *p, uint16_t peer, uint16_t lane, uint16_t pat
 void peers_path_down(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path,
 		     uint32_t received, uint64_t now_ns);
 bool peers_path_is_up(const struct peers *p, uint16_t peer, uint16_t lane, uint16_t path);
+
+/* The lane says what the path runs over ("RDMA", "TCP"; static), and words about that. */
+void peers_path_over(struct peers *p, uint16_t peer, uint16_t lane, uint16_t path, const char *over,
+		     const char *about);
+
+enum peer_path_state { PEER_PATH_UNWANTED = 0, PEER_PATH_WANTED, PEER_PATH_UP };
+struct peer_path_about {
+	enum peer_path_state state;
+	const char *over;  /* UP: "RDMA", "TCP", "": not decided yet; else ""              */
+	const char *about; /* RDMA: the device; TCP: why not RDMA, or ""                   */
+};
+void peers_path_about(const struct peers *p, uint16_t peer, uint16_t lane, uint16_t path,
+		      struct peer_path_about *out);
 
 /*
  * peers_refused() - a data connection was ended because of what the peer sent: `why`.  Before

@@ -11,6 +11,7 @@
 #include "daemon/peer_state.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,7 +34,10 @@ static bool of_old(const struct path *path, const struct wire_hello *hello)
 static void path_ready(struct peers *p, uint16_t conn, struct path *path)
 {
 	path->their_received = conn_hello(peers_conn(p, conn))->received;
-	path->offers = conn_hello(peers_conn(p, conn))->offers & p->offers;
+	path->offers =
+		conn_hello(peers_conn(p, conn))->offers & (p->offers | ~(uint32_t)WIRE_OFFER_VERBS);
+	path->over = NULL;
+	path->about[0] = 0;
 	path->fd = conn_take_fd(p, conn);
 	path->conn = CONN_NONE;
 	path->state = PATH_READY;
@@ -263,6 +267,33 @@ bool peers_path_is_up(const struct peers *p, uint16_t peer, uint16_t lane, uint1
 	const struct path *path = &p->peers[peer].paths[lane * p->config->paths + index];
 
 	return path->state == PATH_UP || path->state == PATH_CUTTING;
+}
+
+void peers_path_over(struct peers *p, uint16_t peer, uint16_t lane, uint16_t index,
+		     const char *over, const char *about)
+{
+	struct path *path = path_of(p, peer, lane, index);
+
+	if (p->peers[peer].state != PEER_STATE_KNOWN ||
+	    (path->state != PATH_UP && path->state != PATH_CUTTING))
+		return;
+	path->over = over;
+	(void)snprintf(path->about, sizeof(path->about), "%s", about);
+}
+
+void peers_path_about(const struct peers *p, uint16_t peer, uint16_t lane, uint16_t index,
+		      struct peer_path_about *out)
+{
+	const struct path *path = &p->peers[peer].paths[lane * p->config->paths + index];
+	bool up = peers_path_is_up(p, peer, lane, index);
+
+	*out = (struct peer_path_about){
+		.state = up                             ? PEER_PATH_UP
+			 : path->state != PATH_UNWANTED ? PEER_PATH_WANTED
+							: PEER_PATH_UNWANTED,
+		.over = up && path->over ? path->over : "",
+		.about = up && path->over ? path->about : "",
+	};
 }
 
 void path_tick(struct peers *p, uint16_t number, uint64_t now_ns)

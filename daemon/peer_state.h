@@ -109,7 +109,9 @@ struct path {
 	struct refused refused;
 	uint64_t taken;          /* frames of any kind, when the lane last refused one */
 	uint32_t their_received; /* READY */
-	uint32_t offers;         /* READY: of both */
+	uint32_t offers;         /* READY: the peer's, VERBS only if it is ours, too */
+	const char *over;        /* UP: as the lane said: "RDMA", "TCP"; NULL: nothing yet */
+	char about[PEER_ABOUT_BYTES];
 	uint64_t retry_at_ns, backoff_ns;
 };
 

@@ -158,14 +158,16 @@ char *report_answer(const struct report *r, const char *what, struct err *err)
 		answer = report_status(r);
 	} else if (strcmp(what, "groups") == 0) {
 		answer = json_incref(r->groups);
+	} else if (strcmp(what, "links") == 0) {
+		answer = json_pack("{s:O, s:o}", "paths", r->paths, "lanes", report_lanes(r));
 	} else if (strcmp(what, "state") == 0) {
 		answer = json_incref(r->state);
 	} else if (strcmp(what, "config") == 0) {
 		answer = report_config(r->config);
 	} else {
 		(void)err_set(err, -ENOENT,
-			      "there is no report \"%.64s\"; there are status, groups, state, "
-			      "config",
+			      "there is no report \"%.64s\"; there are status, groups, links, "
+			      "state, config",
 			      what);
 		return NULL;
 	}

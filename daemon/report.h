@@ -5,6 +5,8 @@
  * "groups"  groups and their peers (control.c makes it), and what each group did on this node:
  *             ops_done, ops_failed, ops_in_flight (an op counts once, whatever the number of
  *             local ranks and lanes), bytes_reduced (tensors of ops done), payload_sent (to others)
+ * "links"   data connections of each lane to each daemon: over RDMA (which device) or TCP (why not
+ *             RDMA), frames and bytes since that daemon is known; and the lanes' counters
  * "config"  every key of the configuration with value, default, range and origin
  *
  * Pure but for what it reads of clients: the caller brings the numbers.
@@ -36,7 +38,14 @@
 	X(frames_stale)     \
 	X(frames_resent)    \
 	X(zerocopy_sends)   \
-	X(zerocopy_copied)
+	X(zerocopy_copied)  \
+	X(work_requests)    \
+	X(completions)      \
+	X(registrations)    \
+	X(registered_bytes) \
+	X(retries_exceeded) \
+	X(rnr_exceeded)     \
+	X(requests_failed)
 
 struct report_lane {
 	const char *transport; /* its features, for people */
@@ -55,6 +64,7 @@ struct report {
 	uint32_t lane_count;
 	json_t *groups; /* arrays; borrowed */
 	json_t *peers;
+	json_t *paths;
 	json_t *state; /* NULL if it was not asked for */
 };
 

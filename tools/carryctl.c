@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "tools/ctl/doctor.h"
+#include "tools/ctl/links.h"
 #include "tools/ctl/query.h"
 #include "tools/ctl/show.h"
 
@@ -27,15 +28,18 @@ struct report_row {
 	const char *name, *help;
 	int (*show)(const json_t *report, FILE *to); /* 0, 1: bad news, -ENOMEM */
 	json_t *(*look)(const char *socket);         /* NULL: the daemon is asked */
+	void (*complete)(json_t *report);            /* what the daemon does not know; or NULL */
 };
 
 static const struct report_row rows[] = {
-	{"status", "the daemon, its lanes, its trainers, its memory", show_status, NULL},
-	{"groups", "groups, what they did, their peers", show_groups, NULL},
-	{"state", "state of error feedback, by group and tensor key", show_state, NULL},
-	{"config", "every key of the configuration and where it was set", show_config, NULL},
+	{"status", "the daemon, its lanes, its trainers, its memory", show_status, NULL, NULL},
+	{"groups", "groups, what they did, their peers", show_groups, NULL, NULL},
+	{"links", "data connections, and what RDMA devices counted", links_show, NULL,
+	 links_complete},
+	{"state", "state of error feedback, by group and tensor key", show_state, NULL, NULL},
+	{"config", "every key of the configuration and where it was set", show_config, NULL, NULL},
 	{"doctor", "what RDMA needs on this host, what is missing, what to do", doctor_show,
-	 doctor_look},
+	 doctor_look, NULL},
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
@@ -91,6 +95,8 @@ static int run(const char *socket, const struct report_row *row, bool json)
 
 	if (!report)
 		return EXIT_FAILED;
+	if (row->complete)
+		row->complete(report);
 	if (json)
 		failed = json_dumpf(report, stdout, JSON_INDENT(2)) || putchar('\n') == EOF;
 	else

@@ -285,6 +285,11 @@ static void fault_wait(struct transport *t, uint64_t timeout_ns)
 
 /* --- paths ---------------------------------------------------------------------------------- */
 
+static const char *fault_over(struct transport *t, uint16_t peer, uint16_t path, char *about)
+{
+	return t->ops->over(t->inner, peer, path, about);
+}
+
 static uint32_t fault_offers(const struct transport *t)
 {
 	return t->ops->offers(t->inner);
@@ -428,6 +433,7 @@ const struct transport_ops transport_fault = {
 	.open = fault_open,
 	.close = fault_close,
 	.describe = fault_describe,
+	.over = fault_over,
 	.offers = fault_offers,
 	.attach = fault_attach,
 	.detach = fault_detach,

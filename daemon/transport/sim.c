@@ -164,6 +164,15 @@ static void sim_wait(struct transport *t, uint64_t timeout_ns)
 
 /* --- paths ---------------------------------------------------------------------------------- */
 
+static const char *sim_over(struct transport *t, uint16_t peer, uint16_t path, char *about)
+{
+	(void)t;
+	(void)peer;
+	(void)path;
+	about[0] = 0;
+	return "TCP";
+}
+
 /* TCP, as everybody. */
 static uint32_t sim_offers(const struct transport *t)
 {
@@ -306,6 +315,7 @@ const struct transport_ops transport_sim = {
 	.open = sim_open,
 	.close = sim_close,
 	.describe = sim_describe,
+	.over = sim_over,
 	.offers = sim_offers,
 	.attach = sim_attach,
 	.detach = sim_detach,

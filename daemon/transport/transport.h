@@ -37,6 +37,7 @@ struct transport; /* each implementation has its own */
 struct sim_net;   /* transport/sim.h */
 
 enum { TRANSPORT_PEERS_MAX = 256, TRANSPORT_PATHS_MAX = WIRE_PATHS_MAX };
+enum { TRANSPORT_ABOUT_BYTES = 120 };
 
 /* A feature that may be forced: the default asks the kernel (and, for zero-copy, measures). */
 enum transport_switch { TRANSPORT_AUTO = 0, TRANSPORT_ON, TRANSPORT_OFF };
@@ -108,8 +109,11 @@ struct transport_stats {
 	uint64_t zerocopy_copied; /* those where the kernel copied anyway   */
 	uint64_t bad_frames;
 	/* verbs */
-	uint64_t work_requests, completions; /* completions of both directions      */
-	uint64_t registrations;              /* pieces of memory                    */
+	uint64_t work_requests, completions;      /* completions of both directions      */
+	uint64_t registrations, registered_bytes; /* pieces of memory, ever          */
+	/* work requests that failed, by what the device said; those behind it, that were flushed,
+	 * are not counted */
+	uint64_t retries_exceeded, rnr_exceeded, requests_failed;
 };
 
 struct transport_ops {
@@ -125,6 +129,13 @@ struct transport_ops {
 
 	/* What is on and off, and why, for people: "multishot on, zero-copy off (configured)". */
 	const char *(*describe)(struct transport *t);
+
+	/*
+	 * What an attached path runs over: "RDMA" (about: its device, "rxe0:1"), "TCP" (about: why
+	 * not RDMA, or empty: that is all there is here), or NULL: that is not decided yet.  about:
+	 * char[TRANSPORT_ABOUT_BYTES].
+	 */
+	const char *(*over)(struct transport *t, uint16_t peer, uint16_t path, char *about);
 
 	/* TRANSPORT_OFFER_*: what its HELLOs say; never changes, any thread. */
 	uint32_t (*offers)(const struct transport *t);

@@ -358,6 +358,15 @@ static uint32_t queue_capacity(const struct transport *t)
 	return capacity;
 }
 
+static const char *uring_over(struct transport *t, uint16_t peer, uint16_t path, char *about)
+{
+	(void)t;
+	(void)peer;
+	(void)path;
+	about[0] = 0;
+	return "TCP";
+}
+
 /* TCP, as everybody. */
 static uint32_t uring_offers(const struct transport *t)
 {
@@ -504,6 +513,7 @@ const struct transport_ops transport_uring = {
 	.open = uring_open,
 	.close = uring_close,
 	.describe = uring_feature_describe,
+	.over = uring_over,
 	.offers = uring_offers,
 	.attach = uring_attach,
 	.detach = uring_detach,

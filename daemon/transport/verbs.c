@@ -60,6 +60,8 @@ static void complete(struct transport *t, const struct ibv_wc *wc)
 	struct verbs_path *p = verbs_by_qpn(t, wc->qp_num);
 
 	t->stats.completions++;
+	if (wc->status != IBV_WC_SUCCESS)
+		verbs_status_count(&t->stats, wc->status);
 	if (!wc->wr_id)
 		t->device.receives_missing++;
 	if (!p || p->error)
@@ -387,7 +389,9 @@ static int verbs_attach(struct transport *t, uint16_t peer, uint16_t path, int f
 
 	assert(!t->paths[slot] && !t->over_tcp[slot]);
 	if (!(offers & TRANSPORT_OFFER_VERBS)) {
-		(void)snprintf(t->why_tcp, sizeof(t->why_tcp), "there: configured for TCP");
+		verbs_status_tcp(t, slot, "there",
+				 offers & WIRE_OFFER_AUTO ? "no RDMA device that it may use"
+							  : "configured for TCP");
 		return t->tcp ? tcp_attach(t, peer, path, fd) : -EOPNOTSUPP;
 	}
 	p = calloc(1, sizeof(*p));
@@ -552,6 +556,7 @@ const struct transport_ops transport_verbs = {
 	.open = verbs_open,
 	.close = verbs_close,
 	.describe = verbs_status_describe,
+	.over = verbs_status_over,
 	.offers = verbs_offers,
 	.attach = verbs_attach,
 	.detach = verbs_detach,

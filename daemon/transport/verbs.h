@@ -228,7 +228,9 @@ struct transport {
 	struct verbs_path *paths[VERBS_SLOTS];
 	bool over_tcp[VERBS_SLOTS];
 	struct verbs_path *by_qpn[1 << VERBS_QPN_BITS]; /* by its low bits; linear probing */
-	char why_tcp[120]; /* and not verbs, of the path that settled so last; empty: none did */
+	/* Why not verbs, by slot; and of the path that settled so last, empty: none did. */
+	char why_not[VERBS_SLOTS][TRANSPORT_ABOUT_BYTES];
+	char why_tcp[TRANSPORT_ABOUT_BYTES];
 	char text[384];
 };
 
@@ -316,8 +318,12 @@ void verbs_receive_place(struct transport *t, struct verbs_path *p, void *dst);
 
 const char *verbs_status_text(enum ibv_wc_status status); /* static */
 int verbs_status_errno(enum ibv_wc_status status);
+void verbs_status_count(struct transport_stats *stats, enum ibv_wc_status status); /* not success */
 /* "device rxe0", as an error of the port or of all; NULL: it changes nothing for us. */
 const char *verbs_event_text(enum ibv_event_type type);
+/* This slot is to be a path over TCP; `who`: here, there, both. */
+void verbs_status_tcp(struct transport *t, uint16_t slot, const char *who, const char *why);
+const char *verbs_status_over(struct transport *t, uint16_t peer, uint16_t path, char *about);
 const char *verbs_status_describe(struct transport *t); /* device, and what runs over TCP and why */
 
 #endif

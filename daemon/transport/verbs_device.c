@@ -414,6 +414,8 @@ struct ibv_mr *verbs_register(struct transport *t, void *at, size_t bytes, unsig
 	struct ibv_mr *mr = ibv_reg_mr(t->device.pd, at, bytes, access);
 
 	t->stats.registrations++;
+	if (mr)
+		t->stats.registered_bytes += bytes;
 	if (!mr)
 		t->device.no_memory = -errno;
 	return mr;

@@ -265,7 +265,7 @@ static void say_word(struct transport *t, struct verbs_path *p, const char *why_
 static void settle_for_tcp(struct transport *t, struct verbs_path *p, const char *who,
 			   const char *why)
 {
-	(void)snprintf(t->why_tcp, sizeof(t->why_tcp), "%s: %s", who, why);
+	verbs_status_tcp(t, p->slot, who, why);
 	if (p->mine.tcp_too && p->theirs.tcp_too)
 		p->state = VERBS_TO_TCP;
 	else

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 /* clang-format off: a table */
 static const struct {
@@ -67,12 +68,44 @@ int verbs_status_errno(enum ibv_wc_status status)
 	return -EIO;
 }
 
+void verbs_status_count(struct transport_stats *stats, enum ibv_wc_status status)
+{
+	if (status == IBV_WC_RETRY_EXC_ERR)
+		stats->retries_exceeded++;
+	else if (status == IBV_WC_RNR_RETRY_EXC_ERR)
+		stats->rnr_exceeded++;
+	else if (status != IBV_WC_WR_FLUSH_ERR)
+		stats->requests_failed++;
+}
+
 const char *verbs_event_text(enum ibv_event_type type)
 {
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (events[i].type == type)
 			return events[i].text;
 	return NULL;
+}
+
+void verbs_status_tcp(struct transport *t, uint16_t slot, const char *who, const char *why)
+{
+	(void)snprintf(t->why_tcp, sizeof(t->why_tcp), "%s: %s", who, why);
+	memcpy(t->why_not[slot], t->why_tcp, sizeof(t->why_tcp));
+}
+
+const char *verbs_status_over(struct transport *t, uint16_t peer, uint16_t path, char *about)
+{
+	uint32_t slot = (uint32_t)peer * TRANSPORT_PATHS_MAX + path;
+	const struct verbs_path *p = t->paths[slot];
+
+	if (t->over_tcp[slot]) {
+		memcpy(about, t->why_not[slot], TRANSPORT_ABOUT_BYTES);
+		return "TCP";
+	}
+	if (!p || p->state != VERBS_UP)
+		return NULL;
+	(void)snprintf(about, TRANSPORT_ABOUT_BYTES, "%s:%u", t->device.name,
+		       (unsigned)t->device.port);
+	return "RDMA";
 }
 
 const char *verbs_status_describe(struct transport *t)

@@ -2,9 +2,11 @@
 #include "tests/common/verbs_rig.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -15,6 +17,38 @@
 #define OWN_WRITE UINT64_MAX /* wr_id; the transport's are of other numbers */
 
 static const struct transport_ops *const ops = &transport_verbs;
+
+static void *of_the_library(const char *name)
+{
+	void *library = dlopen("libibverbs.so.1", RTLD_NOW | RTLD_NOLOAD);
+	void *function = library ? dlsym(library, name) : NULL;
+
+	if (!function)
+		fail_msg("%s", dlerror());
+	(void)dlclose(library); /* the program has it, too */
+	return function;
+}
+
+struct ibv_mr *verbs_rig_register(struct transport *t, void *at, size_t bytes, int access)
+{
+	struct ibv_mr *(*reg)(struct ibv_pd *, void *, size_t, int);
+	void *function = of_the_library("ibv_reg_mr");
+	struct ibv_mr *mr;
+
+	memcpy(&reg, &function, sizeof(reg));
+	mr = reg(t->device.pd, at, bytes, access);
+	assert_non_null(mr);
+	return mr;
+}
+
+void verbs_rig_unregister(struct ibv_mr *mr)
+{
+	int (*dereg)(struct ibv_mr *);
+	void *function = of_the_library("ibv_dereg_mr");
+
+	memcpy(&dereg, &function, sizeof(dereg));
+	assert_int_equal(dereg(mr), 0);
+}
 
 void verbs_rig_open(struct verbs_rig *rig)
 {
@@ -27,13 +61,12 @@ void verbs_rig_open(struct verbs_rig *rig)
 			fail_msg("%s", err.text);
 	rig->from = aligned_alloc(4096, VERBS_RIG_BYTES);
 	assert_non_null(rig->from);
-	rig->from_mr = ibv_reg_mr(rig->attacker->device.pd, rig->from, VERBS_RIG_BYTES, 0);
-	assert_non_null(rig->from_mr);
+	rig->from_mr = verbs_rig_register(rig->attacker, rig->from, VERBS_RIG_BYTES, 0);
 }
 
 void verbs_rig_close(struct verbs_rig *rig)
 {
-	assert_int_equal(ibv_dereg_mr(rig->from_mr), 0);
+	verbs_rig_unregister(rig->from_mr);
 	free(rig->from);
 	ops->close(rig->victim);
 	ops->close(rig->attacker);

@@ -34,6 +34,10 @@ struct verbs_rig_write {
 void verbs_rig_open(struct verbs_rig *rig);
 void verbs_rig_close(struct verbs_rig *rig);
 
+/* ibv_reg_mr() and ibv_dereg_mr() of the library; fake_verbs.h has others of these names. */
+struct ibv_mr *verbs_rig_register(struct transport *t, void *at, size_t bytes, int access);
+void verbs_rig_unregister(struct ibv_mr *mr);
+
 /* A path that is up; both call the other by that number.  Return: the attacker's end. */
 struct verbs_path *verbs_rig_join(struct verbs_rig *rig, uint16_t peer);
 

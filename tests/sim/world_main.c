@@ -371,6 +371,7 @@ static void take_fact(struct world *w, uint16_t node, uint16_t lane, const struc
 	case ENGINE_ABORT: aborted(w, f); return;
 	case ENGINE_MISMATCH: mismatch(w, f); return;
 	case ENGINE_TROUBLE: trouble(w, f); return;
+	case ENGINE_PATH_OVER: return;
 	case ENGINE_LEASED:
 	case ENGINE_NEEDS_LEASE:
 		world_fail(w, "node %u: a lease, and no trainer uses codecs", node);

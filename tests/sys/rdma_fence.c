@@ -66,9 +66,8 @@ static void the_evicted_cannot_write(void **state)
 
 	take_away(&rig, EVICTED);
 	memory = lend(&ring);
-	lent = ibv_reg_mr(rig.victim->device.pd, memory, ring.ring_bytes,
-			  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-	assert_non_null(lent);
+	lent = verbs_rig_register(rig.victim, memory, ring.ring_bytes,
+				  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	assert_int_not_equal(lent->rkey, ring.rkey);
 	/* Its queue pair has nobody at the other end... */
 	assert_int_equal(verbs_rig_write(&rig, evicted, &late), IBV_WC_RETRY_EXC_ERR);
@@ -76,7 +75,7 @@ static void the_evicted_cannot_write(void **state)
 	/* ... and its key opens nothing, even by a queue pair that is in order. */
 	assert_int_equal(verbs_rig_write(&rig, other, &late), IBV_WC_REM_ACCESS_ERR);
 	is_untouched(memory, ring.ring_bytes);
-	assert_int_equal(ibv_dereg_mr(lent), 0);
+	verbs_rig_unregister(lent);
 	verbs_rig_close(&rig);
 	is_untouched(memory, ring.ring_bytes);
 	assert_int_equal(munmap(memory, ring.ring_bytes), 0);

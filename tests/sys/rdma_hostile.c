@@ -197,7 +197,7 @@ static void rules_of_single_writes(void **state)
 		{less_payload_than_written, WIRE_BAD_LENGTH},
 		{takes_what_was_not_sent, WIRE_BAD_FIELD},
 		{bare_and_takes_a_lot, WIRE_BAD_FIELD},
-		{a_message_instead, WIRE_BAD_LENGTH},
+		{a_message_instead, WIRE_BAD_KIND},
 	};
 	struct verbs_rig rig;
 	struct verbs_path *good;

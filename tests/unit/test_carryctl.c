@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include <jansson.h>
 
 #include "proto/ctl.h"
+#include "tools/ctl/links.h"
 #include "tools/ctl/query.h"
 #include "tools/ctl/show.h"
 #include "tools/ctl/table.h"
@@ -226,9 +228,9 @@ static void sizes(void **state)
 		assert_string_equal(table_size(cases[i].bytes, text, sizeof(text)), cases[i].text);
 }
 
-static void shows(int (*show)(const json_t *, FILE *), const char *json_text, const char *expected)
+static void shows_json(int (*show)(const json_t *, FILE *), const json_t *json,
+		       const char *expected)
 {
-	json_t *json = json_loads(json_text, 0, NULL);
 	size_t bytes;
 	char *text;
 	FILE *to = open_memstream(&text, &bytes);
@@ -238,6 +240,13 @@ static void shows(int (*show)(const json_t *, FILE *), const char *json_text, co
 	fclose(to);
 	assert_string_equal(text, expected);
 	free(text);
+}
+
+static void shows(int (*show)(const json_t *, FILE *), const char *json_text, const char *expected)
+{
+	json_t *json = json_loads(json_text, 0, NULL);
+
+	shows_json(show, json, expected);
 	json_decref(json);
 }
 
@@ -298,16 +307,18 @@ static void groups(void **state)
 	      "{\"node\": 0, \"ranks\": 2, \"host\": \"n0\", \"address\": \"10.0.0.1:7117\","
 	      " \"state\": \"here\"},"
 	      "{\"node\": 1, \"ranks\": 1, \"host\": \"n1\", \"address\": \"10.0.0.2:7117\","
-	      " \"state\": \"dead\"}]},"
+	      " \"state\": \"dead\", \"over\": \"both\", \"paths_rdma\": 3, \"paths_tcp\": 1,"
+	      " \"why_not_rdma\": \"there: its port is down\"}]},"
 	      " {\"id\": \"0b\", \"name\": \"h\", \"run\": \"7\", \"state\": \"over\","
 	      " \"ended\": \"rank 1 left\"}]",
 	      "group g (0a): running, epoch 1\n"
 	      "    3 ranks on 2 nodes, 1 lanes, schedule auto, memory 1.0M\n"
 	      "    12 ops done, 1 failed, 3 in flight, 0 of all with a codec; 2.0K reduced, "
 	      "3.0M sent\n"
-	      "     node  ranks  host  address        state\n"
+	      "     node  ranks  host  address        state  over          why not RDMA\n"
 	      "        0      2  n0    10.0.0.1:7117  here\n"
-	      "        1      1  n1    10.0.0.2:7117  dead\n"
+	      "        1      1  n1    10.0.0.2:7117  dead   RDMA and TCP  "
+	      "there: its port is down\n"
 	      "     list            feedback  from  since op  codec          ms/MiB\n"
 	      "     auto:int8/int4  ef14       16K       301  int4   chosen  none 7.36, "
 	      "int4 2.20\n"
@@ -355,6 +366,104 @@ static void state_of_feedback(void **state)
 	      "group b (01): 0 keys with state, 0B of 0B\n");
 }
 
+/* A file below the folder, with the folders that it needs. */
+static void put(const char *root, const char *name, const char *text)
+{
+	char path[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", root, name);
+	for (char *at = path + strlen(root) + 1; (at = strchr(at, '/')); at++) {
+		*at = 0;
+		assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+		*at = '/';
+	}
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static int take_off(const char *path, const struct stat *about, int type, struct FTW *where)
+{
+	(void)about;
+	(void)type;
+	(void)where;
+	return remove(path);
+}
+
+static const char links_report[] =
+	"{\"paths\": ["
+	"{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"lane\": 0, \"path\": 0,"
+	" \"up\": true, \"over\": \"RDMA\", \"device\": \"rxe0:1\","
+	" \"why_not_rdma\": \"\", \"frames_sent\": 3, \"frames_received\": 4,"
+	" \"payload_sent\": 2048, \"payload_received\": 1048576},"
+	"{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"lane\": 1, \"path\": 0,"
+	" \"up\": true, \"over\": \"TCP\", \"why_not_rdma\": \"there: no GID\"},"
+	"{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"lane\": 1, \"path\": 1,"
+	" \"up\": false, \"over\": \"\"}],"
+	" \"lanes\": [{\"lane\": 0, \"work_requests\": 17, \"completions\": 5,"
+	" \"registered_bytes\": 4194304, \"registrations\": 2, \"retries_exceeded\": 1,"
+	" \"rnr_exceeded\": 0, \"requests_failed\": 2}]}";
+
+static void links(void **state)
+{
+	static const char *const files[][2] = {
+		{"rxe0/ports/1/hw_counters/rcvd_rnr_err", "7\n"},
+		{"rxe0/ports/1/hw_counters/sent_pkts", "123456789012\n"},
+		{"rxe0/ports/1/hw_counters/send_err", "0\n"},
+		{"rxe0/ports/1/hw_counters/lifespan", "10\n"},
+		{"rxe0/ports/1/hw_counters/words", "no number\n"},
+		{"rxe0/ports/2/state", "1: DOWN\n"},
+		{"rxe1/node_type", "1: CA\n"},
+	};
+	char root[128];
+	json_t *json = json_loads(links_report, 0, NULL);
+	json_t *ports;
+
+	(void)state;
+	snprintf(root, sizeof(root), "%s/devices-%d", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
+		 (int)getpid());
+	assert_int_equal(mkdir(root, 0700), 0);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		put(root, files[i][0], files[i][1]);
+	links_add_ports(json, root);
+	assert_int_equal(nftw(root, take_off, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ports = json_loads("[{\"device\": \"rxe0\", \"port\": 1, \"used\": true, \"counters\":"
+			   " {\"rcvd_rnr_err\": 7, \"sent_pkts\": 123456789012, \"send_err\": 0}},"
+			   "{\"device\": \"rxe0\", \"port\": 2, \"used\": false,"
+			   " \"counters\": {}}]",
+			   0, NULL);
+	assert_true(json_equal(json_object_get(json, "ports"), ports));
+	json_object_del(
+		json_object_get(json_array_get(json_object_get(json, "ports"), 0), "counters"),
+		"sent_pkts"); /* their order is nobody's */
+	shows_json(links_show, json,
+		   "host  address        lane  path  over          device  frames out  frames in"
+		   "  sent  received  why not RDMA\n"
+		   "n1    10.0.0.2:7117     0     0  RDMA          rxe0:1           3          4"
+		   "  2.0K      1.0M\n"
+		   "n1    10.0.0.2:7117     1     0  TCP                            0          0"
+		   "    0B        0B  there: no GID\n"
+		   "n1    10.0.0.2:7117     1     1  (being made)                   0          0"
+		   "    0B        0B\n"
+		   "\n"
+		   "lane  work requests  completions  registered  in pieces  retries exceeded"
+		   "  RNR exceeded  other errors\n"
+		   "   0             17            5        4.0M          2                 1"
+		   "             0             2\n"
+		   "\n"
+		   "device  port  used  counter       value\n"
+		   "rxe0       1  yes   rcvd_rnr_err      7\n");
+	json_decref(ports);
+	json_decref(json);
+	json = json_object();
+	links_add_ports(json, root); /* it is gone */
+	assert_int_equal(json_array_size(json_object_get(json, "ports")), 0);
+	shows_json(links_show, json, "no data connections\n");
+	json_decref(json);
+}
+
 static void nothing_to_show(void **state)
 {
 	(void)state;
@@ -377,6 +486,7 @@ int main(void)
 		cmocka_unit_test(status),
 		cmocka_unit_test(groups),
 		cmocka_unit_test(configuration),
+		cmocka_unit_test(links),
 		cmocka_unit_test(nothing_to_show),
 	};
 

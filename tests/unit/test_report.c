@@ -52,6 +52,7 @@ static void scene_open(struct scene *s)
 		.lane_count = 2,
 		.groups = json_pack("[{s:I}, {s:I}]", "memory_bytes", (json_int_t)100,
 				    "memory_bytes", (json_int_t)11),
+		.paths = json_pack("[{s:s}]", "over", "TCP"),
 		.peers = json_pack("[{s:s}]", "address", "10.0.0.2"),
 	};
 }
@@ -60,6 +61,7 @@ static void scene_close(struct scene *s)
 {
 	json_decref(s->report.groups);
 	json_decref(s->report.peers);
+	json_decref(s->report.paths);
 	close(s->trainer);
 	client_rig_close(&s->rig);
 }
@@ -180,6 +182,10 @@ static void groups_and_unknown(void **state)
 	json = answer(&s, "groups");
 	assert_true(json_equal(json, s.report.groups));
 	json_decref(json);
+	json = answer(&s, "links");
+	assert_true(json_equal(json_object_get(json, "paths"), s.report.paths));
+	assert_int_equal(json_array_size(json_object_get(json, "lanes")), 2);
+	json_decref(json);
 	s.report.state = json_pack("[{s:s}]", "name", "world");
 	json = answer(&s, "state");
 	assert_true(json_equal(json, s.report.state));
@@ -188,8 +194,8 @@ static void groups_and_unknown(void **state)
 	assert_null(report_answer(&s.report, "stats", &err));
 	assert_int_equal(err.code, -ENOENT);
 	assert_string_equal(err.text,
-			    "there is no report \"stats\"; there are status, groups, state, "
-			    "config");
+			    "there is no report \"stats\"; there are status, groups, links, "
+			    "state, config");
 	json_decref(s.report.groups);
 	s.report.groups = NULL; /* control had no memory for them */
 	assert_null(report_answer(&s.report, "groups", &err));
@@ -215,13 +221,13 @@ static void names_that_are_no_utf8(void **state)
 /* Whatever fails, the answer is -ENOMEM and nothing stays behind (the sanitizer looks). */
 static void no_memory(void **state)
 {
-	static const char *const reports[] = {"status", "config", "groups"};
+	static const char *const reports[] = {"status", "config", "groups", "links"};
 	struct scene s;
 	struct err err;
 
 	(void)state;
 	scene_open(&s);
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(reports) / sizeof(reports[0]); i++) {
 		char *json = NULL;
 		long n = 0;
 

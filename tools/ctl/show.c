@@ -167,7 +167,7 @@ static int show_peers(const json_t *group, FILE *to)
 	size_t index;
 	json_t *peer;
 
-	table_init(&t, "   |>node|>ranks|host|address|state");
+	table_init(&t, "   |>node|>ranks|host|address|state|over|why not RDMA");
 	json_array_foreach(json_object_get(group, "peers"), index, peer)
 	{
 		table_cell(&t, "   ");
@@ -176,6 +176,10 @@ static int show_peers(const json_t *group, FILE *to)
 		table_cell(&t, "%s", text_of(peer, "host"));
 		table_cell(&t, "%s", text_of(peer, "address"));
 		table_cell(&t, "%s", text_of(peer, "state"));
+		table_cell(&t, "%s",
+			   strcmp(text_of(peer, "over"), "both") == 0 ? "RDMA and TCP"
+								      : text_of(peer, "over"));
+		table_cell(&t, "%s", text_of(peer, "why_not_rdma"));
 	}
 	return table_end(&t, to);
 }
