@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define VARIANT avx2
+#define WIDTH 8
 
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define VARIANT avx512
+#define WIDTH 16
 
 #ifdef __clang__
 #pragma clang attribute push(                                                    \

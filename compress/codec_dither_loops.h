@@ -1,6 +1,7 @@
 /*
  * codec_dither_loops.h - the loops of dither_kernels for one CPU variant, in plain C that compilers
- * make wide: included once by each codec_dither_VARIANT.c, which defines VARIANT before it.
+ * make wide: included once by each codec_dither_VARIANT.c, which defines VARIANT before it, and
+ * WIDTH, the elements of a register.
  *
  * Every operation is one of IEEE 754 on one element, or of integers; so the width changes no bit.
  */
@@ -166,27 +167,52 @@ static void tern_encode(unsigned char *restrict bytes, const float *restrict p, 
 	}
 }
 
+typedef uint32_t tern_v __attribute__((vector_size(4 * WIDTH)));
+
+/*
+ * Of WIDTH bytes all first digits as floats, all second ones, ..: in vectors of the compiler's, as
+ * it makes many narrow ones of a loop.
+ */
+INLINE void tern_line(float values[restrict 5][WIDTH], const unsigned char *restrict bytes,
+		      float scale)
+{
+	uint32_t wide[WIDTH];
+	tern_v number;
+
+	for (size_t i = 0; i < WIDTH; i++)
+		wide[i] = bytes[i];
+	memcpy(&number, wide, sizeof(number));
+	for (size_t plane = 0; plane < 5; plane++) {
+		tern_v third = number * 171 >> 9; /* number / 3 */
+		tern_v digit = number - 3 * third;
+		tern_v bits = ((tern_v)(digit != 0) & bits_of(scale)) | (digit & 2) << 30;
+
+		memcpy(values[plane], &bits, sizeof(bits));
+		number = third;
+	}
+}
+
 static void tern_decode(float *restrict out, const unsigned char *restrict bytes, float scale,
 			size_t count)
 {
-	unsigned char digits[DITHER_TERNARY + 5];
-	size_t length = (count + 4) / 5;
+	size_t length = (count + 4) / 5, at = 0;
+	float values[5][WIDTH];
 
-	for (size_t i = 0; i < length; i++) {
-		uint16_t number = bytes[i];
-
-		for (size_t plane = 0; plane < 5; plane++) {
-			uint16_t third = (uint16_t)(number * 171 >> 9); /* number / 3 */
-
-			digits[plane * length + i] = (unsigned char)(number - 3 * third);
-			number = third;
-		}
+	for (; 4 * length + at + WIDTH <= count; at += WIDTH) {
+		tern_line(values, bytes + at, scale);
+		for (size_t plane = 0; plane < 5; plane++)
+			memcpy(out + plane * length + at, values[plane], sizeof(values[plane]));
 	}
-	for (size_t i = 0; i < count; i++) {
-		/* cppcheck-suppress uninitvar; 5 times length is at least count */
-		uint32_t digit = digits[i], bits = digit ? bits_of(scale) : 0;
+	for (; at < length; at += WIDTH) {
+		size_t there = length - at < WIDTH ? length - at : WIDTH;
+		unsigned char rest[WIDTH] = {0};
 
-		out[i] = float_of(bits | (digit == 2 ? 0x80000000u : 0));
+		for (size_t i = 0; i < there; i++)
+			rest[i] = bytes[at + i];
+		tern_line(values, rest, scale);
+		for (size_t plane = 0; plane < 5; plane++)
+			for (size_t i = 0; i < there && plane * length + at + i < count; i++)
+				out[plane * length + at + i] = values[plane][i];
 	}
 }
 

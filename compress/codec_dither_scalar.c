@@ -4,5 +4,6 @@
 #include <string.h>
 
 #define VARIANT scalar
+#define WIDTH 4
 
 #include "compress/codec_dither_loops.h"
