@@ -11,6 +11,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 #define VARIANT avx2
 
 enum { FEW = 4 }; /* elements of a group: below, one by one is quicker */
@@ -28,7 +30,8 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 	const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
 	uint64_t bits = 0;
 
-	for (int i = 0; i < SPARSE_GROUP / 8; i++) {
+	UNROLL for (int i = 0; i < SPARSE_GROUP / 8; i++)
+	{
 		__m256i v = _mm256_castps_si256(_mm256_loadu_ps(p + 8 * i));
 		__m256i at_least = _mm256_cmpgt_epi32(_mm256_and_si256(v, magnitude), below);
 		int byte = _mm256_movemask_ps(_mm256_castsi256_ps(at_least));
@@ -51,6 +54,57 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 
 static const uint64_t places_of[256] = {PLACES_64(0), PLACES_64(64), PLACES_64(128),
 					PLACES_64(192)};
+
+/* Of eight elements, how many before each a byte's bits name; 0x80 where it is not named. */
+#define RANK(mask, i)                                                                       \
+	((uint64_t)((mask) >> (i)&1 ? __builtin_popcount((mask) & ((1 << (i)) - 1)) : 0x80) \
+	 << 8 * (i))
+#define RANKS(mask)                                                                      \
+	(RANK(mask, 0) | RANK(mask, 1) | RANK(mask, 2) | RANK(mask, 3) | RANK(mask, 4) | \
+	 RANK(mask, 5) | RANK(mask, 6) | RANK(mask, 7))
+#define RANKS_4(mask) RANKS(mask), RANKS(mask + 1), RANKS(mask + 2), RANKS(mask + 3)
+#define RANKS_16(mask) RANKS_4(mask), RANKS_4(mask + 4), RANKS_4(mask + 8), RANKS_4(mask + 12)
+#define RANKS_64(mask) RANKS_16(mask), RANKS_16(mask + 16), RANKS_16(mask + 32), RANKS_16(mask + 48)
+
+static const uint64_t ranks_of[256] = {RANKS_64(0), RANKS_64(64), RANKS_64(128), RANKS_64(192)};
+
+/* The next values to the lanes that `kept` names; *others has the sign bit in the others. */
+static inline __m256 expand_8(const float *value, uint32_t kept, __m256 *others)
+{
+	__m256i ranks = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)ranks_of[kept]));
+
+	*others = _mm256_castsi256_ps(ranks);
+	return _mm256_permutevar8x32_ps(_mm256_loadu_ps(value), ranks);
+}
+
+static inline size_t expand_line(const float *value, uint32_t kept, float *out)
+{
+	const float *next = value;
+
+	for (int i = 0; i < 2; i++, kept >>= 8) {
+		__m256 others, v = expand_8(next, kept & 255, &others);
+
+		v = _mm256_blendv_ps(v, _mm256_setzero_ps(), others);
+		_mm256_storeu_ps(out + 8 * i, v);
+		next += __builtin_popcount(kept & 255);
+	}
+	return (size_t)(next - value);
+}
+
+static inline size_t expand_add_line(const float *value, uint32_t kept, float weight, float *sum)
+{
+	const float *next = value;
+
+	for (int i = 0; i < 2; i++, kept >>= 8) {
+		__m256 others, v = expand_8(next, kept & 255, &others);
+		__m256 old = _mm256_loadu_ps(sum + 8 * i);
+
+		v = _mm256_add_ps(old, _mm256_mul_ps(v, _mm256_set1_ps(weight)));
+		_mm256_storeu_ps(sum + 8 * i, _mm256_blendv_ps(v, old, others));
+		next += __builtin_popcount(kept & 255);
+	}
+	return (size_t)(next - value);
+}
 
 static inline size_t collect_group(const float *p, const uint32_t *from, uint64_t mask,
 				   uint32_t first, uint32_t *index, float *value)

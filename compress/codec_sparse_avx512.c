@@ -10,9 +10,11 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 #define VARIANT avx512
 
-enum { FEW = 8 }; /* elements of a group: below, one by one is quicker */
+enum { FEW = 4 }; /* elements of a group: below, one by one is quicker */
 
 #ifdef __clang__
 #pragma clang attribute push(                                                           \
@@ -28,7 +30,8 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 	const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
 	uint64_t bits = 0;
 
-	for (int i = 0; i < SPARSE_GROUP / 16; i++) {
+	UNROLL for (int i = 0; i < SPARSE_GROUP / 16; i++)
+	{
 		__m512i v = _mm512_and_si512(_mm512_loadu_si512(p + 16 * i), magnitude);
 
 		bits |= (uint64_t)_mm512_cmp_epu32_mask(v, bound, _MM_CMPINT_NLT) << 16 * i;
@@ -56,6 +59,23 @@ static inline size_t collect_group(const float *p, const uint32_t *from, uint64_
 		n += (size_t)__builtin_popcount(kept);
 	}
 	return n;
+}
+
+static inline size_t expand_line(const float *value, uint32_t kept, float *out)
+{
+	__m512 v = _mm512_maskz_expand_ps((__mmask16)kept, _mm512_loadu_ps(value));
+
+	_mm512_storeu_ps(out, v);
+	return (size_t)__builtin_popcount(kept);
+}
+
+static inline size_t expand_add_line(const float *value, uint32_t kept, float weight, float *sum)
+{
+	__m512 v = _mm512_maskz_expand_ps((__mmask16)kept, _mm512_loadu_ps(value));
+	__m512 old = _mm512_loadu_ps(sum), more = _mm512_mul_ps(v, _mm512_set1_ps(weight));
+
+	_mm512_storeu_ps(sum, _mm512_mask_add_ps(old, (__mmask16)kept, old, more));
+	return (size_t)__builtin_popcount(kept);
 }
 
 static inline void stream_line(float *out, const float *p)

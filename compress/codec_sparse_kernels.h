@@ -33,6 +33,11 @@ struct sparse_tile {
 	float *value; /* what is kept, as it is in p                      */
 };
 
+struct sparse_reach {
+	uint32_t magnitude;
+	size_t count; /* that have at least it */
+};
+
 struct sparse_kernels {
 	/*
 	 * source() - p = in + scale * residual (NULL: in), zeros after it up to a whole group
@@ -61,16 +66,36 @@ struct sparse_kernels {
 	size_t (*reach)(const struct sparse_tile *tile, uint32_t *greatest);
 
 	/*
-	 * descend() - a magnitude that at least `keep` of p[64 * groups] reach, bit by bit: the
-	 * first that exactly so many do; if there is none, the greatest.  `known` has the bits from
-	 * `bits` on, those below `stop` are left zero.  Zeros after p don't count: what is asked
-	 * for is never zero.
+	 * between() - a magnitude that exactly `keep` of p[64 * groups] reach, if one is met; else
+	 * one that more do, at most `apart` below one that fewer do.  With apart = 1 that is
+	 * the greatest.
+	 * @low: is reached by at least keep
+	 * @high: is reached by fewer
+	 * Zeros after p don't count: what is asked for is above low.
 	 */
-	uint32_t (*descend)(const float *p, size_t groups, size_t keep, uint32_t known,
-			    unsigned int bits, unsigned int stop);
+	uint32_t (*between)(const float *p, size_t groups, size_t keep, struct sparse_reach low,
+			    uint32_t high, uint32_t apart);
 
 	/* narrow() - finite values to bfloat16: to nearest even, saturating. */
 	void (*narrow)(const float *value, size_t count, unsigned char *out);
+
+	/*
+	 * read() - values as narrow() wrote them, or float32; any bytes
+	 * Return: the greatest magnitude.
+	 */
+	uint32_t (*read)(const unsigned char *bytes, bool narrowed, size_t count, float *value);
+
+	/* ones() - the bits of ceil(count / 8) bytes, those beyond `count` being zero. */
+	size_t (*ones)(const unsigned char *bitmap, size_t count);
+
+	/*
+	 * expand() - where the bitmap has a bit, the next value; elsewhere zero
+	 * expand_add() - where it has a bit, weight * the next value is added
+	 * @value: as many as there are bits, and 16 more that can be read
+	 */
+	void (*expand)(const unsigned char *bitmap, const float *value, size_t count, float *out);
+	void (*expand_add)(const unsigned char *bitmap, const float *value, float weight,
+			   size_t count, float *sum);
 
 	/* put() - copy p; away: around the caches, to be followed by fence() before encode ends. */
 	void (*put)(float *out, const float *p, size_t count, bool away);

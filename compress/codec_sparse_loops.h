@@ -7,6 +7,9 @@
  *   size_t collect_group(const float *p, const uint32_t *from, uint64_t mask, uint32_t first,
  *                        uint32_t *index, float *value)
  *                                              as sparse_one_by_one(); room for a group
+ *   size_t expand_line(const float *value, uint32_t kept, float *out)
+ *   size_t expand_add_line(const float *value, uint32_t kept, float weight, float *sum)
+ *                                              16 elements, one for each bit; how many bits
  *   void stream_line(float *out, const float *p)       16 elements, out aligned to 64
  *   void stream_end(void)                              orders what was streamed
  *
@@ -132,18 +135,35 @@ static size_t count_of(const float *p, size_t groups, uint32_t least)
 	return n;
 }
 
-static uint32_t descend(const float *p, size_t groups, size_t keep, uint32_t known,
-			unsigned int bits, unsigned int stop)
+/*
+ * Between two magnitudes their numbers say where to look.  The side that stays twice counts for
+ * less (the Illinois algorithm), and each fourth step halves what is left, whatever the numbers.
+ * No branch but the loop's: which side is next is as good as random.
+ */
+static uint32_t between(const float *p, size_t groups, size_t keep, struct sparse_reach low,
+			uint32_t high, uint32_t apart)
 {
-	while (bits-- > stop) {
-		uint32_t more = known | (uint32_t)1 << bits;
-		size_t n = count_of(p, groups, more);
+	enum { ONE = 256 };
+	uint64_t more = (low.count - keep) * ONE + ONE / 2, fewer = keep * ONE;
+	bool raised = false, lowered = false;
+
+	for (unsigned int step = 1; high - low.magnitude > apart; step++) {
+		uint64_t room = high - low.magnitude;
+		uint64_t share = step % 4 ? room * more / (more + fewer) : room / 2;
+		uint32_t at = low.magnitude + (uint32_t)(share ? share : 1);
+		size_t n = count_of(p, groups, at);
+		bool raise = n > keep;
 
 		if (n == keep)
-			return more;
-		known = n > keep ? more : known;
+			return at;
+		more = raise ? (n - keep) * ONE + ONE / 2 : more >> lowered;
+		fewer = raise ? fewer >> raised : (keep - n) * ONE + ONE / 2;
+		low.magnitude = raise ? at : low.magnitude;
+		high = raise ? high : at;
+		raised = raise;
+		lowered = !raise;
 	}
-	return known;
+	return low.magnitude;
 }
 
 static void put(float *out, const float *p, size_t count, bool away)
@@ -256,6 +276,83 @@ static void narrow(const float *value, size_t count, unsigned char *out)
 	memcpy(out, narrowed, count * sizeof(*narrowed));
 }
 
+static uint32_t read_values(const unsigned char *bytes, bool narrowed, size_t count, float *value)
+{
+	uint32_t greatest[LINE] = {0}, most = 0;
+	size_t at = 0, width = narrowed ? sizeof(uint16_t) : sizeof(float);
+	uint16_t narrow[LINE];
+
+	for (; at + LINE <= count; at += LINE) {
+		if (narrowed) {
+			memcpy(narrow, bytes + at * width, sizeof(narrow));
+			for (size_t i = 0; i < LINE; i++)
+				value[at + i] = sparse_widen(narrow[i]);
+		} else {
+			memcpy(value + at, bytes + at * width, LINE * sizeof(*value));
+		}
+		for (size_t i = 0; i < LINE; i++) {
+			uint32_t magnitude = magnitude_of(value[at + i]);
+
+			greatest[i] = magnitude > greatest[i] ? magnitude : greatest[i];
+		}
+	}
+	for (; at < count; at++) {
+		memcpy(narrowed ? (void *)narrow : (void *)&value[at], bytes + at * width, width);
+		if (narrowed)
+			value[at] = sparse_widen(narrow[0]);
+		greatest[0] = magnitude_of(value[at]) > greatest[0] ? magnitude_of(value[at])
+								    : greatest[0];
+	}
+	for (size_t i = 0; i < LINE; i++)
+		most = greatest[i] > most ? greatest[i] : most;
+	return most;
+}
+
+static size_t ones(const unsigned char *bitmap, size_t count)
+{
+	size_t length = (count + 7) / 8, n = 0, at = 0;
+	uint64_t word = 0;
+
+	for (; at + sizeof(word) <= length; at += sizeof(word)) {
+		memcpy(&word, bitmap + at, sizeof(word));
+		n += (size_t)__builtin_popcountll(word);
+	}
+	word = 0;
+	memcpy(&word, bitmap + at, length - at);
+	return n + (size_t)__builtin_popcountll(word);
+}
+
+/* The bits of the line at an element. */
+INLINE uint32_t line_bits(const unsigned char *bitmap, size_t at)
+{
+	uint16_t bits;
+
+	memcpy(&bits, bitmap + at / 8, sizeof(bits));
+	return bits;
+}
+
+static void expand(const unsigned char *bitmap, const float *value, size_t count, float *out)
+{
+	size_t at = 0;
+
+	for (; at + LINE <= count; at += LINE)
+		value += expand_line(value, line_bits(bitmap, at), out + at);
+	for (; at < count; at++)
+		out[at] = bitmap[at / 8] >> at % 8 & 1 ? *value++ : 0;
+}
+
+static void expand_add(const unsigned char *bitmap, const float *value, float weight, size_t count,
+		       float *sum)
+{
+	size_t at = 0;
+
+	for (; at + LINE <= count; at += LINE)
+		value += expand_add_line(value, line_bits(bitmap, at), weight, sum + at);
+	for (; at < count; at++)
+		if (bitmap[at / 8] >> at % 8 & 1)
+			sum[at] += weight * *value++;
+}
+
 #define JOIN(a, b) a##b
 #define STRUCT_OF(variant) JOIN(sparse_, variant)
 
@@ -264,8 +361,12 @@ const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.collect = collect,
 	.filter = filter,
 	.reach = reach,
-	.descend = descend,
+	.between = between,
 	.narrow = narrow,
+	.read = read_values,
+	.ones = ones,
+	.expand = expand,
+	.expand_add = expand_add,
 	.put = put,
 	.pass = pass,
 	.fence = stream_end,

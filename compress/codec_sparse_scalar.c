@@ -20,6 +20,25 @@ static inline uint64_t mask_of(const float *p, uint32_t least)
 
 #define collect_group sparse_one_by_one
 
+static inline size_t expand_line(const float *value, uint32_t kept, float *out)
+{
+	size_t n = 0;
+
+	memset(out, 0, 16 * sizeof(*out));
+	for (; kept; kept &= kept - 1, n++)
+		out[__builtin_ctz(kept)] = value[n];
+	return n;
+}
+
+static inline size_t expand_add_line(const float *value, uint32_t kept, float weight, float *sum)
+{
+	size_t n = 0;
+
+	for (; kept; kept &= kept - 1, n++)
+		sum[__builtin_ctz(kept)] += weight * value[n];
+	return n;
+}
+
 static inline void stream_line(float *out, const float *p)
 {
 	memcpy(out, p, 64);

@@ -27,6 +27,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/codec_plain_kernels.h"
 #include "compress/codec_table.h"
 
 size_t topk_keep(float density, size_t count)
@@ -205,6 +206,24 @@ static void residual_write(const struct codec_setting *s, struct topk_list *l,
 	l->kernels->fence();
 }
 
+/* Everything is sent, so nothing is looked for; the residual is what bf16 loses. */
+static size_t write_all(const struct codec_setting *s, struct topk_list *l,
+			const struct codec_input *input, unsigned char *out)
+{
+	size_t count = input->count, bytes;
+
+	l->n = count;
+	l->value = l->p;
+	bytes = message_write(s, l, count, out);
+	if (!input->residual_out)
+		return bytes;
+	for (size_t i = 0; i < count; i++)
+		l->p[i] -= topk_sent(s, l->p[i]);
+	l->kernels->put(input->residual_out, l->p, count, input->away);
+	l->kernels->fence();
+	return bytes;
+}
+
 static uint32_t bits_of(float value)
 {
 	uint32_t bits;
@@ -288,6 +307,10 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		if (result.nonfinite)
 			return result;
 	}
+	if (keep == count && s->mode == TOPK_EXACT) {
+		result.bytes = write_all(s, &l, input, out);
+		return result;
+	}
 	least = topk_exact(&l, count, keep);
 	if (!(result.threshold > 0))
 		result.threshold = float_of(least);
@@ -336,31 +359,40 @@ static struct codec_result topk_encode_marked(const struct codec_setting *s,
 
 /* --- decoding ----------------------------------------------------------------------------- */
 
+/* Where the values of a message belong: everywhere, by the bitmap, or by the list of indices. */
+struct topk_places {
+	bool all;
+	const unsigned char *bitmap;
+};
+
 static int values_read(const struct codec_setting *s, struct topk_list *l,
 		       const unsigned char *bytes)
 {
-	uint32_t greatest = 0;
+	uint32_t greatest = l->kernels->read(bytes, s->values == TOPK_BF16, l->n, l->value);
 
-	if (s->values == TOPK_F32)
-		memcpy(l->value, bytes, l->n * sizeof(float));
-	for (size_t i = 0; i < l->n; i++) {
-		uint32_t bits;
-
-		if (s->values == TOPK_BF16) {
-			uint16_t narrow;
-
-			memcpy(&narrow, bytes + i * sizeof(narrow), sizeof(narrow));
-			l->value[i] = sparse_widen(narrow);
-		}
-		memcpy(&bits, &l->value[i], sizeof(bits));
-		bits &= 0x7fffffffu;
-		greatest = bits > greatest ? bits : greatest;
-	}
 	return greatest < CODEC_NONFINITE_BITS ? 0 : -EBADMSG;
 }
 
+static int places_read(struct topk_list *l, enum topk_coding coding, const unsigned char *bytes,
+		       size_t length, size_t count, struct topk_places *places)
+{
+	if (coding == TOPK_ALL && places && !length) {
+		places->all = true;
+		return 0;
+	}
+	if (coding == TOPK_BITMAP && places) {
+		places->bitmap = bytes;
+		return topk_bitmap_good(bytes, length, count) &&
+				       l->kernels->ones(bytes, count) == l->n
+			       ? 0
+			       : -EBADMSG;
+	}
+	return topk_index_read(coding, bytes, length, l->index, l->n, count);
+}
+
 static int message_read(const struct codec_setting *s, struct topk_list *l,
-			const unsigned char *bytes, size_t length, size_t count)
+			const unsigned char *bytes, size_t length, size_t count,
+			struct topk_places *places)
 {
 	size_t least, most, values;
 	unsigned int coding;
@@ -381,12 +413,13 @@ static int message_read(const struct codec_setting *s, struct topk_list *l,
 	values = TOPK_HEADER_BYTES + l->n * topk_value_bytes(s);
 	if (length < values || values_read(s, l, bytes + TOPK_HEADER_BYTES))
 		return -EBADMSG;
-	return topk_index_read((enum topk_coding)coding, bytes + values, length - values, l->index,
-			       l->n, count);
+	return places_read(l, (enum topk_coding)coding, bytes + values, length - values, count,
+			   places);
 }
 
 static int blocks_read(const struct codec_setting *s, struct topk_list *l,
-		       const unsigned char *bytes, size_t length, size_t count)
+		       const unsigned char *bytes, size_t length, size_t count,
+		       struct topk_places *places)
 {
 	size_t values = topk_block_kept(s, count) * topk_value_bytes(s);
 
@@ -395,14 +428,19 @@ static int blocks_read(const struct codec_setting *s, struct topk_list *l,
 	l->n = topk_block_kept(s, count);
 	if (values_read(s, l, bytes))
 		return -EBADMSG;
-	return topk_block_read(s, bytes + values, length - values, l->index, count);
+	if (!places || !topk_block_bitmap(s))
+		return topk_block_read(s, bytes + values, length - values, l->index, count);
+	places->bitmap = bytes + values;
+	return topk_block_good(s, l->kernels, bytes + values, length - values, count) ? 0
+										      : -EBADMSG;
 }
 
+/* places: NULL: all is to become a list of indices. */
 static int any_read(const struct codec_setting *s, struct topk_list *l, const void *bytes,
-		    size_t length, size_t count)
+		    size_t length, size_t count, struct topk_places *places)
 {
-	return s->mode == TOPK_BY_BLOCK ? blocks_read(s, l, bytes, length, count)
-					: message_read(s, l, bytes, length, count);
+	return s->mode == TOPK_BY_BLOCK ? blocks_read(s, l, bytes, length, count, places)
+					: message_read(s, l, bytes, length, count, places);
 }
 
 static int topk_decode(const struct codec_setting *s, const struct codec_kernels *k,
@@ -410,12 +448,19 @@ static int topk_decode(const struct codec_setting *s, const struct codec_kernels
 		       float *out, size_t count)
 {
 	struct topk_list l = topk_list(k->sparse, origin->work, count);
+	struct topk_places places = {0};
 
-	if (any_read(s, &l, bytes, length, count))
+	if (any_read(s, &l, bytes, length, count, &places))
 		return -EBADMSG;
-	memset(out, 0, count * sizeof(*out));
-	for (size_t i = 0; i < l.n; i++)
-		out[l.index[i]] = l.value[i];
+	if (places.all) {
+		memcpy(out, l.value, count * sizeof(*out));
+	} else if (places.bitmap) {
+		k->sparse->expand(places.bitmap, l.value, count, out);
+	} else {
+		memset(out, 0, count * sizeof(*out));
+		for (size_t i = 0; i < l.n; i++)
+			out[l.index[i]] = l.value[i];
+	}
 	return 0;
 }
 
@@ -424,11 +469,17 @@ static int topk_decode_add(const struct codec_setting *s, const struct codec_ker
 			   float weight, float *sum, size_t count)
 {
 	struct topk_list l = topk_list(k->sparse, origin->work, count);
+	struct topk_places places = {0};
 
-	if (any_read(s, &l, bytes, length, count))
+	if (any_read(s, &l, bytes, length, count, &places))
 		return -EBADMSG;
-	for (size_t i = 0; i < l.n; i++)
-		sum[l.index[i]] += weight * l.value[i];
+	if (places.all)
+		k->plain->add(l.value, weight, count, sum);
+	else if (places.bitmap)
+		k->sparse->expand_add(places.bitmap, l.value, weight, count, sum);
+	else
+		for (size_t i = 0; i < l.n; i++)
+			sum[l.index[i]] += weight * l.value[i];
 	return 0;
 }
 
@@ -438,7 +489,7 @@ static int topk_few(const struct codec_setting *s, const struct codec_kernels *k
 {
 	struct topk_list l = topk_list(k->sparse, origin->work, count);
 
-	if (any_read(s, &l, bytes, length, count))
+	if (any_read(s, &l, bytes, length, count, NULL))
 		return -EBADMSG;
 	*out = (struct codec_few){l.index, l.value, l.n};
 	return 0;

@@ -42,6 +42,11 @@ size_t topk_block_kept(const struct codec_setting *s, size_t count);
 size_t topk_block_bytes(const struct codec_setting *s, size_t count);
 struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
 				      const struct codec_input *input, unsigned char *out);
+/* topk_block_bitmap() - are the indices a bitmap? */
+bool topk_block_bitmap(const struct codec_setting *s);
+/* topk_block_good() - has a hostile bitmap as many bits in each block as it must? */
+bool topk_block_good(const struct codec_setting *s, const struct sparse_kernels *k,
+		     const unsigned char *bitmap, size_t length, size_t count);
 /* topk_block_read() - hostile bytes to topk_block_kept() indices.  Return: 0 or -EBADMSG. */
 int topk_block_read(const struct codec_setting *s, const unsigned char *bytes, size_t length,
 		    uint32_t *index, size_t count);

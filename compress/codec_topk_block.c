@@ -21,7 +21,7 @@ static size_t places_bytes(const struct codec_setting *s, size_t count)
 }
 
 /* The setting alone decides, so that the bytes of a block don't depend on the chunk. */
-static bool as_bitmap(const struct codec_setting *s)
+bool topk_block_bitmap(const struct codec_setting *s)
 {
 	if (s->indices == TOPK_AUTO)
 		return topk_keep(s->density, TOPK_BLOCK) * TOPK_PLACE_BITS > TOPK_BLOCK;
@@ -31,13 +31,13 @@ static bool as_bitmap(const struct codec_setting *s)
 size_t topk_block_bytes(const struct codec_setting *s, size_t count)
 {
 	return topk_block_kept(s, count) * topk_value_bytes(s) +
-	       (as_bitmap(s) ? (count + 7) / 8 : places_bytes(s, count));
+	       (topk_block_bitmap(s) ? (count + 7) / 8 : places_bytes(s, count));
 }
 
 struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
 				      const struct codec_input *input, unsigned char *out)
 {
-	size_t count = input->count;
+	size_t count = input->count, whole = topk_keep(s->density, TOPK_BLOCK);
 	unsigned char *indices = out + topk_block_kept(s, count) * topk_value_bytes(s);
 	struct topk_bits places = {.out = indices};
 	struct codec_result result = {.bytes = topk_block_bytes(s, count)};
@@ -45,17 +45,18 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 
 	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
 		size_t tile = topk_tile(input, first);
+		size_t keep = tile < TOPK_BLOCK ? topk_keep(s->density, tile) : whole;
 		uint32_t greatest = l->kernels->source(
 			input->in + first, input->residual ? input->residual + first : NULL,
 			input->residual_scale, p, tile);
 
 		if (greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
-		topk_block(l, p, tile, topk_keep(s->density, tile), greatest);
+		topk_block(l, p, tile, keep, greatest);
 		out = topk_values_write(s, l, out);
 		for (size_t i = 0; i < l->n; i++)
 			p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
-		if (as_bitmap(s))
+		if (topk_block_bitmap(s))
 			topk_bitmap_write(l->index, l->n, tile, indices + first / 8);
 		else
 			topk_places_write(&places, l->index, l->n);
@@ -83,12 +84,25 @@ static int shares_check(const struct codec_setting *s, const uint32_t *index, si
 	return 0;
 }
 
+bool topk_block_good(const struct codec_setting *s, const struct sparse_kernels *k,
+		     const unsigned char *bitmap, size_t length, size_t count)
+{
+	size_t whole = topk_keep(s->density, TOPK_BLOCK), last = last_of(count);
+
+	if (!topk_bitmap_good(bitmap, length, count))
+		return false;
+	for (size_t at = 0; at + TOPK_BLOCK <= count; at += TOPK_BLOCK)
+		if (k->ones(bitmap + at / 8, TOPK_BLOCK) != whole)
+			return false;
+	return !last || k->ones(bitmap + (count - last) / 8, last) == topk_keep(s->density, last);
+}
+
 int topk_block_read(const struct codec_setting *s, const unsigned char *bytes, size_t length,
 		    uint32_t *index, size_t count)
 {
 	size_t kept = topk_block_kept(s, count), n = 0;
 
-	if (as_bitmap(s))
+	if (topk_block_bitmap(s))
 		return topk_index_read(TOPK_BITMAP, bytes, length, index, kept, count)
 			       ? -EBADMSG
 			       : shares_check(s, index, count);

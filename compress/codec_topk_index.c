@@ -66,7 +66,10 @@ static uint64_t word_at(const unsigned char *bytes, size_t length, size_t at)
 {
 	uint64_t word = 0;
 
-	memcpy(&word, bytes + at, length - at < sizeof(word) ? length - at : sizeof(word));
+	if (length - at >= sizeof(word))
+		memcpy(&word, bytes + at, sizeof(word)); /* a load; the other is a call */
+	else
+		memcpy(&word, bytes + at, length - at);
 	return word;
 }
 
@@ -266,12 +269,17 @@ size_t topk_index_write(enum topk_coding coding, const uint32_t *index, size_t k
 
 /* --- reading ------------------------------------------------------------------------------ */
 
+bool topk_bitmap_good(const unsigned char *bytes, size_t length, size_t count)
+{
+	return length == bytes_of(count) && topk_bits_spare(bytes, length, count);
+}
+
 static int bitmap_read(const unsigned char *bytes, size_t length, uint32_t *index, size_t kept,
 		       size_t count)
 {
 	size_t n = 0;
 
-	if (length != bytes_of(count) || !topk_bits_spare(bytes, length, count))
+	if (!topk_bitmap_good(bytes, length, count))
 		return -EBADMSG;
 	for (size_t at = 0; at < length; at += sizeof(uint64_t)) {
 		uint64_t word = word_at(bytes, length, at);

@@ -35,6 +35,9 @@ size_t topk_index_bytes(enum topk_coding coding, const uint32_t *index, size_t k
 /* topk_bitmap_write() - ceil(count / 8) bytes. */
 void topk_bitmap_write(const uint32_t *index, size_t kept, size_t count, unsigned char *out);
 
+/* topk_bitmap_good() - is it of the right length, its spare bits zero?  Bits are not counted. */
+bool topk_bitmap_good(const unsigned char *bytes, size_t length, size_t count);
+
 /* Return: the bytes written. */
 size_t topk_index_write(enum topk_coding coding, const uint32_t *index, size_t kept, size_t count,
 			unsigned char *out);

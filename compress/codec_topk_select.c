@@ -73,11 +73,10 @@ static void drop_ties(struct topk_list *l, size_t keep, uint32_t least)
 }
 
 /*
- * Of the candidates, all from `cut` on, the `keep` greatest; the bits from `bits` on are known.
+ * Of the candidates, all from `cut` on, the `keep` greatest; fewer reach `high`.
  * Return: a magnitude that all of them have, most of the time little less than the least.
  */
-static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t cut, uint32_t known,
-		       unsigned int bits)
+static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t cut, uint32_t high)
 {
 	size_t groups = whole_groups(l->n);
 	uint32_t least;
@@ -86,7 +85,8 @@ static uint32_t narrow(struct topk_list *l, size_t keep, uint32_t cut, uint32_t 
 	if (l->n == keep)
 		return cut;
 	memset(l->value + l->n, 0, (groups * SPARSE_GROUP - l->n) * sizeof(*l->value));
-	least = l->kernels->descend(l->value, groups, keep, known, bits, 0);
+	least = l->kernels->between(l->value, groups, keep, (struct sparse_reach){cut, l->n}, high,
+				    1);
 	l->n = l->kernels->filter(l->index, l->value, l->n, least);
 	if (l->n > keep)
 		drop_ties(l, keep, least);
@@ -100,19 +100,6 @@ static void take_first(struct topk_list *l, const float *p, size_t keep)
 		l->index[i] = (uint32_t)i;
 	memcpy(l->value, p, keep * sizeof(*p));
 	l->n = keep;
-}
-
-static unsigned int width_of(uint32_t greatest)
-{
-	return 32 - (unsigned int)__builtin_clz(greatest);
-}
-
-/* As narrow(), of candidates from `cut` on: the bits that cut and the greatest share are known. */
-static uint32_t narrow_from(struct topk_list *l, size_t keep, uint32_t cut, uint32_t greatest)
-{
-	unsigned int bits = cut == greatest ? 0 : width_of(cut ^ greatest);
-
-	return narrow(l, keep, cut, (uint32_t)((uint64_t)greatest >> bits << bits), bits);
 }
 
 /* The bottom of the bin that has the keep-th greatest. */
@@ -150,19 +137,19 @@ static uint32_t sample_cut(struct topk_list *l, size_t count, size_t keep)
 	enum { LINE = 16, EACH = 16, STEP = 5, LEAST = 1024, COARSE = 14 };
 	size_t lines = count / (LINE * EACH), n = lines * LINE, groups = whole_groups(n);
 	size_t share = (keep + EACH - 1) / EACH, spread = 1, want;
-	unsigned int width = width_of(l->greatest);
 	float *sample = l->value; /* nothing is collected yet */
 
 	while (spread * spread < share)
 		spread++;
 	want = share + 4 * spread + 4;
-	if (n < LEAST || want >= n || width <= COARSE)
+	if (n < LEAST || want >= n)
 		return 0;
 	for (size_t i = 0; i < lines; i++)
 		memcpy(sample + i * LINE, l->p + (i * EACH + i * STEP % EACH) * LINE,
 		       LINE * sizeof(*sample));
 	memset(sample + n, 0, (groups * SPARSE_GROUP - n) * sizeof(*sample));
-	return l->kernels->descend(sample, groups, want, 0, width, COARSE);
+	return l->kernels->between(sample, groups, want, (struct sparse_reach){0, n},
+				   l->greatest + 1, (uint32_t)1 << COARSE);
 }
 
 uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep)
@@ -178,14 +165,14 @@ uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep)
 	if (cut) {
 		topk_collect(l, l->p, count, 0, cut);
 		if (l->n >= keep) {
-			narrow_from(l, keep, cut, l->greatest);
+			narrow(l, keep, cut, l->greatest + 1);
 			return least_of(l);
 		}
 		l->n = 0;
 	}
 	cut = histogram_cut(l, count, keep);
 	topk_collect(l, l->p, count, 0, cut);
-	narrow(l, keep, cut, cut, TOPK_BIN_SHIFT);
+	narrow(l, keep, cut, cut + ((uint32_t)1 << TOPK_BIN_SHIFT));
 	return least_of(l);
 }
 
@@ -202,7 +189,6 @@ void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, 
 	enum { MANY = 4 * SPARSE_GROUP };
 	size_t groups = whole_groups(count);
 	uint32_t guess = block_guess(l, keep), least;
-	unsigned int width;
 
 	l->n = 0;
 	if (!greatest) {
@@ -210,19 +196,14 @@ void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, 
 		l->guess = 0;
 		return;
 	}
-	width = width_of(greatest);
 	if (guess)
 		topk_collect(l, p, count, 0, guess);
-	if (l->n >= keep && l->n <= keep + MANY) {
-		least = narrow_from(l, keep, guess, greatest);
-	} else {
-		uint32_t cut = 0;
-
-		if (width > TOPK_BIN_SHIFT)
-			cut = l->kernels->descend(p, groups, keep, 0, width, TOPK_BIN_SHIFT);
+	if (l->n < keep || l->n > keep + MANY) {
+		guess = l->kernels->between(p, groups, keep, (struct sparse_reach){0, count},
+					    greatest + 1, (uint32_t)1 << TOPK_BIN_SHIFT);
 		l->n = 0;
-		topk_collect(l, p, count, 0, cut);
-		least = narrow(l, keep, cut, cut, width < TOPK_BIN_SHIFT ? width : TOPK_BIN_SHIFT);
+		topk_collect(l, p, count, 0, guess);
 	}
+	least = narrow(l, keep, guess, greatest + 1);
 	l->guess = l->guess ? l->guess - l->guess / 4 + least / 4 : least;
 }

@@ -3,6 +3,8 @@
  *
  * By force, because compilers count their instructions before they know the constants.  Not under
  * a sanitizer, whose checks in all copies would keep the compiler busy for minutes.
+ *
+ * UNROLL: before a loop over a few registers, which are to stay registers.
  */
 #ifndef COMPRESS_INLINE_H
 #define COMPRESS_INLINE_H
@@ -19,6 +21,12 @@
 #define INLINE static inline __attribute__((unused))
 #else
 #define INLINE static inline __attribute__((always_inline, unused))
+#endif
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #endif

@@ -13,7 +13,6 @@
  *            spread(word): lane i is bit i of the word, 0 or 1
  *   tables   look_up(table, i): table[i] in each lane, i below 8; the table has 16 places
  *   PICK(less, a, b): lane by lane less ? a : b, of u32v;  ONE_WHERE(less): 1 or 0
- *   UNROLL: before a loop over a few registers, which are to stay registers
  */
 #ifndef COMPRESS_LANES_H
 #define COMPRESS_LANES_H
@@ -38,12 +37,9 @@
 #pragma GCC target("avx2,avx512f,avx512bw,avx512dq,avx512vl")
 #endif
 
-#if LANES == 1
+#if LANES == 1 /* there are many of them */
+#undef UNROLL
 #define UNROLL
-#elif defined __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #if LANES == 1
