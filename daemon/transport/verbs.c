@@ -372,6 +372,7 @@ static int tcp_attach(struct transport *t, uint16_t peer, uint16_t path, int fd)
 	if (ret)
 		return ret;
 	t->over_tcp[slot_of(peer, path)] = true;
+	t->because[slot_of(peer, path)] = VERBS_TCP_STAYS;
 	t->tcp_paths++;
 	return 0;
 }
@@ -530,7 +531,7 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 	if (!t)
 		return err_set(err, -ENOMEM, "no memory for a transport (%zu bytes)", sizeof(*t));
 	t->options = *options;
-	t->again_at_ns = UINT64_MAX;
+	verbs_event_init(t);
 	t->events = epoll_create1(EPOLL_CLOEXEC);
 	ret = t->events < 0 ? err_set(err, -errno, "epoll: %s", strerror(errno)) : 0;
 	if (!ret && options->lane_fd >= 0 && watch(t, options->lane_fd, VERBS_TAG_LANE))

@@ -114,6 +114,13 @@ enum verbs_state {
 	VERBS_TO_TCP, /* the socket is to become a TCP path                          */
 };
 
+/* Why a path is one over TCP, that is, when it should be made anew. */
+enum verbs_tcp {
+	VERBS_TCP_STAYS = 0, /* the other end cannot or may not do verbs; or it is for it to say  */
+	VERBS_TCP_HERE,      /* no queue pair could be made here: when it can                     */
+	VERBS_TCP_FAILED,    /* both could, and nothing came through: now and then                */
+};
+
 enum verbs_link { VERBS_INFINIBAND = 0, VERBS_ROCE_V1, VERBS_ROCE_V2 };
 
 /* What each end says first on the socket; both are little-endian, as all that we send. */
@@ -200,6 +207,7 @@ struct verbs_path {
 	struct verbs_word word;
 	uint32_t have;  /* bytes of what is being read from the socket */
 	bool mine_good; /* our part of the step */
+	bool refused;   /* the device could make no queue pair when we greeted */
 	bool abort;     /* end with a reset: something was cut off */
 	bool at_once;   /* it ends although something that arrived was not told */
 	int error;      /* why it ends when all that arrived is told; 0: it does not */
@@ -227,6 +235,9 @@ struct transport {
 	uint32_t active_count;
 	struct verbs_path *paths[VERBS_SLOTS];
 	bool over_tcp[VERBS_SLOTS];
+	uint8_t because[VERBS_SLOTS];   /* enum verbs_tcp; also of the meeting that follows */
+	bool could;                     /* make queue pairs here, when that was looked at last */
+	uint64_t retry_ns, retry_at_ns; /* of VERBS_TCP_FAILED; UINT64_MAX: there are none */
 	struct verbs_path *by_qpn[1 << VERBS_QPN_BITS]; /* by its low bits; linear probing */
 	/* Why not verbs, by slot; and of the path that settled so last, empty: none did. */
 	char why_not[VERBS_SLOTS][TRANSPORT_ABOUT_BYTES];
@@ -285,10 +296,15 @@ struct verbs_path *verbs_by_qpn(struct transport *t, uint32_t qpn);
 
 /* --- verbs_event.c --- */
 
+void verbs_event_init(struct transport *t);
 void verbs_event_take(struct transport *t); /* all asynchronous events that are there */
-/* What is due: a device that failed is opened again.  Often called. */
+/* What is due: failed devices are opened again, paths over TCP made anew.  Often called. */
 void verbs_event_tick(struct transport *t, uint64_t now_ns);
 uint64_t verbs_event_due_ns(const struct transport *t); /* UINT64_MAX: nothing */
+
+/* This slot becomes a path over TCP. */
+void verbs_event_over_tcp(struct transport *t, uint16_t slot, enum verbs_tcp because);
+void verbs_event_up(struct transport *t, uint16_t slot); /* ... or of verbs */
 
 /* --- verbs_send.c --- */
 

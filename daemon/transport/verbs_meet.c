@@ -202,6 +202,7 @@ static const char *prepare(struct transport *t, struct verbs_path *p, char *text
 	struct verbs_greeting *g = &p->mine;
 	int ret;
 
+	p->refused = why;
 	if (why) {
 		(void)snprintf(text, bytes, "%.*s", (int)bytes - 1, why);
 		return text;
@@ -263,9 +264,10 @@ static void say_word(struct transport *t, struct verbs_path *p, const char *why_
 
 /* It will not be a queue pair. */
 static void settle_for_tcp(struct transport *t, struct verbs_path *p, const char *who,
-			   const char *why)
+			   const char *why, enum verbs_tcp because)
 {
 	verbs_status_tcp(t, p->slot, who, why);
+	verbs_event_over_tcp(t, p->slot, because);
 	if (p->mine.tcp_too && p->theirs.tcp_too)
 		p->state = VERBS_TO_TCP;
 	else
@@ -284,11 +286,14 @@ static void greeted(struct transport *t, struct verbs_path *p)
 	p->theirs.why_not[sizeof(g->why_not) - 1] = 0;
 	if (!p->mine.usable || !g->usable) {
 		settle_for_tcp(t, p, p->mine.usable ? "there" : "here",
-			       p->mine.usable ? g->why_not : p->mine.why_not);
+			       p->mine.usable ? g->why_not : p->mine.why_not,
+			       p->mine.usable ? VERBS_TCP_STAYS
+			       : p->refused   ? VERBS_TCP_HERE
+					      : VERBS_TCP_FAILED);
 		return;
 	}
 	if (g->link != p->mine.link) {
-		settle_for_tcp(t, p, "both", "not the same kind of fabric");
+		settle_for_tcp(t, p, "both", "not the same kind of fabric", VERBS_TCP_STAYS);
 		return;
 	}
 	p->tx.units = g->ring_bytes / VERBS_UNIT_BYTES;
@@ -323,13 +328,15 @@ static void agreed(struct transport *t, struct verbs_path *p)
 	if (p->word.magic != MAGIC || p->word.state != p->state)
 		verbs_end(t, p, -EPROTO, "it spoke out of turn when queue pairs were made");
 	else if (!p->mine_good)
-		settle_for_tcp(t, p, "here", p->mine.why_not);
+		settle_for_tcp(t, p, "here", p->mine.why_not, VERBS_TCP_FAILED);
 	else if (!p->word.good)
-		settle_for_tcp(t, p, "there", p->word.why_not);
+		settle_for_tcp(t, p, "there", p->word.why_not, VERBS_TCP_FAILED);
 	else if (p->state == VERBS_CONNECT)
 		connected(t, p);
-	else
+	else {
 		p->state = VERBS_UP;
+		verbs_event_up(t, p->slot);
+	}
 }
 
 void verbs_meet_go_on(struct transport *t, struct verbs_path *p, uint64_t now_ns)

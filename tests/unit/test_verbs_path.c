@@ -12,7 +12,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -256,141 +255,6 @@ static void a_device_that_we_may_not_open(void **state)
 	assert_non_null(strstr(err.text, "\"fake7\" matches none of 1 devices"));
 }
 
-/* --- devices that fail ---------------------------------------------------------------------- */
-
-static void turn_until(struct rig *rig, bool (*done)(const struct rig *))
-{
-	uint64_t end_ns = clock_now_ns() + 20 * CLOCK_NS_PER_S;
-
-	while (!done(rig)) {
-		assert_true(clock_now_ns() < end_ns);
-		for (int side = 0; side < 2; side++) {
-			(void)rig_turn(rig, side);
-			rig->ops->wait(rig->side[side], CLOCK_NS_PER_MS);
-		}
-	}
-}
-
-static bool sound(const struct rig *rig)
-{
-	for (int side = 0; side < 2; side++)
-		if (verbs_device_refuses(&rig->side[side]->device))
-			return false;
-	return true;
-}
-
-static bool closed(const struct rig *rig)
-{
-	(void)rig;
-	return fake_verbs.device[0].contexts == 0;
-}
-
-static void traffic(struct rig *rig)
-{
-	uint32_t line = rig_join(rig, 3, 0, 5, 1);
-
-	for (int side = 0; side < 2; side++)
-		rig_load(rig, line, side, sizes(), 20);
-	rig_finish_line(rig, line);
-	assert_int_equal(rig->side[0]->tcp_paths, 0);
-}
-
-static void goes_down(struct rig *rig, uint32_t line, int error)
-{
-	for (int side = 0; side < 2; side++) {
-		rig_until_down(rig, line, side);
-		assert_int_equal(rig->lines[line].error[side], error);
-	}
-}
-
-static void a_queue_pair_fails(void **state)
-{
-	struct rig rig;
-	uint32_t line;
-
-	(void)state;
-	rig_open(&rig, &strict);
-	(void)rig_join(&rig, 4, 0, 4, 0);
-	line = rig_join(&rig, 3, 0, 5, 1);
-	for (uint32_t i = 0; i < rig.side[1]->active_count; i++) {
-		const struct verbs_path *p = rig.side[1]->paths[rig.side[1]->active[i]];
-
-		if (p->slot == 5 * TRANSPORT_PATHS_MAX + 1)
-			fake_verbs_event(0, IBV_EVENT_QP_FATAL, p->qp->qp_num);
-	}
-	rig_until_down(&rig, line, 1);
-	assert_int_equal(rig.lines[line].error[1], -EIO);
-	rig_until_down(&rig, line, 0);
-	assert_true(rig.lines[0].up[0] && rig.lines[0].up[1]);
-	traffic(&rig);
-	rig_close(&rig);
-}
-
-static void queues_fail(void **state)
-{
-	static const enum ibv_event_type types[] = {IBV_EVENT_CQ_ERR, IBV_EVENT_SRQ_ERR};
-	struct rig rig;
-
-	(void)state;
-	rig_open(&rig, &strict);
-	for (int i = 0; i < 2; i++) {
-		uint32_t line = rig_join(&rig, 3, 0, 5, 1);
-
-		fake_verbs_event(0, types[i], 0);
-		goes_down(&rig, line, -EIO);
-		turn_until(&rig, sound);
-		traffic(&rig);
-		rig.ops->detach(rig.side[0], 3, 0);
-		rig_until_down(&rig, line + 1, 1);
-		rig_until_down(&rig, line + 1, 0);
-	}
-	rig_close(&rig);
-}
-
-/* It is let go, so that it can leave; the lane sleeps; when it is back it is used again. */
-static void a_device_is_removed(void **state)
-{
-	struct epoll_event ready;
-	struct rig rig;
-	uint32_t line;
-
-	(void)state;
-	rig_open(&rig, &strict);
-	line = rig_join(&rig, 3, 0, 5, 1);
-	fake_verbs.device[0].gone = true;
-	fake_verbs_event(0, IBV_EVENT_DEVICE_FATAL, 0);
-	goes_down(&rig, line, -ENETDOWN);
-	turn_until(&rig, closed);
-	for (int side = 0; side < 2; side++) {
-		assert_int_equal(epoll_wait(rig.side[side]->events, &ready, 1, 0), 0);
-		assert_non_null(strstr(rig.ops->describe(rig.side[side]), "no verbs: the device "));
-		assert_int_equal(rig.ops->offers(rig.side[side]),
-				 TRANSPORT_OFFER_VERBS | TRANSPORT_OFFER_NO_TCP);
-	}
-	fake_verbs.device[0].gone = false;
-	turn_until(&rig, sound);
-	traffic(&rig);
-	rig_close(&rig);
-}
-
-/* More paths than completions are for: the rest goes over TCP. */
-static void the_completion_queue_is_small(void **state)
-{
-	struct rig_variant either = strict;
-	struct rig rig;
-
-	(void)state;
-	either.options.tcp_too = true;
-	fake_verbs.device[0].max_cqe = VERBS_RECEIVES + 2 * VERBS_SEND_DEPTH + 100;
-	rig_open(&rig, &either);
-	for (uint16_t i = 0; i < 3; i++)
-		(void)rig_join(&rig, 3, i, 5, i);
-	assert_int_equal(rig.side[0]->tcp_paths, 1);
-	assert_non_null(strstr(rig.ops->describe(rig.side[1]),
-			       "1 over TCP (here: its completion queue has no room for more "));
-	rig_close(&rig);
-}
-
 /* --- memory that cannot be registered ------------------------------------------------------- */
 
 /* The rings fit, what is sent does not: the path ends once, and goes on over TCP. */
@@ -496,10 +360,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_side_says_what_failed, before, after),
 		cmocka_unit_test_setup_teardown(the_other_end_goes_early, before, after),
 		cmocka_unit_test_setup_teardown(a_device_that_we_may_not_open, before, after),
-		cmocka_unit_test_setup_teardown(a_queue_pair_fails, before, after),
-		cmocka_unit_test_setup_teardown(queues_fail, before, after),
-		cmocka_unit_test_setup_teardown(a_device_is_removed, before, after),
-		cmocka_unit_test_setup_teardown(the_completion_queue_is_small, before, after),
 		cmocka_unit_test_setup_teardown(memory_runs_out_later, before, after),
 		cmocka_unit_test_setup_teardown(no_ring_fits, before, after),
 		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
