@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "daemon/clock.h"
+#include "proto/text.h"
 
 #define MAGIC 0x53425256u /* "VRBS" */
 #define MEET_NS (5 * CLOCK_NS_PER_S)
@@ -274,6 +275,17 @@ static void settle_for_tcp(struct transport *t, struct verbs_path *p, const char
 		verbs_end(t, p, -EOPNOTSUPP, "no queue pair could be made, and TCP is not allowed");
 }
 
+static bool greeting_ok(const struct verbs_greeting *g)
+{
+	return g->usable <= 1 && g->tcp_too <= 1 && !g->reserved &&
+	       text_ok(g->why_not, sizeof(g->why_not));
+}
+
+static bool word_ok(const struct verbs_word *w)
+{
+	return w->good <= 1 && !w->reserved && text_ok(w->why_not, sizeof(w->why_not));
+}
+
 static void greeted(struct transport *t, struct verbs_path *p)
 {
 	const struct verbs_greeting *g = &p->theirs;
@@ -283,7 +295,10 @@ static void greeted(struct transport *t, struct verbs_path *p)
 		verbs_end(t, p, -EPROTO, "it does not begin as a meeting of verbs");
 		return;
 	}
-	p->theirs.why_not[sizeof(g->why_not) - 1] = 0;
+	if (!greeting_ok(g)) {
+		verbs_end(t, p, -EPROTO, "its greeting breaks the rules of verbs");
+		return;
+	}
 	if (!p->mine.usable || !g->usable) {
 		settle_for_tcp(t, p, p->mine.usable ? "there" : "here",
 			       p->mine.usable ? g->why_not : p->mine.why_not,
@@ -324,8 +339,7 @@ void verbs_meet_probed(struct transport *t, struct verbs_path *p, const char *wh
 static void agreed(struct transport *t, struct verbs_path *p)
 {
 	p->have = 0;
-	p->word.why_not[sizeof(p->word.why_not) - 1] = 0;
-	if (p->word.magic != MAGIC || p->word.state != p->state)
+	if (p->word.magic != MAGIC || p->word.state != p->state || !word_ok(&p->word))
 		verbs_end(t, p, -EPROTO, "it spoke out of turn when queue pairs were made");
 	else if (!p->mine_good)
 		settle_for_tcp(t, p, "here", p->mine.why_not, VERBS_TCP_FAILED);

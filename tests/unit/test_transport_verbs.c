@@ -192,6 +192,21 @@ static void the_other_end_breaks_off(void **state)
 	say(&m, &bad, sizeof(bad));
 	goes_down(&m, -EPROTO, "it does not begin as a meeting of verbs");
 	end(&m);
+	for (int i = 0; i < 4; i++) {
+		bad = cannot;
+		if (i == 0)
+			bad.why_not[3] = '\033';
+		else if (i == 1)
+			memset(bad.why_not, 'x', sizeof(bad.why_not));
+		else if (i == 2)
+			bad.reserved = 1;
+		else
+			bad.usable = 2;
+		m = begin(true);
+		say(&m, &bad, sizeof(bad));
+		goes_down(&m, -EPROTO, "its greeting breaks the rules of verbs");
+		end(&m);
+	}
 	bad = cannot;
 	bad.version++;
 	m = begin(true);
