@@ -26,20 +26,23 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct report_row {
 	const char *name, *help;
-	int (*show)(const json_t *report, FILE *to); /* 0, 1: bad news, -ENOMEM */
+	int (*show)(const json_t *report, FILE *to); /* 0 or -ENOMEM */
 	json_t *(*look)(const char *socket);         /* NULL: the daemon is asked */
 	void (*complete)(json_t *report);            /* what the daemon does not know; or NULL */
+	bool (*is_bad)(const json_t *report);        /* exit code 1; NULL: it never is */
 };
 
 static const struct report_row rows[] = {
-	{"status", "the daemon, its lanes, its trainers, its memory", show_status, NULL, NULL},
-	{"groups", "groups, what they did, their peers", show_groups, NULL, NULL},
+	{"status", "the daemon, its lanes, its trainers, its memory", show_status, NULL, NULL,
+	 NULL},
+	{"groups", "groups, what they did, their peers", show_groups, NULL, NULL, NULL},
 	{"links", "data connections, and what RDMA devices counted", links_show, NULL,
-	 links_complete},
-	{"state", "state of error feedback, by group and tensor key", show_state, NULL, NULL},
-	{"config", "every key of the configuration and where it was set", show_config, NULL, NULL},
+	 links_complete, NULL},
+	{"state", "state of error feedback, by group and tensor key", show_state, NULL, NULL, NULL},
+	{"config", "every key of the configuration and where it was set", show_config, NULL, NULL,
+	 NULL},
 	{"doctor", "what RDMA needs on this host, what is missing, what to do", doctor_show,
-	 doctor_look, NULL},
+	 doctor_look, NULL, doctor_is_bad},
 };
 
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
@@ -56,7 +59,7 @@ static void usage(FILE *to)
 		      "  --socket PATH  of the daemon (default: $CARRY_SOCKET, %s)\n"
 		      "  --json         the report as one JSON document\n"
 		      "  --version      the version of carryctl\n"
-		      "Exit codes: 0 done, 1 failed, 2 bad usage.\n",
+		      "Exit codes: 0 done, 1 failed (doctor: there is a fault), 2 bad usage.\n",
 		      DEFAULT_SOCKET);
 }
 
@@ -101,6 +104,8 @@ static int run(const char *socket, const struct report_row *row, bool json)
 		failed = json_dumpf(report, stdout, JSON_INDENT(2)) || putchar('\n') == EOF;
 	else
 		failed = row->show(report, stdout);
+	if (!failed && row->is_bad)
+		failed = row->is_bad(report);
 	json_decref(report);
 	if (failed == -ENOMEM)
 		(void)fprintf(stderr, "carryctl: no memory for the tables\n");

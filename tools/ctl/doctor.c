@@ -331,7 +331,19 @@ int doctor_show(const json_t *report, FILE *to)
 			      text_of(one, "text"));
 		if (*advice)
 			(void)fprintf(to, "        -> %s\n", advice);
-		failed |= strcmp(text_of(one, "level"), "fault") == 0;
 	}
-	return failed;
+	return 0;
+}
+
+bool doctor_is_bad(const json_t *report)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(report, "findings"), i, one)
+	{
+		if (strcmp(text_of(one, "level"), "fault") == 0)
+			return true;
+	}
+	return false;
 }

@@ -8,6 +8,7 @@
 #define TOOLS_CTL_DOCTOR_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 /*
@@ -22,7 +23,10 @@
  */
 json_t *doctor_look(const char *socket);
 
-/* For people.  Return: 0; 1: there is a fault; -ENOMEM. */
+/* For people.  Return: 0 or -ENOMEM. */
 int doctor_show(const json_t *report, FILE *to);
+
+/* Is there a fault?  Then carryctl's exit code is 1, with --json as without. */
+bool doctor_is_bad(const json_t *report);
 
 #endif
