@@ -19,6 +19,9 @@ end_vm() { # then as cluster.sh does, with the test's exit code
 	for device in "${NETEM[@]}"; do
 		tc qdisc del dev "$device" root 2>/dev/null
 	done
+	for device in /sys/class/net/v[0-9]; do # a failed test may leave them down
+		ip link set "${device##*/}" up mtu 9000 2>/dev/null
+	done
 	(exit $code)
 	end_own
 }
