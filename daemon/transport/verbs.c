@@ -176,13 +176,16 @@ static void socket_ready(struct transport *t, struct verbs_path *p)
 	verbs_end(t, p, error, n > 0 ? "it speaks where nothing is to be said" : NULL);
 }
 
+/* It was armed once, so there is one. */
 static void channel_ready(struct transport *t)
 {
 	struct ibv_cq *cq;
 	void *context;
 
-	while (!ibv_get_cq_event(t->device.channel, &cq, &context))
+	if (!ibv_get_cq_event(t->device.channel, &cq, &context)) {
 		t->device.unacknowledged++;
+		t->device.armed = false;
+	}
 	/* Acknowledging takes a lock: not each time. */
 	if (t->device.unacknowledged >= 1000) {
 		ibv_ack_cq_events(t->device.cq, t->device.unacknowledged);
@@ -190,12 +193,8 @@ static void channel_ready(struct transport *t)
 	}
 }
 
-static void look(struct transport *t, uint64_t now_ns)
+static void serve(struct transport *t, const struct epoll_event *ready, int n, uint64_t now_ns)
 {
-	struct epoll_event ready[EVENTS_AT_ONCE];
-	int n = epoll_wait(t->events, ready, EVENTS_AT_ONCE, 0);
-
-	t->stats.syscalls++;
 	t->look_at_ns = now_ns + LOOK_NS;
 	for (int i = 0; i < n; i++) {
 		uint32_t tag = ready[i].data.u32;
@@ -210,6 +209,15 @@ static void look(struct transport *t, uint64_t now_ns)
 			socket_ready(t, t->paths[tag]);
 	}
 	verbs_event_tick(t, now_ns);
+}
+
+static void look(struct transport *t, uint64_t now_ns)
+{
+	struct epoll_event ready[EVENTS_AT_ONCE];
+	int n = epoll_wait(t->events, ready, EVENTS_AT_ONCE, 0);
+
+	t->stats.syscalls++;
+	serve(t, ready, n, now_ns);
 }
 
 /* Paths that are being made. */
@@ -262,6 +270,15 @@ static bool has_event(const struct verbs_path *p)
 	return p->error && (p->at_once || !something_arrived(p));
 }
 
+/* Return: whether there is nothing to do. */
+static bool may_sleep(struct transport *t)
+{
+	for (uint32_t i = 0; i < t->active_count; i++)
+		if (has_event(t->paths[t->active[i]]))
+			return false;
+	return true;
+}
+
 static size_t report(struct transport *t, struct transport_event *events, size_t max)
 {
 	uint32_t count = t->active_count;
@@ -294,6 +311,7 @@ static size_t tcp_report(struct transport *t, struct transport_event *events, si
 static size_t verbs_poll(struct transport *t, struct transport_event *events, size_t max)
 {
 	uint64_t now_ns = clock_now_ns();
+	bool more;
 	size_t n;
 
 	if (t->meeting || now_ns >= t->look_at_ns || now_ns >= verbs_event_due_ns(t))
@@ -301,11 +319,12 @@ static size_t verbs_poll(struct transport *t, struct transport_event *events, si
 	(void)take_completions(t);
 	if (t->meeting)
 		meet(t, now_ns);
+	more = !may_sleep(t);
 	for (uint32_t i = 0; i < t->active_count; i++) {
 		struct verbs_path *p = t->paths[t->active[i]];
 
 		if (p->state == VERBS_UP && !p->error)
-			verbs_send_start(t, p);
+			verbs_send_start(t, p, more);
 	}
 	n = t->active_count ? report(t, events, max) : 0;
 	if (t->tcp_paths && n < max)
@@ -315,38 +334,42 @@ static size_t verbs_poll(struct transport *t, struct transport_event *events, si
 
 /* --- sleeping ------------------------------------------------------------------------------- */
 
-/* Return: whether there is nothing to do. */
-static bool may_sleep(struct transport *t)
+/* Return: how long to sleep, at most; 0: not at all. */
+static uint64_t prepare_sleep(struct transport *t, uint64_t now_ns, uint64_t timeout_ns)
 {
-	for (uint32_t i = 0; i < t->active_count; i++)
-		if (has_event(t->paths[t->active[i]]))
-			return false;
-	return true;
+	for (uint32_t i = 0; i < t->active_count; i++) {
+		uint64_t again_ns = verbs_send_flush(t, t->paths[t->active[i]], now_ns);
+
+		if (again_ns - now_ns < timeout_ns)
+			timeout_ns = again_ns - now_ns;
+	}
+	if (t->device.cq && t->active_count && !t->device.armed)
+		t->device.armed = !ibv_req_notify_cq(t->device.cq, 0);
+	if (take_completions(t) || !may_sleep(t))
+		return 0;
+	if ((t->meeting || verbs_event_due_ns(t) != UINT64_MAX) && timeout_ns > LOOK_NS)
+		timeout_ns = LOOK_NS;
+	return timeout_ns;
 }
 
 static void verbs_wait(struct transport *t, uint64_t timeout_ns)
 {
 	uint64_t now_ns = clock_now_ns();
-	struct epoll_event ready;
+	struct epoll_event ready[EVENTS_AT_ONCE];
+	struct timespec at_most;
 
-	for (uint32_t i = 0; i < t->active_count; i++)
-		verbs_send_flush(t, t->paths[t->active[i]]);
-	if (t->device.cq && t->active_count)
-		(void)ibv_req_notify_cq(t->device.cq, 0);
-	if (take_completions(t) || !may_sleep(t))
+	timeout_ns = prepare_sleep(t, now_ns, timeout_ns);
+	if (!timeout_ns)
 		return;
-	if ((t->meeting || verbs_event_due_ns(t) != UINT64_MAX) && timeout_ns > LOOK_NS)
-		timeout_ns = LOOK_NS;
 	t->stats.syscalls++;
 	if (t->tcp_paths) {
 		transport_uring.wait(t->tcp, timeout_ns);
-	} else {
-		const struct timespec at_most = {.tv_sec = (time_t)(timeout_ns / CLOCK_NS_PER_S),
-						 .tv_nsec = (long)(timeout_ns % CLOCK_NS_PER_S)};
-
-		(void)epoll_pwait2(t->events, &ready, 1, &at_most, NULL);
+		look(t, now_ns);
+		return;
 	}
-	look(t, now_ns);
+	at_most = (struct timespec){.tv_sec = (time_t)(timeout_ns / CLOCK_NS_PER_S),
+				    .tv_nsec = (long)(timeout_ns % CLOCK_NS_PER_S)};
+	serve(t, ready, epoll_pwait2(t->events, ready, EVENTS_AT_ONCE, &at_most, NULL), now_ns);
 }
 
 /* --- paths ---------------------------------------------------------------------------------- */

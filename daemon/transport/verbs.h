@@ -14,18 +14,20 @@
  * write.  If no queue pair can be made the socket goes to the uring transport inside (`tcp`),
  * where that is allowed.  Later the socket only tells that the other end is gone.
  *
- * A frame is one write: header and payload, gathered from where they lie, to the next place in
- * the peer's ring; its immediate says where.  The receiver copies the payload to the place that
- * it is given and counts the frame as *consumed*; the count goes back in the immediates, and
- * makes room.  So nothing is written where it was not granted, and the ring's key dies with the
- * queue pair, before its memory is used for anything else.
+ * Frames that are queued together are one write: headers and payloads, gathered from where they
+ * lie, to the next place in the peer's ring; its immediate says where.  In it each frame begins at
+ * a multiple of 64 bytes.  The receiver copies a payload to the place that it is given and counts
+ * the frame as *consumed*; the count goes back in the immediates, and makes room.  So nothing is
+ * written where it was not granted, and the ring's key dies with the queue pair, before its
+ * memory is used for anything else.
  *
  *   immediate:  31      30 ............ 12      11 ...... 0
  *               bare    place / 64 bytes        frames consumed, modulo 4096
  *   bare: there is no frame, only the count (or it is the probe of the meeting)
  *
- * Every SIGNAL_EVERY-th write asks for a completion; where the last did not, an empty one does
- * before the lane sleeps.
+ * A payload is no longer needed when the peer has consumed the frame or the write has completed,
+ * whichever is heard of first.  Of SIGNAL_EVERY frames one write asks for a completion; where
+ * neither comes for FLUSH_NS, an empty write asks.
  */
 #ifndef DAEMON_TRANSPORT_VERBS_H
 #define DAEMON_TRANSPORT_VERBS_H
@@ -52,7 +54,11 @@ enum {
 	VERBS_INLINE_BYTES = 220,
 	VERBS_REGIONS = 1024,         /* remembered pieces of memory                              */
 	VERBS_EXTENT_BYTES = 4 << 20, /* registered at once                                 */
-	VERBS_SGES = 4,               /* header, and a payload over at most three extents         */
+	VERBS_SGES = 16,              /* pieces of a write                                        */
+	VERBS_SGES_LEAST = 4, /* header, and a payload over at most three extents             */
+	/* Frames that are queued are one write up to here: long enough for what it costs not to
+	 * matter, short enough that the peer, who sees all of it at its end, need not wait. */
+	VERBS_WRITE_BYTES = 272 << 10,
 	VERBS_QPN_BITS = 12,
 	/* Of memory that may be registered: with less there is no use in beginning. */
 	VERBS_MEMLOCK_LEAST = 32 << 20,
@@ -95,8 +101,10 @@ struct verbs_device {
 	enum ibv_mtu mtu;
 	int gid_index;
 	union ibv_gid gid;
+	uint32_t sges;             /* pieces of a write, VERBS_SGES_LEAST..VERBS_SGES */
 	uint32_t receives_missing; /* in the shared queue */
 	uint32_t unacknowledged;   /* events of the channel */
+	bool armed;                /* the next completion will be one */
 	uint64_t renew_at_ns;      /* fatal, broken: when it is tried again */
 	struct verbs_region regions[VERBS_REGIONS];
 	uint32_t regions_end;
@@ -159,19 +167,30 @@ struct verbs_out {
 	struct ibv_mr *once; /* registered for this frame alone, or NULL */
 };
 
+/* Zeros to fill up what is before it in a write. */
+struct verbs_header {
+	unsigned char gap[VERBS_UNIT_BYTES];
+	struct wire_frame frame;
+};
+
 struct verbs_tx {
-	struct wire_frame *headers; /* [mask + 1], registered */
+	struct verbs_header *headers; /* [mask + 1], registered */
 	struct ibv_mr *headers_mr;
 	struct verbs_out *ring; /* [mask + 1]; indices below run on and are masked */
 	uint32_t mask;
 	uint32_t head;   /* first frame whose SENT was not reported */
-	uint32_t done;   /* first that has not completed            */
+	uint32_t done;   /* first whose payload may be needed       */
 	uint32_t posted; /* first that was not posted               */
 	uint32_t tail;
-	uint32_t written, retired;    /* work requests ever */
-	uint32_t unsignalled;         /* the last so many posted asked for no completion */
+	uint32_t completed;        /* first that has not, as far as we were told */
+	uint32_t consumed;         /* first that the peer has not consumed       */
+	uint64_t queued_bytes;     /* of frames from `posted` on                 */
+	uint32_t held;             /* polls that these were held back            */
+	uint32_t written, retired; /* work requests ever                         */
+	uint32_t unsignalled;      /* the last so many frames asked for no completion */
+	uint64_t flush_at_ns;      /* when `done` still is where it was: flush; 0: not set */
+	uint32_t flush_done;
 	uint32_t at, used, units;     /* the peer's ring: next place, units not consumed, size */
-	uint32_t frames, consumed;    /* written; consumed by the peer */
 	uint32_t taken[VERBS_WINDOW]; /* units by frame % VERBS_WINDOW, with those skipped */
 };
 
@@ -188,8 +207,9 @@ struct verbs_rx {
 	struct ibv_mr *ring_mr;
 	struct {
 		uint32_t place, bytes;
-	} arrived[VERBS_WINDOW];
-	uint32_t first, count; /* of them */
+	} arrived[VERBS_WINDOW]; /* writes */
+	uint32_t first, count;   /* of them */
+	uint32_t offset;         /* of the frame that is worked on, in the first of them */
 	enum verbs_rx_state state;
 	struct wire_frame frame;
 	void *payload;
@@ -278,7 +298,7 @@ void verbs_forget(struct verbs_device *d, void *base);
 /* Return: NULL with errno, and no queue pair will be made any more. */
 struct ibv_mr *verbs_register(struct transport *t, void *at, size_t bytes, unsigned int access);
 /*
- * The pieces of [at, at + bytes) with their keys.  Return: how many, at most VERBS_SGES - 1; 0:
+ * The pieces of [at, at + bytes) with their keys.  Return: how many, < VERBS_SGES_LEAST; 0:
  * it is not remembered; negative errno: it cannot be registered.
  */
 int verbs_pieces(struct transport *t, const void *at, size_t bytes, struct ibv_sge *out);
@@ -313,10 +333,15 @@ void verbs_send_free(struct verbs_path *p);
 uint32_t verbs_send_room(const struct transport *t, const struct verbs_path *p);
 void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wire_frame *frame,
 		      const void *payload, uint64_t cookie);
-void verbs_send_start(struct transport *t, struct verbs_path *p);
+/* Post what is queued.  more: there may soon be more, so a little of it may wait for that. */
+void verbs_send_start(struct transport *t, struct verbs_path *p, bool more);
 /* Write nothing but the count.  Return: 0 or negative errno. */
 int verbs_send_bare(struct transport *t, struct verbs_path *p);
-void verbs_send_flush(struct transport *t, struct verbs_path *p); /* before the lane sleeps */
+/*
+ * Before the lane sleeps: see to it that payloads which nobody mentions are given back.
+ * Return: when to be called again, UINT64_MAX: there is nothing to wait for.
+ */
+uint64_t verbs_send_flush(struct transport *t, struct verbs_path *p, uint64_t now_ns);
 void verbs_send_done(struct verbs_path *p, uint64_t wr_id);
 void verbs_send_consumed(struct transport *t, struct verbs_path *p, uint32_t count);
 bool verbs_send_unfinished(const struct verbs_path *p);

@@ -168,11 +168,14 @@ static int make_queues(struct verbs_device *d)
 	struct ibv_device_attr attr;
 	const char *what = "protection domain";
 
+	d->sges = VERBS_SGES;
 	if (!ibv_query_device(d->context, &attr)) {
 		if ((uint32_t)attr.max_srq_wr < srq.attr.max_wr)
 			srq.attr.max_wr = (uint32_t)attr.max_srq_wr;
 		if (attr.max_cqe < entries)
 			entries = attr.max_cqe;
+		if (attr.max_sge < VERBS_SGES)
+			d->sges = (uint32_t)attr.max_sge;
 	}
 	d->qps_max = entries > VERBS_SEND_DEPTH + (int)srq.attr.max_wr
 			     ? ((uint32_t)entries - srq.attr.max_wr) / VERBS_SEND_DEPTH
@@ -217,6 +220,7 @@ static void close_all(struct verbs_device *d)
 	if (d->context)
 		(void)ibv_close_device(d->context);
 	d->unacknowledged = 0;
+	d->armed = false;
 	d->srq = NULL;
 	d->cq = NULL;
 	d->channel = NULL;
@@ -452,7 +456,7 @@ int verbs_pieces(struct transport *t, const void *at, size_t bytes, struct ibv_s
 
 			if (!mr)
 				return -errno;
-			assert(n < VERBS_SGES - 1);
+			assert(n < VERBS_SGES_LEAST - 1);
 			out[n++] = (struct ibv_sge){(uintptr_t)from, (uint32_t)piece, mr->lkey};
 			from += piece;
 			bytes -= piece;

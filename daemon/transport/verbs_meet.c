@@ -24,7 +24,7 @@
 #define MAGIC 0x53425256u /* "VRBS" */
 #define MEET_NS (5 * CLOCK_NS_PER_S)
 
-enum { VERSION = 1, TIMEOUT_DEFAULT = 14, RETRIES_DEFAULT = 6, RNR_FOR_EVER = 7, RNR_640_US = 12 };
+enum { VERSION = 2, TIMEOUT_DEFAULT = 14, RETRIES_DEFAULT = 6, RNR_FOR_EVER = 7, RNR_640_US = 12 };
 
 /* --- queue pairs ---------------------------------------------------------------------------- */
 
@@ -82,7 +82,7 @@ static int qp_make(struct transport *t, struct verbs_path *p)
 		.recv_cq = t->device.cq,
 		.srq = t->device.srq,
 		.cap = {.max_send_wr = VERBS_SEND_DEPTH,
-			.max_send_sge = VERBS_SGES,
+			.max_send_sge = t->device.sges,
 			.max_inline_data = VERBS_INLINE_BYTES},
 		.qp_type = IBV_QPT_RC,
 	};

@@ -4,9 +4,10 @@
  *   IDLE --arrived, header checked--> ANNOUNCE --told--> PLACE --place()--> FRAME --told--> IDLE
  *                                 `------------------ no payload ------------^
  *
- * Frames that arrived wait in the path's ring, in order; `arrived` says where.  The first is
- * worked on.  The ring is the peer's to write: what is there may change under our hands, so the
- * header is copied before it is looked at, and the payload is checked where it was copied to.
+ * Writes that arrived wait in the path's ring, in order; `arrived` says where.  The first is
+ * worked on, frame by frame.  The ring is the peer's to write: what is there may change under our
+ * hands, so a header is copied before it is looked at, and a payload is checked where it was
+ * copied to.
  */
 #include "daemon/transport/verbs.h"
 
@@ -64,28 +65,47 @@ void verbs_receive_arrived(struct transport *t, struct verbs_path *p, uint32_t i
 	verbs_send_consumed(t, p, imm & VERBS_IMM_COUNT);
 }
 
-/* The first frame is not needed in the ring any more. */
+/* The frame that is worked on. */
+static const unsigned char *here(const struct verbs_rx *rx)
+{
+	return rx->ring + (size_t)rx->arrived[rx->first].place * VERBS_UNIT_BYTES + rx->offset;
+}
+
+/* It is not needed in the ring any more. */
 static void consume(struct transport *t, struct verbs_rx *rx)
 {
-	uint32_t bytes = rx->arrived[rx->first].bytes;
+	uint32_t bytes = WIRE_HEADER_BYTES + rx->frame.payload_bytes;
+	uint32_t units = (bytes + VERBS_UNIT_BYTES - 1) / VERBS_UNIT_BYTES;
 
 	t->stats.bytes_received += bytes;
-	rx->units += (bytes + VERBS_UNIT_BYTES - 1) / VERBS_UNIT_BYTES;
+	rx->units += units;
 	rx->consumed++;
+	rx->offset += units * VERBS_UNIT_BYTES;
+	if (rx->offset < rx->arrived[rx->first].bytes)
+		return;
+	rx->offset = 0;
 	rx->first = (rx->first + 1) % VERBS_WINDOW;
 	rx->count--;
+}
+
+/* Does the frame end where the write ends, or where there is room for another header? */
+static bool length_fits(const struct verbs_rx *rx)
+{
+	uint32_t left = rx->arrived[rx->first].bytes - rx->offset;
+	uint32_t bytes = WIRE_HEADER_BYTES + rx->frame.payload_bytes;
+	uint32_t next = (bytes + VERBS_UNIT_BYTES - 1) / VERBS_UNIT_BYTES * VERBS_UNIT_BYTES;
+
+	return bytes == left || (next < left && left - next >= WIRE_HEADER_BYTES);
 }
 
 static void begin(struct transport *t, struct verbs_path *p)
 {
 	struct verbs_rx *rx = &p->rx;
-	uint32_t bytes = rx->arrived[rx->first].bytes;
 	enum wire_verdict verdict;
 
-	memcpy(&rx->frame, rx->ring + (size_t)rx->arrived[rx->first].place * VERBS_UNIT_BYTES,
-	       sizeof(rx->frame));
+	memcpy(&rx->frame, here(rx), sizeof(rx->frame));
 	verdict = wire_check(&rx->frame);
-	if (verdict == WIRE_OK && rx->frame.payload_bytes != bytes - WIRE_HEADER_BYTES)
+	if (verdict == WIRE_OK && !length_fits(rx))
 		verdict = WIRE_BAD_LENGTH;
 	if (verdict != WIRE_OK) {
 		verbs_break(t, p, verdict);
@@ -101,12 +121,10 @@ static void begin(struct transport *t, struct verbs_path *p)
 void verbs_receive_place(struct transport *t, struct verbs_path *p, void *dst)
 {
 	struct verbs_rx *rx = &p->rx;
-	const unsigned char *from =
-		rx->ring + (size_t)rx->arrived[rx->first].place * VERBS_UNIT_BYTES;
 
 	assert(rx->state == VERBS_RX_PLACE);
 	if (dst) {
-		memcpy(dst, from + WIRE_HEADER_BYTES, rx->frame.payload_bytes);
+		memcpy(dst, here(rx) + WIRE_HEADER_BYTES, rx->frame.payload_bytes);
 		rx->verdict = wire_check_payload(&rx->frame, dst);
 	}
 	consume(t, rx);

@@ -2,12 +2,12 @@
  * verbs_send.c - from a path's queue of frames to the peer's ring.
  *
  *    head ...... done ...... posted ...... tail        frames, in a ring
- *     | SENT to    | with the  | queued: no room in
- *     | be told    | device    | the peer's ring
+ *     | SENT to    | with the  | queued
+ *     | be told    | device    |
  *
- * One write a frame, gathered: the header from memory of the path, the payload from where it
- * lies.  Small frames go inline.  A place in the peer's ring is whole, so the end of the ring may
- * be skipped; what is skipped counts as taken by the frame behind it.
+ * A write is gathered: headers from memory of the path, payloads from where they lie.  Small
+ * frames go inline.  A place in the peer's ring is whole, so the end of the ring may be skipped;
+ * what is skipped counts as taken by the frame behind it.
  */
 #include "daemon/transport/verbs.h"
 
@@ -15,9 +15,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Kept for writes of counts, which must never wait for frames. */
-enum { SEND_DEPTH_KEPT = 8 };
+#include "daemon/clock.h"
+
+enum {
+	SEND_DEPTH_KEPT = 8, /* for writes of counts, which must never wait for frames */
+	HELD_POLLS_MAX = 4,
+};
+
+/* The peer's count, which goes with its acknowledgements, comes before in an idle group, too. */
+#define FLUSH_NS (3 * CLOCK_NS_PER_MS)
 
 int verbs_send_init(struct transport *t, struct verbs_path *p)
 {
@@ -33,6 +41,7 @@ int verbs_send_init(struct transport *t, struct verbs_path *p)
 	tx->headers = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
 	if (!tx->ring || !tx->headers)
 		return -ENOMEM;
+	memset(tx->headers, 0, bytes);
 	tx->headers_mr = verbs_register(t, tx->headers, bytes, 0);
 	return tx->headers_mr ? 0 : -errno;
 }
@@ -73,7 +82,7 @@ void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wi
 		      const void *payload, uint64_t cookie)
 {
 	struct verbs_tx *tx = &p->tx;
-	struct wire_frame *header = &tx->headers[tx->tail & tx->mask];
+	struct wire_frame *header = &tx->headers[tx->tail & tx->mask].frame;
 	bool with_crc = t->options.payload_crc && frame->payload_bytes;
 
 	assert(verbs_send_room(t, p));
@@ -84,6 +93,7 @@ void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wi
 		.bytes = frame->payload_bytes,
 		.cookie = cookie,
 	};
+	tx->queued_bytes += WIRE_HEADER_BYTES + frame->payload_bytes;
 	tx->tail++;
 }
 
@@ -102,21 +112,26 @@ static uint32_t count_for_peer(struct verbs_path *p)
 	return p->rx.consumed & VERBS_IMM_COUNT;
 }
 
-/* wr_id: frames posted before the next one (high), requests with this one (low). */
-static int post(struct transport *t, struct verbs_path *p, struct ibv_send_wr *wr)
+/*
+ * wr_id: frames posted before the next one (high), requests with this one (low).
+ * @frames: that it brings; what brings none weighs as much as one
+ */
+static int post(struct transport *t, struct verbs_path *p, struct ibv_send_wr *wr, uint32_t frames)
 {
 	struct verbs_tx *tx = &p->tx;
+	uint32_t unsignalled = tx->unsignalled + (frames ? frames : 1);
 	struct ibv_send_wr *bad;
 	int error;
 
-	if (tx->unsignalled + 1 >= VERBS_SIGNAL_EVERY)
+	if (unsignalled >= VERBS_SIGNAL_EVERY)
 		wr->send_flags |= IBV_SEND_SIGNALED;
-	wr->wr_id = (uint64_t)tx->posted << 32 | (tx->written + 1);
+	wr->wr_id = (uint64_t)(tx->posted + frames) << 32 | (tx->written + 1);
 	error = ibv_post_send(p->qp, wr, &bad);
 	if (error)
 		return error < 0 ? error : -error;
+	tx->posted += frames;
 	tx->written++;
-	tx->unsignalled = wr->send_flags & IBV_SEND_SIGNALED ? 0 : tx->unsignalled + 1;
+	tx->unsignalled = wr->send_flags & IBV_SEND_SIGNALED ? 0 : unsignalled;
 	t->stats.work_requests++;
 	return 0;
 }
@@ -131,78 +146,137 @@ int verbs_send_bare(struct transport *t, struct verbs_path *p)
 
 	if (p->state == VERBS_PROBE)
 		wr.send_flags = IBV_SEND_SIGNALED;
-	return post(t, p, &wr);
+	return post(t, p, &wr, 0);
 }
 
-/* The pieces of a frame.  Return: how many, or negative errno. */
-static int gather(struct transport *t, struct verbs_path *p, struct verbs_out *out,
-		  const struct wire_frame *header, struct ibv_sge *pieces)
-{
-	int n = 0;
+/* A write that is put together. */
+struct batch {
+	struct ibv_sge pieces[VERBS_SGES];
+	uint32_t count; /* of them */
+	uint32_t frames;
+	uint32_t bytes;   /* from its place on                           */
+	uint32_t at;      /* its place                                   */
+	uint32_t skipped; /* at the ring's end, before it                */
+	bool alone;       /* no other frame joins the one that is there */
+};
 
-	pieces[0] = (struct ibv_sge){(uintptr_t)header, WIRE_HEADER_BYTES, p->tx.headers_mr->lkey};
-	if (!out->bytes)
+static uint32_t units_of(uint32_t bytes)
+{
+	return (bytes + VERBS_UNIT_BYTES - 1) / VERBS_UNIT_BYTES;
+}
+
+/* Does a frame of so many bytes behind what is there still find its place in the peer's ring? */
+static bool find_place(const struct verbs_tx *tx, struct batch *b, uint32_t bytes)
+{
+	uint32_t before = units_of(b->bytes), units = units_of(bytes);
+
+	if (!b->frames) {
+		bool wraps = tx->at + units > tx->units;
+
+		b->at = wraps ? 0 : tx->at;
+		b->skipped = wraps ? tx->units - tx->at : 0;
+	}
+	return b->at + before + units <= tx->units &&
+	       tx->used + b->skipped + before + units <= tx->units;
+}
+
+/*
+ * The pieces of a payload.  Return: how many; 0: it is not for this write; negative errno.  What
+ * is in no memory that we know is registered for this once, and goes alone.
+ */
+static int gather(struct transport *t, struct verbs_path *p, struct verbs_out *out, struct batch *b,
+		  struct ibv_sge *pieces)
+{
+	bool is_inline = WIRE_HEADER_BYTES + out->bytes <= p->inline_bytes;
+	int n = is_inline ? 0 : verbs_pieces(t, out->payload, out->bytes, pieces);
+
+	if (n || b->frames)
+		return n;
+	b->alone = true;
+	pieces[0] = (struct ibv_sge){(uintptr_t)out->payload, out->bytes, 0};
+	if (is_inline)
 		return 1;
-	if (WIRE_HEADER_BYTES + out->bytes > p->inline_bytes)
-		n = verbs_pieces(t, out->payload, out->bytes, &pieces[1]);
-	if (n)
-		return n < 0 ? n : n + 1;
-	pieces[1] = (struct ibv_sge){(uintptr_t)out->payload, out->bytes, 0};
-	if (WIRE_HEADER_BYTES + out->bytes <= p->inline_bytes)
-		return 2;
 	out->once = verbs_register(t, (void *)(uintptr_t)out->payload, out->bytes, 0);
 	if (!out->once)
 		return -errno;
-	pieces[1].lkey = out->once->lkey;
-	return 2;
+	pieces[0].lkey = out->once->lkey;
+	return 1;
 }
 
-/* Where a frame goes in the peer's ring. */
-struct place {
-	uint32_t at, units;
-	uint32_t skipped; /* at the ring's end, before it */
-};
-
-/* Return: whether there is room. */
-static bool place_for(const struct verbs_tx *tx, uint32_t bytes, struct place *out)
-{
-	uint32_t units = (WIRE_HEADER_BYTES + bytes + VERBS_UNIT_BYTES - 1) / VERBS_UNIT_BYTES;
-	bool wraps = tx->at + units > tx->units;
-
-	*out = (struct place){.at = wraps ? 0 : tx->at,
-			      .units = units,
-			      .skipped = wraps ? tx->units - tx->at : 0};
-	return tx->used + out->skipped + units <= tx->units;
-}
-
-static int post_frame(struct transport *t, struct verbs_path *p, const struct place *place)
+/* Return: 1: the next frame is in the write; 0: it is not for this one; negative errno. */
+static int join(struct transport *t, struct verbs_path *p, struct batch *b)
 {
 	struct verbs_tx *tx = &p->tx;
-	struct verbs_out *out = &tx->ring[tx->posted & tx->mask];
-	struct ibv_sge pieces[VERBS_SGES];
-	struct ibv_send_wr wr = {.opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .sg_list = pieces};
-	int n = gather(t, p, out, &tx->headers[tx->posted & tx->mask], pieces);
+	uint32_t i = (tx->posted + b->frames) & tx->mask;
+	struct verbs_out *out = &tx->ring[i];
+	uint32_t bytes = WIRE_HEADER_BYTES + out->bytes;
+	uint32_t gap = units_of(b->bytes) * VERBS_UNIT_BYTES - b->bytes;
+	struct ibv_sge pieces[VERBS_SGES_LEAST];
+	int n = 0;
+
+	if (units_of(bytes) > tx->units / VERBS_RING_FRAMES)
+		return -EMSGSIZE; /* there might never be room */
+	if (b->alone || (b->frames && b->bytes + bytes > VERBS_WRITE_BYTES) ||
+	    !find_place(tx, b, bytes))
+		return 0;
+	if (out->bytes)
+		n = gather(t, p, out, b, pieces);
+	if (n < 0 || (out->bytes && !n) || b->count + 1 + (uint32_t)n > t->device.sges)
+		return n < 0 ? n : 0;
+	b->pieces[b->count++] = (struct ibv_sge){
+		.addr = (uintptr_t)&tx->headers[i].frame - gap,
+		.length = gap + WIRE_HEADER_BYTES,
+		.lkey = tx->headers_mr->lkey,
+	};
+	for (int k = 0; k < n; k++)
+		b->pieces[b->count++] = pieces[k];
+	b->frames++;
+	b->bytes += gap + bytes;
+	return 1;
+}
+
+/* As many frames as go into one write.  Return: 1; 0: there is no room; negative errno. */
+static int collect(struct transport *t, struct verbs_path *p, struct batch *b)
+{
+	const struct verbs_tx *tx = &p->tx;
+	int ret = 1;
+
+	while (ret > 0 && tx->posted + b->frames != tx->tail &&
+	       tx->posted + b->frames - tx->consumed < VERBS_WINDOW)
+		ret = join(t, p, b);
+	return b->frames ? 1 : ret < 0 ? ret : 0;
+}
+
+static int post_batch(struct transport *t, struct verbs_path *p, struct batch *b)
+{
+	struct verbs_tx *tx = &p->tx;
+	struct ibv_send_wr wr = {
+		.opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
+		.sg_list = b->pieces,
+		.num_sge = (int)b->count,
+		.imm_data = htonl(b->at << VERBS_IMM_PLACE_SHIFT | count_for_peer(p)),
+		.wr.rdma = {.remote_addr = p->theirs.ring + (uint64_t)b->at * VERBS_UNIT_BYTES,
+			    .rkey = p->theirs.rkey},
+	};
+	uint32_t first = tx->posted;
 	int ret;
 
-	if (n < 0)
-		return n;
-	wr.num_sge = n;
-	wr.imm_data = htonl(place->at << VERBS_IMM_PLACE_SHIFT | count_for_peer(p));
-	wr.wr.rdma.remote_addr = p->theirs.ring + (uint64_t)place->at * VERBS_UNIT_BYTES;
-	wr.wr.rdma.rkey = p->theirs.rkey;
-	if (WIRE_HEADER_BYTES + out->bytes <= p->inline_bytes)
+	if (b->bytes <= p->inline_bytes)
 		wr.send_flags = IBV_SEND_INLINE;
-	tx->posted++;
-	ret = post(t, p, &wr);
-	if (ret) {
-		tx->posted--;
+	ret = post(t, p, &wr, b->frames);
+	if (ret)
 		return ret;
+	tx->at = b->at + units_of(b->bytes);
+	tx->used += b->skipped;
+	for (uint32_t i = first; i != tx->posted; i++) {
+		uint32_t bytes = WIRE_HEADER_BYTES + tx->ring[i & tx->mask].bytes;
+
+		tx->taken[i % VERBS_WINDOW] = units_of(bytes) + (i == first ? b->skipped : 0);
+		tx->used += units_of(bytes);
+		tx->queued_bytes -= bytes;
+		t->stats.bytes_sent += bytes;
+		t->stats.frames_sent++;
 	}
-	tx->taken[tx->frames++ % VERBS_WINDOW] = place->skipped + place->units;
-	tx->used += place->skipped + place->units;
-	tx->at = place->at + place->units;
-	t->stats.frames_sent++;
-	t->stats.bytes_sent += WIRE_HEADER_BYTES + out->bytes;
 	return 0;
 }
 
@@ -216,58 +290,91 @@ static bool owes_count(const struct verbs_path *p)
 	       p->rx.units >= p->rx.ring_bytes / VERBS_UNIT_BYTES / 4;
 }
 
-void verbs_send_start(struct transport *t, struct verbs_path *p)
+void verbs_send_start(struct transport *t, struct verbs_path *p, bool more)
 {
 	struct verbs_tx *tx = &p->tx;
-	int ret = 0;
+	int ret = 1;
 
-	while (!ret && tx->posted != tx->tail &&
-	       tx->written - tx->retired < VERBS_SEND_DEPTH - SEND_DEPTH_KEPT &&
-	       tx->frames - tx->consumed < VERBS_WINDOW) {
-		uint32_t bytes = tx->ring[tx->posted & tx->mask].bytes;
-		struct place place;
-		bool room = place_for(tx, bytes, &place);
+	/* Few large writes cost less than many: but nothing waits while there is nothing to do. */
+	more = more && tx->posted != tx->tail && tx->queued_bytes < VERBS_WRITE_BYTES &&
+	       tx->held < HELD_POLLS_MAX;
+	tx->held = more ? tx->held + 1 : 0;
+	while (!more && ret > 0 && tx->posted != tx->tail &&
+	       tx->written - tx->retired < VERBS_SEND_DEPTH - SEND_DEPTH_KEPT) {
+		struct batch batch = {.count = 0};
 
-		if (place.units > tx->units / VERBS_RING_FRAMES)
-			ret = -EMSGSIZE; /* there might never be room */
-		else if (!room)
-			break;
-		else
-			ret = post_frame(t, p, &place);
+		ret = collect(t, p, &batch);
+		if (ret > 0)
+			ret = post_batch(t, p, &batch);
+		ret = ret ? ret : batch.frames > 0;
 	}
-	if (!ret && owes_count(p) && tx->written - tx->retired < VERBS_SEND_DEPTH)
+	if (ret >= 0 && owes_count(p) && tx->written - tx->retired < VERBS_SEND_DEPTH)
 		ret = verbs_send_bare(t, p);
 	if (ret == -EMSGSIZE)
 		verbs_end(t, p, ret, "the peer's ring is too small for our chunks");
 	else if (ret && ret == t->device.no_memory)
 		verbs_end(t, p, ret, verbs_device_refuses(&t->device));
-	else if (ret)
+	else if (ret < 0)
 		verbs_end(t, p, ret, "the device takes no work request");
 }
 
-void verbs_send_flush(struct transport *t, struct verbs_path *p)
+uint64_t verbs_send_flush(struct transport *t, struct verbs_path *p, uint64_t now_ns)
 {
+	struct verbs_tx *tx = &p->tx;
 	struct ibv_send_wr wr = {
 		.opcode = IBV_WR_RDMA_WRITE,
 		.send_flags = IBV_SEND_SIGNALED,
 		.wr.rdma = {.remote_addr = p->theirs.ring, .rkey = p->theirs.rkey},
 	};
 
-	if (p->state == VERBS_UP && !p->error && p->tx.done != p->tx.posted && p->tx.unsignalled &&
-	    p->tx.written - p->tx.retired < VERBS_SEND_DEPTH)
-		(void)post(t, p, &wr);
+	if (p->state != VERBS_UP || p->error || tx->done == tx->posted || !tx->unsignalled) {
+		tx->flush_at_ns = 0;
+		return UINT64_MAX;
+	}
+	if (!tx->flush_at_ns || tx->flush_done != tx->done) {
+		tx->flush_at_ns = now_ns + FLUSH_NS;
+		tx->flush_done = tx->done;
+	}
+	if (now_ns < tx->flush_at_ns)
+		return tx->flush_at_ns;
+	tx->flush_at_ns = 0;
+	if (tx->written - tx->retired < VERBS_SEND_DEPTH)
+		(void)post(t, p, &wr, 0);
+	return UINT64_MAX;
 }
 
 /* --- results -------------------------------------------------------------------------------- */
 
+/* Is `a` before `b`, in numbers that run on? */
+static bool before(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) < 0;
+}
+
+/*
+ * What is no longer needed.  A frame that was consumed has been executed: should it be sent again,
+ * because its acknowledgement was lost, the peer's device throws it away, whatever is in it.  But
+ * it is read, so what was registered for it stays until it has completed.
+ */
+static void settle(struct verbs_tx *tx)
+{
+	for (; tx->done != tx->posted; tx->done++) {
+		struct verbs_out *out = &tx->ring[tx->done & tx->mask];
+		bool completed = before(tx->done, tx->completed);
+
+		if (!completed && (out->once || !before(tx->done, tx->consumed)))
+			return;
+		free_once(out);
+	}
+}
+
 void verbs_send_done(struct verbs_path *p, uint64_t wr_id)
 {
 	struct verbs_tx *tx = &p->tx;
-	uint32_t done = (uint32_t)(wr_id >> 32);
 
 	tx->retired = (uint32_t)wr_id;
-	for (; tx->done != done; tx->done++)
-		free_once(&tx->ring[tx->done & tx->mask]);
+	tx->completed = (uint32_t)(wr_id >> 32);
+	settle(tx);
 }
 
 void verbs_send_consumed(struct transport *t, struct verbs_path *p, uint32_t count)
@@ -275,12 +382,15 @@ void verbs_send_consumed(struct transport *t, struct verbs_path *p, uint32_t cou
 	struct verbs_tx *tx = &p->tx;
 	uint32_t more = (count - tx->consumed) & VERBS_IMM_COUNT;
 
-	if (more > tx->frames - tx->consumed) {
+	if (!more)
+		return;
+	if (more > tx->posted - tx->consumed) {
 		verbs_break(t, p, WIRE_BAD_FIELD);
 		return;
 	}
 	for (; more; more--)
 		tx->used -= tx->taken[tx->consumed++ % VERBS_WINDOW];
+	settle(tx);
 }
 
 bool verbs_send_event(struct verbs_path *p, struct transport_event *event)

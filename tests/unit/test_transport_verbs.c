@@ -27,7 +27,7 @@ enum { PEER = 3, PATH = 1, TURNS = 20000 };
 static const struct transport_ops *const ops = &transport_verbs;
 
 static const struct verbs_greeting cannot = {
-	.magic = MAGIC, .version = 1, .tcp_too = 1, .why_not = "its port is down"};
+	.magic = MAGIC, .version = 2, .tcp_too = 1, .why_not = "its port is down"};
 
 /* One end is the transport; the other a socket, which has heard the transport's greeting. */
 struct meeting {
