@@ -148,6 +148,9 @@ tests: $(unit) $(sim) $(experiments_programs) $(replays) $(sys_programs) $(corpu
 
 # --- compiling and linking -----------------------------------------------------------------------
 
+# Test programs have the real libibverbs, but for those that name what is in fake_verbs.h.
+real_verbs := -Wl,--push-state,--no-as-needed -libverbs -Wl,--pop-state
+
 need_packages = $(if $(package_libs),,$(error $(or $(shell pkg-config --print-errors --exists \
 	$(packages) 2>&1 | grep -m 1 'No package'),no pkg-config): run tools/setup.sh))
 say = $(if $(V),,@echo "$(1) $@" &&)
@@ -188,7 +191,7 @@ wraps = $(patsubst __wrap_%,-Wl$(comma)--wrap=%,\
 	$(sort $(shell grep -oE '\b__wrap_[a-z0-9_]+' $(1))))
 $(unit) $(sim) $(bench) $(experiments_programs) $(corpus) $(filter-out %.so,$(sys_programs)): \
 		$(BUILD)/%: $(O)/%.o $(archives)
-	$(link) $(call wraps,$*.c) $^ -lcmocka $(LIBS)
+	$(link) $(call wraps,$*.c) $< $(real_verbs) $(filter-out $<,$^) -lcmocka $(LIBS)
 
 $(preloads): $(BUILD)/%.so: $(O)/%.o
 	$(link) -shared $^ -ldl
