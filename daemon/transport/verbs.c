@@ -196,16 +196,19 @@ static void channel_ready(struct transport *t)
 static void serve(struct transport *t, const struct epoll_event *ready, int n, uint64_t now_ns)
 {
 	t->look_at_ns = now_ns + LOOK_NS;
+	/* What the device says comes first: it may be why sockets end. */
+	for (int i = 0; i < n; i++)
+		if (ready[i].data.u32 == VERBS_TAG_DEVICE)
+			verbs_event_take(t);
 	for (int i = 0; i < n; i++) {
 		uint32_t tag = ready[i].data.u32;
 
 		if (tag == VERBS_TAG_CHANNEL)
 			channel_ready(t);
-		else if (tag == VERBS_TAG_DEVICE)
-			verbs_event_take(t);
 		else if (tag == VERBS_TAG_LANE)
 			(void)transport_take_wake(t->options.lane_fd);
-		else if (t->paths[tag] && t->paths[tag]->state == VERBS_UP)
+		else if (tag != VERBS_TAG_DEVICE && t->paths[tag] &&
+			 t->paths[tag]->state == VERBS_UP)
 			socket_ready(t, t->paths[tag]);
 	}
 	verbs_event_tick(t, now_ns);
