@@ -60,6 +60,7 @@ enum {
 	 * matter, short enough that the peer, who sees all of it at its end, need not wait. */
 	VERBS_WRITE_BYTES = 272 << 10,
 	VERBS_QPN_BITS = 12,
+	VERBS_VERSION = 2, /* of greetings, and of what is written into rings             */
 	/* Of memory that may be registered: with less there is no use in beginning. */
 	VERBS_MEMLOCK_LEAST = 32 << 20,
 };

@@ -24,7 +24,7 @@
 #define MAGIC 0x53425256u /* "VRBS" */
 #define MEET_NS (5 * CLOCK_NS_PER_S)
 
-enum { VERSION = 2, TIMEOUT_DEFAULT = 14, RETRIES_DEFAULT = 6, RNR_FOR_EVER = 7, RNR_640_US = 12 };
+enum { TIMEOUT_DEFAULT = 14, RETRIES_DEFAULT = 6, RNR_FOR_EVER = 7, RNR_640_US = 12 };
 
 /* --- queue pairs ---------------------------------------------------------------------------- */
 
@@ -240,7 +240,7 @@ int verbs_meet(struct transport *t, struct verbs_path *p)
 {
 	struct verbs_greeting *g = &p->mine;
 
-	*g = (struct verbs_greeting){.magic = MAGIC, .version = VERSION};
+	*g = (struct verbs_greeting){.magic = MAGIC, .version = VERBS_VERSION};
 	g->tcp_too = t->options.tcp_too;
 	(void)prepare(t, p, g->why_not, sizeof(g->why_not));
 	p->state = VERBS_GREET;
@@ -291,7 +291,7 @@ static void greeted(struct transport *t, struct verbs_path *p)
 	const struct verbs_greeting *g = &p->theirs;
 	int ret;
 
-	if (g->magic != MAGIC || g->version != VERSION) {
+	if (g->magic != MAGIC || g->version != VERBS_VERSION) {
 		verbs_end(t, p, -EPROTO, "it does not begin as a meeting of verbs");
 		return;
 	}

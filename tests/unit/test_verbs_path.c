@@ -198,7 +198,7 @@ static void say(int fd, const void *message, size_t bytes)
 static struct verbs_greeting greeting(void)
 {
 	return (struct verbs_greeting){.magic = 0x53425256,
-				       .version = 1,
+				       .version = VERBS_VERSION,
 				       .usable = 1,
 				       .link = VERBS_ROCE_V2,
 				       .mtu = IBV_MTU_1024,
