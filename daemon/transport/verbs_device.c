@@ -198,6 +198,7 @@ static int make_queues(struct verbs_device *d)
 			       strerror(errno));
 		return -errno;
 	}
+	assert(d->channel); /* all or none */
 	(void)fcntl(d->channel->fd, F_SETFL, O_NONBLOCK);
 	(void)fcntl(d->context->async_fd, F_SETFL, O_NONBLOCK);
 	d->receives_missing = srq.attr.max_wr;
