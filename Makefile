@@ -136,8 +136,8 @@ $(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
 .PHONY: all programs tests check check-all check-tests check-unit check-sim check-fuzz check-sys \
-	check-threads check-vm lint analyse format fuzz experiments bench bench-peers demo \
-	nightly soak install setup clean help
+	check-threads check-vm lint analyse format fuzz experiments bench bench-peers bench-vm \
+	demo nightly soak install setup clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
@@ -267,6 +267,8 @@ check-vm: all tests # without a setup.sh that succeeds, tests/vm/guest says what
 	@tools/setup.sh --vm || true
 	@$(MAKE) --no-print-directory install DESTDIR=$(abspath $(BUILD))/vm/root >/dev/null
 	@BUILD=$(BUILD) CC="$(CC)" tests/vm/check $(VM_FLAGS)
+bench-vm: all
+	@tests/vm/bench $(BENCH_FLAGS)
 lint: all # two of them read objects and the library
 	@$(run) $(lint_tests)
 analyse:
@@ -332,4 +334,4 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 	@echo "targets: all check check-tests check-unit check-sim check-fuzz check-sys"
 	@echo "  check-threads check-vm lint analyse format fuzz corpus experiments bench"
-	@echo "  bench-peers demo nightly soak install clean"
+	@echo "  bench-peers bench-vm demo nightly soak install clean"
