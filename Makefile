@@ -3,6 +3,7 @@
 #   make                      programs in build/bin, the library in build/lib
 #   make check                install what is missing, then every test
 #   make check-vm             the tests that need a virtual machine (tests/vm)
+#   make check-vm-nightly     ... and those of them that take minutes
 #   make CC=clang             another compiler         (build-clang/)
 #   make SANITIZE=address     ASan and UBSan           (build-address/)
 #   make DEBUG=1              -O0 -g -DCARRY_DEBUG     (build-debug/)
@@ -136,8 +137,8 @@ $(call stamp,$(O)/prefix,$(PREFIX) $(SYSCONFDIR))
 endif
 
 .PHONY: all programs tests check check-all check-tests check-unit check-sim check-fuzz check-sys \
-	check-threads check-vm lint analyse format fuzz experiments bench bench-peers bench-vm \
-	demo nightly soak install setup clean help
+	check-threads check-vm check-vm-nightly lint analyse format fuzz experiments bench \
+	bench-peers bench-vm demo nightly soak install setup clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
@@ -267,6 +268,8 @@ check-vm: all tests # without a setup.sh that succeeds, tests/vm/guest says what
 	@tools/setup.sh --vm || true
 	@$(MAKE) --no-print-directory install DESTDIR=$(abspath $(BUILD))/vm/root >/dev/null
 	@BUILD=$(BUILD) CC="$(CC)" tests/vm/check $(VM_FLAGS)
+check-vm-nightly: # what takes too long there
+	@$(MAKE) --no-print-directory check-vm VM_FLAGS=nightly
 bench-vm: all
 	@tests/vm/bench $(BENCH_FLAGS)
 lint: all # two of them read objects and the library
@@ -333,5 +336,5 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 	@echo "targets: all check check-tests check-unit check-sim check-fuzz check-sys"
-	@echo "  check-threads check-vm lint analyse format fuzz corpus experiments bench"
-	@echo "  bench-peers bench-vm demo nightly soak install clean"
+	@echo "  check-threads check-vm check-vm-nightly lint analyse format fuzz corpus"
+	@echo "  experiments bench bench-peers bench-vm demo nightly soak install clean"

@@ -140,7 +140,7 @@ const struct config_row config_table[] = {
 	CHOICE("wire", payload_crc, 0, "off|on", "off",
 	       "Guard payloads by a CRC-32C, as headers always are."),
 
-	WORD("fault", inner, "uring", "uring", "What the transport fault disturbs."),
+	WORD("fault", inner, "uring|verbs", "uring", "What the transport fault disturbs."),
 	NUMBER("fault", seed, 0, UINT64_MAX - 1, "1", "The same seed gives the same faults."),
 	NUMBER("fault", cut_every, 0, UINT32_MAX, "0",
 	       "Cut a connection about every so many frames; 0: never."),

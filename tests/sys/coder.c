@@ -11,11 +11,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "compress/codec.h"
+#include "compress/feedback.h"
+#include "daemon/coding.h"
 #include "libclient/carry.h"
 
 enum { COUNT = 100000 };
@@ -283,6 +287,68 @@ static void case_sums(void)
 	scene_close(&s);
 }
 
+/* Two ops of each size with these words; their last results.  Return: whether they go together. */
+static bool table_row(struct scene *s, const char *codec, const char *feedback)
+{
+	static const size_t counts[] = {700, 9000};
+	struct carry_op_options o = {.size = sizeof(o), .codec = codec, .feedback = feedback};
+	struct carry_op_result r;
+	struct coding coding;
+	struct err err;
+
+	if (coding_parse(&coding, codec, feedback, 0, &err))
+		return false;
+	for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
+		char key[200];
+
+		(void)snprintf(key, sizeof(key), "%s.%s.%zu", codec, feedback, counts[c]);
+		for (uint32_t step = 0; step < 2; step++) {
+			fill(s, step);
+			need(reduce(s, counts[c], key, &o, &r), key);
+		}
+		printf("%s %s %zu: ok %016" PRIx64 "\n", codec, feedback, counts[c],
+		       hash_of(s->out, counts[c]));
+	}
+	return true;
+}
+
+/* All codecs of the table, and every feedback with the first codec that it goes with. */
+static void case_table(void)
+{
+	struct scene s = scene_open(NULL, NULL, NULL);
+	uint32_t rows = 0, of = 0;
+
+	for (const struct codec *const *c = codec_table; *c; c++, of++)
+		rows += table_row(&s, (*c)->examples[0], "none");
+	for (const struct feedback *const *f = feedback_table; *f; f++)
+		for (const char *const *e = (*f)->examples; *e; e++, of++) {
+			const struct codec *const *c = codec_table + 1;
+
+			while (*c && !table_row(&s, (*c)->examples[0], *e))
+				c++;
+			rows += *c != NULL;
+		}
+	printf("rows %u of %u\n", rows, of);
+	scene_close(&s);
+}
+
+/* Every example of every codec with every feedback that it goes with. */
+static void case_tables(void)
+{
+	struct scene s = scene_open(NULL, NULL, NULL);
+	uint32_t rows = 0, refused = 0;
+
+	for (const struct codec *const *c = codec_table; *c; c++)
+		for (const char *const *e = (*c)->examples; *e; e++)
+			for (const struct feedback *const *f = feedback_table; *f; f++)
+				if (table_row(&s, *e, (*f)->examples[0]))
+					rows++;
+				else
+					refused++;
+	printf("rows %u, refused %u\n", rows, refused);
+	scene_close(&s);
+}
+
 /* Ops for ever, until somebody dies. */
 static void endless(const char *codec)
 {
@@ -397,6 +463,8 @@ int main(int argc, char **argv)
 		{"mismatch", case_mismatch},
 		{"memory", case_memory},
 		{"sums", case_sums},
+		{"table", case_table},
+		{"tables", case_tables},
 		{"dense", case_dense},
 		{"endless", case_endless},
 		{"auto", case_auto},
