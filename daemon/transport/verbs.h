@@ -4,6 +4,7 @@
  *   verbs.c          open, close, attach, poll, wait: which path is whose
  *   verbs_device.c   device, port, GID, queues, registered memory
  *   verbs_meet.c     two ends agree over their socket on a queue pair, or on TCP
+ *   verbs_words.c    what they say there, and what of it is refused
  *   verbs_send.c     a path's queue of frames -> RDMA WRITE WITH IMMEDIATE
  *   verbs_receive.c  completions -> headers and placed payloads
  *   verbs_event.c    what the device says of itself, and what that does to paths
@@ -38,12 +39,12 @@
 #include <infiniband/verbs.h>
 
 #include "daemon/transport/transport.h"
+#include "daemon/transport/verbs_words.h"
 
 enum {
 	VERBS_SLOTS = TRANSPORT_PEERS_MAX * TRANSPORT_PATHS_MAX,
 	VERBS_FRAMES_MAX = 64, /* queued on a path                                         */
 	VERBS_WINDOW = 128,    /* frames of a path that are written and not consumed       */
-	VERBS_UNIT_BYTES = 64, /* places in a ring are counted in these                    */
 	VERBS_RING_FRAMES = 4, /* frames of the largest size that a ring holds             */
 	VERBS_SIGNAL_EVERY = 16,
 	VERBS_SEND_DEPTH = 256,   /* work requests of a path that have not completed          */
@@ -60,7 +61,6 @@ enum {
 	 * matter, short enough that the peer, who sees all of it at its end, need not wait. */
 	VERBS_WRITE_BYTES = 272 << 10,
 	VERBS_QPN_BITS = 12,
-	VERBS_VERSION = 2, /* of greetings, and of what is written into rings             */
 	/* Of memory that may be registered: with less there is no use in beginning. */
 	VERBS_MEMLOCK_LEAST = 32 << 20,
 };
@@ -70,7 +70,6 @@ static_assert(VERBS_EXTENT_BYTES >= (int)WIRE_CHUNK_BYTES_MAX, "VERBS_SGES suffi
 #define VERBS_IMM_BARE (1u << 31)
 #define VERBS_IMM_COUNT 0xfffu
 #define VERBS_IMM_PLACE_SHIFT 12
-#define VERBS_RING_BYTES_MAX ((size_t)VERBS_UNIT_BYTES << 19)
 
 /* --- the device ----------------------------------------------------------------------------- */
 
@@ -114,52 +113,12 @@ struct verbs_device {
 
 /* --- a path --------------------------------------------------------------------------------- */
 
-enum verbs_state {
-	VERBS_GREET = 1, /* waiting for the other's greeting                            */
-	VERBS_CONNECT,   /* for its word that its queue pair can receive                */
-	VERBS_PROBE,     /* for the completion of our first write                       */
-	VERBS_JUDGE,     /* for its word that its own arrived                           */
-	VERBS_UP,
-	VERBS_TO_TCP, /* the socket is to become a TCP path                          */
-};
-
 /* Why a path is one over TCP, that is, when it should be made anew. */
 enum verbs_tcp {
 	VERBS_TCP_STAYS = 0, /* the other end cannot or may not do verbs; or it is for it to say  */
 	VERBS_TCP_HERE,      /* no queue pair could be made here: when it can                     */
 	VERBS_TCP_FAILED,    /* both could, and nothing came through: now and then                */
 };
-
-enum verbs_link { VERBS_INFINIBAND = 0, VERBS_ROCE_V1, VERBS_ROCE_V2 };
-
-/* What each end says first on the socket; both are little-endian, as all that we send. */
-struct verbs_greeting {
-	uint32_t magic;
-	uint16_t version;
-	uint8_t usable;  /* 0: no queue pair can be made here, `why_not` says why */
-	uint8_t tcp_too; /* TCP will do                                           */
-	uint32_t qpn, psn;
-	uint32_t rkey;
-	uint32_t ring_bytes;
-	uint64_t ring;
-	uint8_t gid[16];
-	uint16_t lid;
-	uint8_t link;      /* enum verbs_link */
-	uint8_t mtu;       /* enum ibv_mtu    */
-	uint32_t reserved; /* zero */
-	char why_not[72];
-};
-static_assert(sizeof(struct verbs_greeting) == 128, "no padding");
-
-/* What each says of a step. */
-struct verbs_word {
-	uint32_t magic;
-	uint8_t state; /* enum verbs_state: of which step */
-	uint8_t good;
-	uint16_t reserved;
-	char why_not[56];
-};
-static_assert(sizeof(struct verbs_word) == 64, "no padding");
 
 struct verbs_out {
 	const void *payload;

@@ -19,9 +19,7 @@
 #include <sys/socket.h>
 
 #include "daemon/clock.h"
-#include "proto/text.h"
 
-#define MAGIC 0x53425256u /* "VRBS" */
 #define MEET_NS (5 * CLOCK_NS_PER_S)
 
 enum { TIMEOUT_DEFAULT = 14, RETRIES_DEFAULT = 6, RNR_FOR_EVER = 7, RNR_640_US = 12 };
@@ -240,7 +238,7 @@ int verbs_meet(struct transport *t, struct verbs_path *p)
 {
 	struct verbs_greeting *g = &p->mine;
 
-	*g = (struct verbs_greeting){.magic = MAGIC, .version = VERBS_VERSION};
+	*g = (struct verbs_greeting){.magic = VERBS_MAGIC, .version = VERBS_VERSION};
 	g->tcp_too = t->options.tcp_too;
 	(void)prepare(t, p, g->why_not, sizeof(g->why_not));
 	p->state = VERBS_GREET;
@@ -250,7 +248,8 @@ int verbs_meet(struct transport *t, struct verbs_path *p)
 
 static void say_word(struct transport *t, struct verbs_path *p, const char *why_not)
 {
-	struct verbs_word word = {.magic = MAGIC, .state = (uint8_t)p->state, .good = !why_not};
+	struct verbs_word word = {
+		.magic = VERBS_MAGIC, .state = (uint8_t)p->state, .good = !why_not};
 	int ret;
 
 	p->mine_good = !why_not;
@@ -275,28 +274,14 @@ static void settle_for_tcp(struct transport *t, struct verbs_path *p, const char
 		verbs_end(t, p, -EOPNOTSUPP, "no queue pair could be made, and TCP is not allowed");
 }
 
-static bool greeting_ok(const struct verbs_greeting *g)
-{
-	return g->usable <= 1 && g->tcp_too <= 1 && !g->reserved &&
-	       text_ok(g->why_not, sizeof(g->why_not));
-}
-
-static bool word_ok(const struct verbs_word *w)
-{
-	return w->good <= 1 && !w->reserved && text_ok(w->why_not, sizeof(w->why_not));
-}
-
 static void greeted(struct transport *t, struct verbs_path *p)
 {
 	const struct verbs_greeting *g = &p->theirs;
+	const char *bad = verbs_greeting_refuse(g);
 	int ret;
 
-	if (g->magic != MAGIC || g->version != VERBS_VERSION) {
-		verbs_end(t, p, -EPROTO, "it does not begin as a meeting of verbs");
-		return;
-	}
-	if (!greeting_ok(g)) {
-		verbs_end(t, p, -EPROTO, "its greeting breaks the rules of verbs");
+	if (bad) {
+		verbs_end(t, p, -EPROTO, bad);
 		return;
 	}
 	if (!p->mine.usable || !g->usable) {
@@ -313,9 +298,7 @@ static void greeted(struct transport *t, struct verbs_path *p)
 	}
 	p->tx.units = g->ring_bytes / VERBS_UNIT_BYTES;
 	p->state = VERBS_CONNECT;
-	ret = g->mtu < IBV_MTU_256 || g->mtu > IBV_MTU_4096 || g->ring_bytes > VERBS_RING_BYTES_MAX
-		      ? -EPROTO
-		      : qp_connect(t, p);
+	ret = qp_connect(t, p);
 	say_word(t, p, ret ? strerror(-ret) : NULL);
 }
 
@@ -338,8 +321,12 @@ void verbs_meet_probed(struct transport *t, struct verbs_path *p, const char *wh
 /* Both have said how a step went. */
 static void agreed(struct transport *t, struct verbs_path *p)
 {
+	const char *bad = verbs_word_refuse(&p->word);
+
 	p->have = 0;
-	if (p->word.magic != MAGIC || p->word.state != p->state || !word_ok(&p->word))
+	if (bad)
+		verbs_end(t, p, -EPROTO, bad);
+	else if (p->word.state != p->state)
 		verbs_end(t, p, -EPROTO, "it spoke out of turn when queue pairs were made");
 	else if (!p->mine_good)
 		settle_for_tcp(t, p, "here", p->mine.why_not, VERBS_TCP_FAILED);

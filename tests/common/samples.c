@@ -359,3 +359,32 @@ struct shm_submission sample_submission(void)
 				       .type = SHM_F32,
 				       .reduce = SHM_SUM};
 }
+
+struct verbs_greeting sample_greeting(void)
+{
+	return (struct verbs_greeting){.magic = VERBS_MAGIC,
+				       .version = VERBS_VERSION,
+				       .usable = 1,
+				       .tcp_too = 1,
+				       .qpn = 17,
+				       .psn = 0xabcdef,
+				       .rkey = 0x1234,
+				       .ring_bytes = 16 << 20,
+				       .ring = 0x7f0011220000,
+				       .gid = {[10] = 0xff, [11] = 0xff, 10, 78, 0, 1},
+				       .link = VERBS_ROCE_V2,
+				       .mtu = 5};
+}
+
+struct verbs_greeting sample_greeting_cannot(void)
+{
+	return (struct verbs_greeting){.magic = VERBS_MAGIC,
+				       .version = VERBS_VERSION,
+				       .tcp_too = 1,
+				       .why_not = "its port is down"};
+}
+
+struct verbs_word sample_word(void)
+{
+	return (struct verbs_word){.magic = VERBS_MAGIC, .state = VERBS_CONNECT, .good = 1};
+}

@@ -1,5 +1,5 @@
 /*
- * samples.h - one valid example of everything that proto/ checks.
+ * samples.h - one valid example of everything that proto/ checks, and of the words of verbs.
  *
  * Unit tests break them field by field, make_corpus.c writes them down as seeds for the
  * fuzzers.  All are deterministic; every text is filled up with zeros.
@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/transport/verbs_words.h"
 #include "proto/ctl.h"
 #include "proto/shm.h"
 #include "proto/wire.h"
@@ -41,5 +42,10 @@ void sample_ctl(uint16_t kind, struct sample_payload *packet);
 
 /* sample_submission() - f32 sum of 1000 elements, out of place, for an arena of SAMPLE_ARENA. */
 struct shm_submission sample_submission(void);
+
+/* What two ends say before they have a queue pair over RoCE v2; and of one that cannot. */
+struct verbs_greeting sample_greeting(void);
+struct verbs_greeting sample_greeting_cannot(void);
+struct verbs_word sample_word(void);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * make_corpus.c - writes the seeds of the fuzzers of proto/ and compress/: every kind of message
- * once, valid, and the notable ways in which one is not.
+ * make_corpus.c - writes the seeds of the fuzzers of proto/, compress/ and verbs: every kind of
+ * message once, valid, and the notable ways in which one is not.
  *
  *   make corpus
  *
@@ -250,6 +250,30 @@ static void make_codec(const char *root)
 	}
 }
 
+/* A greeting and a word: of RoCE, of InfiniBand, of one that cannot; and one with an escape. */
+static void make_verbs_words(const char *root)
+{
+	static const char *const names[] = {"roce", "infiniband", "cannot", "escape"};
+	struct verbs_greeting greetings[] = {sample_greeting(), sample_greeting(),
+					     sample_greeting_cannot(), sample_greeting_cannot()};
+	struct verbs_word words[] = {sample_word(), sample_word(), sample_word(), sample_word()};
+
+	greetings[1].link = VERBS_INFINIBAND;
+	greetings[1].lid = 7;
+	greetings[3].why_not[3] = '\033';
+	words[1].state = VERBS_JUDGE;
+	words[2].good = 0;
+	memcpy(words[2].why_not, "no", 3);
+	words[3].why_not[0] = '\n';
+	for (size_t i = 0; i < 4; i++) {
+		struct seed seed = {0};
+
+		add(&seed, &greetings[i], sizeof(greetings[i]));
+		add(&seed, &words[i], sizeof(words[i]));
+		save(root, "verbs_words", names[i], &seed);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -261,5 +285,6 @@ int main(int argc, char **argv)
 	make_shm(argv[1]);
 	make_ctl(argv[1]);
 	make_codec(argv[1]);
+	make_verbs_words(argv[1]);
 	return 0;
 }

@@ -22,12 +22,12 @@
 
 enum { PEER = 3, PATH = 1, TURNS = 20000 };
 
-#define MAGIC 0x53425256u
-
 static const struct transport_ops *const ops = &transport_verbs;
 
-static const struct verbs_greeting cannot = {
-	.magic = MAGIC, .version = 2, .tcp_too = 1, .why_not = "its port is down"};
+static const struct verbs_greeting cannot = {.magic = VERBS_MAGIC,
+					     .version = VERBS_VERSION,
+					     .tcp_too = 1,
+					     .why_not = "its port is down"};
 
 /* One end is the transport; the other a socket, which has heard the transport's greeting. */
 struct meeting {
@@ -121,7 +121,7 @@ static void both_settle_for_tcp(void **state)
 	size_t n = 0;
 
 	(void)state;
-	assert_int_equal(m.heard.magic, MAGIC);
+	assert_int_equal(m.heard.magic, VERBS_MAGIC);
 	assert_int_equal(m.heard.usable, 0);
 	assert_int_equal(m.heard.tcp_too, 1);
 	assert_true(strlen(m.heard.why_not) > 0);
@@ -192,26 +192,11 @@ static void the_other_end_breaks_off(void **state)
 	say(&m, &bad, sizeof(bad));
 	goes_down(&m, -EPROTO, "it does not begin as a meeting of verbs");
 	end(&m);
-	for (int i = 0; i < 4; i++) {
-		bad = cannot;
-		if (i == 0)
-			bad.why_not[3] = '\033';
-		else if (i == 1)
-			memset(bad.why_not, 'x', sizeof(bad.why_not));
-		else if (i == 2)
-			bad.reserved = 1;
-		else
-			bad.usable = 2;
-		m = begin(true);
-		say(&m, &bad, sizeof(bad));
-		goes_down(&m, -EPROTO, "its greeting breaks the rules of verbs");
-		end(&m);
-	}
-	bad = cannot;
-	bad.version++;
+	bad = cannot; /* test_verbs_words.c has all of them */
+	bad.why_not[3] = '\033';
 	m = begin(true);
 	say(&m, &bad, sizeof(bad));
-	goes_down(&m, -EPROTO, "it does not begin as a meeting of verbs");
+	goes_down(&m, -EPROTO, "its greeting has a bad text");
 	end(&m);
 	m = begin(true);
 	(void)shutdown(m.peer, SHUT_WR);

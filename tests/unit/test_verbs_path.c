@@ -203,6 +203,8 @@ static struct verbs_greeting greeting(void)
 				       .link = VERBS_ROCE_V2,
 				       .mtu = IBV_MTU_1024,
 				       .ring_bytes = 1 << 22,
+				       .ring = 1 << 20,
+				       .gid = {1},
 				       .qpn = 77};
 }
 
