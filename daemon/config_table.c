@@ -126,7 +126,7 @@ const struct config_row config_table[] = {
 
 	TEXT("verbs", devices, CONFIG_DEVICES, "",
 	     "The ports that lanes use, in order, such as mlx5_0:1,mlx5_1, or ^mlx5_2 for all but "
-	     "that. Empty: all. Active ones come first."),
+	     "that. Empty: all that are up."),
 	NUMBER("verbs", timeout, 8, 20, "14",
 	       "A packet without an answer is sent again after 4.096 microseconds times 2 to this "
 	       "power: 14 is 67 ms."),

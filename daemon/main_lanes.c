@@ -57,6 +57,20 @@ static struct transport_options lanes_transport(const struct config *c)
 	};
 }
 
+/* On which NUMA node each lane will run. */
+static void lanes_where(const struct config *config, struct transport_options *options)
+{
+	options->lanes = (uint32_t)config->lanes;
+	for (uint32_t lane = 0; lane < options->lanes; lane++) {
+		int cpu = config_cpu(config, lane);
+
+		options->lanes_numa[lane] = lanes_numa_node(lane);
+		if (cpu >= 0)
+			options->lanes_numa[lane] =
+				numa_available() < 0 ? -1 : numa_node_of_cpu(cpu);
+	}
+}
+
 int main_lanes_start(struct main_lanes *lanes, const struct config *config, int facts_fd,
 		     struct err *err)
 {
@@ -69,6 +83,7 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 		.spin_ns = config->spin_us * CLOCK_NS_PER_US,
 	};
 
+	lanes_where(config, &options.engine.transport_options);
 	for (uint32_t lane = 0; lane < config->lanes; lane++) {
 		int error;
 

@@ -568,7 +568,7 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 		ret = err_set(err, -errno, "epoll: %s", strerror(errno));
 	if (!ret)
 		ret = open_tcp(t, err);
-	t->offers = (t->device.context ? TRANSPORT_OFFER_VERBS : 0u) |
+	t->offers = (t->device.context || t->device.fatal ? TRANSPORT_OFFER_VERBS : 0u) |
 		    (t->tcp ? 0u : TRANSPORT_OFFER_NO_TCP);
 	if (ret) {
 		verbs_close(t);

@@ -2,7 +2,8 @@
  * verbs.h - what the parts of the verbs transport share; private to verbs*.c.
  *
  *   verbs.c          open, close, attach, poll, wait: which path is whose
- *   verbs_device.c   device, port, GID, queues, registered memory
+ *   verbs_ports.c    the ports that there are, and which of them the lane takes
+ *   verbs_device.c   the device: opened, queues, registered memory
  *   verbs_meet.c     two ends agree over their socket on a queue pair, or on TCP
  *   verbs_words.c    what they say there, and what of it is refused
  *   verbs_send.c     a path's queue of frames -> RDMA WRITE WITH IMMEDIATE
@@ -89,7 +90,7 @@ struct verbs_device {
 	char name[IBV_SYSFS_NAME_MAX];
 	uint8_t port;
 	bool active;           /* the port */
-	bool fatal;            /* the device is gone, until it can be opened again */
+	bool fatal;            /* it is gone or never was there, until it can be opened */
 	bool broken;           /* its queues have failed, until they are made anew */
 	uint32_t qps, qps_max; /* queue pairs: so many never overrun the completion queue */
 	/* Memory could not be registered once: no more queue pairs are made.  Negative errno. */

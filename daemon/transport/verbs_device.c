@@ -1,10 +1,7 @@
 /*
  * verbs_device.c - the lane's device: found, opened, and the memory it may send from.
  *
- * Candidates are the active ports of all devices that the configuration allows, in the order
- * of the library; the lane takes one by its number, so that several lanes use several ports.
- * GID: of RoCE v2 before v1, of an IPv4 address before IPv6 before a link-local one; on
- * InfiniBand the first.
+ * Which port the lane takes is verbs_ports.h's business.
  *
  * Remembered memory is registered in extents of VERBS_EXTENT_BYTES when something is first sent
  * from them: an arena takes real memory only as it is used, and registering takes it at once.
@@ -24,110 +21,21 @@
 
 #include <linux/capability.h>
 
+#include "daemon/transport/verbs_ports.h"
 #include "daemon/transport/verbs_there.h"
 
-/* --- which one ------------------------------------------------------------------------------ */
-
-struct candidate {
-	struct ibv_device *device;
-	uint8_t port;
-};
-
-enum { CANDIDATES_MAX = 32, GIDS_MAX = 256 };
-
-/* Is "name" or "name:port" in the list "a,b:1"? */
-static bool listed(const char *list, const char *name, uint8_t port)
-{
-	char with_port[IBV_SYSFS_NAME_MAX + 8];
-
-	(void)snprintf(with_port, sizeof(with_port), "%s:%u", name, (unsigned)port);
-	while (*list) {
-		size_t n = strcspn(list, ",");
-
-		if ((n == strlen(name) && !memcmp(list, name, n)) ||
-		    (n == strlen(with_port) && !memcmp(list, with_port, n)))
-			return true;
-		list += n + (list[n] == ',');
-	}
-	return false;
-}
-
-static bool wanted(const char *list, const char *name, uint8_t port)
-{
-	if (!list || !*list)
-		return true;
-	return *list == '^' ? !listed(list + 1, name, port) : listed(list, name, port);
-}
-
-/*
- * Ports that are allowed, active ones if there are any.  Return: how many; *error: why a device
- * that may have some was not opened, positive, or 0.
- */
-static uint32_t find(struct ibv_device **list, int count, const char *devices,
-		     struct candidate *out, int *error)
-{
-	struct candidate down[CANDIDATES_MAX] = {{0}};
-	uint32_t found = 0, found_down = 0;
-
-	for (int i = 0; i < count; i++) {
-		struct ibv_context *context = ibv_open_device(list[i]);
-		struct ibv_device_attr attr;
-
-		if (!context && wanted(devices, ibv_get_device_name(list[i]), 1))
-			*error = errno;
-		if (!context || ibv_query_device(context, &attr))
-			attr.phys_port_cnt = 0;
-		for (uint8_t port = 1; port <= attr.phys_port_cnt; port++) {
-			struct ibv_port_attr about;
-
-			if (!wanted(devices, ibv_get_device_name(list[i]), port) ||
-			    ibv_query_port(context, port, &about))
-				continue;
-			if (about.state == IBV_PORT_ACTIVE && found < CANDIDATES_MAX)
-				out[found++] = (struct candidate){list[i], port};
-			else if (found_down < CANDIDATES_MAX)
-				down[found_down++] = (struct candidate){list[i], port};
-		}
-		if (context)
-			(void)ibv_close_device(context);
-	}
-	if (found)
-		return found;
-	memcpy(out, down, found_down * sizeof(*down));
-	return found_down;
-}
-
-/* Larger is better. */
-static int gid_rank(const struct ibv_gid_entry *entry)
-{
-	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-	bool link_local = entry->gid.raw[0] == 0xfe && (entry->gid.raw[1] & 0xc0) == 0x80;
-	int rank = entry->gid_type == IBV_GID_TYPE_ROCE_V2 ? 8 : 0;
-
-	if (!memcmp(entry->gid.raw, mapped, sizeof(mapped)))
-		return rank + 3;
-	return rank + (link_local ? 1 : 2);
-}
+/* --- the port ------------------------------------------------------------------------------- */
 
 static void choose_gid(struct verbs_device *d)
 {
-	int best = -1;
+	struct ibv_gid_entry best;
 
 	d->gid_index = -1;
-	for (uint32_t i = 0; i < GIDS_MAX; i++) {
-		struct ibv_gid_entry entry;
-
-		if (ibv_query_gid_ex(d->context, d->port, i, &entry, 0))
-			continue;
-		if (gid_rank(&entry) <= best)
-			continue;
-		if (!d->ethernet && d->gid_index >= 0)
-			break;
-		best = gid_rank(&entry);
-		d->gid_index = (int)i;
-		d->gid = entry.gid;
-		d->version2 = entry.gid_type == IBV_GID_TYPE_ROCE_V2;
-	}
+	if (!verbs_port_gid(d->context, d->port, d->ethernet, &best))
+		return;
+	d->gid_index = (int)best.gid_index;
+	d->gid = best.gid;
+	d->version2 = best.gid_type == IBV_GID_TYPE_ROCE_V2;
 }
 
 void verbs_device_port(struct verbs_device *d)
@@ -229,11 +137,12 @@ static void close_all(struct verbs_device *d)
 	d->context = NULL;
 }
 
-static int open_one(struct verbs_device *d, const struct candidate *one)
+/* Return: 0, or what failed, in d->why_not. */
+static int open_one(struct verbs_device *d, struct ibv_device *device, uint8_t port)
 {
-	d->context = ibv_open_device(one->device);
-	d->port = one->port;
-	(void)snprintf(d->name, sizeof(d->name), "%s", ibv_get_device_name(one->device));
+	d->context = ibv_open_device(device);
+	d->port = port;
+	(void)snprintf(d->name, sizeof(d->name), "%s", ibv_get_device_name(device));
 	if (!d->context) {
 		(void)snprintf(d->why_not, sizeof(d->why_not), "%s: cannot be opened: %s", d->name,
 			       strerror(errno));
@@ -250,17 +159,32 @@ static int open_one(struct verbs_device *d, const struct candidate *one)
 	return 0;
 }
 
+/* One that is not there is looked for now and then. */
+static void open_port(struct verbs_device *d, const struct verbs_port *port)
+{
+	if (port->device) {
+		(void)open_one(d, port->device, port->port);
+		return;
+	}
+	memcpy(d->name, port->name, sizeof(d->name));
+	d->port = port->port;
+	d->fatal = true;
+	(void)snprintf(d->why_not, sizeof(d->why_not), "there is no device %s", d->name);
+}
+
 int verbs_device_open(struct verbs_device *d, const struct transport_options *o, struct err *err)
 {
-	struct candidate candidates[CANDIDATES_MAX];
+	struct verbs_port ports[VERBS_PORTS_MAX];
 	struct ibv_device **list;
 	uint32_t found;
 	int count = 0, error = 0;
 
 	list = ibv_get_device_list(&count);
-	found = list ? find(list, count, o->verbs_devices, candidates, &error) : 0;
+	found = list ? verbs_ports_find(list, count, o->verbs_devices, ports, &error) : 0;
 	if (found)
-		(void)open_one(d, &candidates[o->lane % found]);
+		open_port(
+			d,
+			&ports[verbs_ports_share(ports, found, o->lanes_numa, o->lanes, o->lane)]);
 	else if (error)
 		(void)snprintf(d->why_not, sizeof(d->why_not),
 			       "its devices cannot be opened (%s): may this user write to "
@@ -316,11 +240,13 @@ bool verbs_device_renew(struct verbs_device *d)
 	list = ibv_get_device_list(&count);
 	for (int i = 0; list && i < count && !d->context; i++)
 		if (!strcmp(ibv_get_device_name(list[i]), d->name))
-			(void)open_one(d, &(struct candidate){list[i], d->port});
+			(void)open_one(d, list[i], d->port);
 	if (list)
 		ibv_free_device_list(list);
-	if (d->context)
+	if (d->context) {
 		d->fatal = d->broken = false;
+		d->why_not[0] = 0;
+	}
 	return d->context;
 }
 
@@ -343,7 +269,7 @@ bool verbs_device_usable(const struct verbs_device *d)
 const char *verbs_device_refuses(const struct verbs_device *d)
 {
 	if (d->fatal)
-		return "the device has failed or was removed";
+		return *d->why_not ? d->why_not : "the device has failed or was removed";
 	if (d->broken)
 		return "its queues have failed and are being made anew";
 	if (!d->context)

@@ -249,6 +249,37 @@ static void the_fabric_comes_back(void **state)
 	rig_close(&rig);
 }
 
+/* Lane 1 of two, whose port is not up, or not even there, when it starts: it takes no other. */
+static void a_named_port_comes_late(void **state)
+{
+	struct rig_variant late = or_tcp;
+	struct rig rig;
+
+	(void)state;
+	late.options.lane = 1;
+	late.options.verbs_devices = "fake0,fake1";
+	for (int gone = 0; gone < 2; gone++) {
+		fake_verbs_begin(2);
+		fake_verbs.device[1].active = false;
+		fake_verbs.device[1].gone = gone;
+		rig_open(&rig, &late);
+		assert_int_equal(rig.ops->offers(rig.side[0]), TRANSPORT_OFFER_VERBS);
+		(void)rig_join(&rig, 3, 0, 5, 1);
+		assert_int_equal(rig.side[0]->tcp_paths, 1);
+		assert_non_null(
+			strstr(rig.ops->describe(rig.side[0]),
+			       gone ? "here: there is no device fake1" : "here: its port is down"));
+		assert_int_equal(fake_verbs.device[0].contexts, 0);
+		fake_verbs.device[1].active = true;
+		fake_verbs.device[1].gone = false;
+		fake_verbs_event(1, IBV_EVENT_PORT_ACTIVE, 0);
+		turn_until(&rig, all_down);
+		traffic(&rig);
+		assert_string_equal(rig.side[0]->device.name, "fake1");
+		rig_close(&rig);
+	}
+}
+
 /* A peer that is configured for TCP is left alone, whatever happens here. */
 static void tcp_stays_where_it_is_wanted(void **state)
 {
@@ -286,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_address_comes_back, before, after),
 		cmocka_unit_test_setup_teardown(a_port_comes_back_in_the_meeting, before, after),
 		cmocka_unit_test_setup_teardown(the_fabric_comes_back, before, after),
+		cmocka_unit_test_setup_teardown(a_named_port_comes_late, before, after),
 		cmocka_unit_test_setup_teardown(tcp_stays_where_it_is_wanted, before, after),
 	};
 
