@@ -254,7 +254,7 @@ check-all: all tests
 	@$(run) $(lint_tests) $(unit) $(sim) $(replay_runs) $(sys_tests)
 check-tests: all tests # without the lints: for the sanitizers
 	@$(run) $(unit) $(sim) $(replay_runs) $(sys_tests)
-check-unit: $(unit)
+check-unit: $(unit) $(preloads)
 	@$(run) $(unit)
 check-sim: $(sim)
 	@$(run) $(sim)

@@ -3,6 +3,7 @@
  *
  *   verbs.c          open, close, attach, poll, wait: which path is whose
  *   verbs_ports.c    the ports that there are, and which of them the lane takes
+ *   verbs_udp.c      UDP source ports of RoCE v2
  *   verbs_device.c   the device: opened, queues, registered memory
  *   verbs_meet.c     two ends agree over their socket on a queue pair, or on TCP
  *   verbs_words.c    what they say there, and what of it is refused
@@ -40,6 +41,7 @@
 #include <infiniband/verbs.h>
 
 #include "daemon/transport/transport.h"
+#include "daemon/transport/verbs_udp.h"
 #include "daemon/transport/verbs_words.h"
 
 enum {
@@ -102,6 +104,7 @@ struct verbs_device {
 	enum ibv_mtu mtu;
 	int gid_index;
 	union ibv_gid gid;
+	struct verbs_udp udp;
 	uint32_t sges;             /* pieces of a write, VERBS_SGES_LEAST..VERBS_SGES */
 	uint32_t receives_missing; /* in the shared queue */
 	uint32_t unacknowledged;   /* events of the channel */

@@ -128,6 +128,7 @@ static void close_all(struct verbs_device *d)
 		(void)ibv_dealloc_pd(d->pd);
 	if (d->context)
 		(void)ibv_close_device(d->context);
+	verbs_udp_close(&d->udp);
 	d->unacknowledged = 0;
 	d->armed = false;
 	d->srq = NULL;
@@ -152,6 +153,7 @@ static int open_one(struct verbs_device *d, struct ibv_device *device, uint8_t p
 		close_all(d);
 		return -EIO;
 	}
+	verbs_udp_open(&d->udp, device, VERBS_UDP_LIBRARY);
 	d->memlock_bytes = memlock_bytes();
 	if (d->memlock_bytes < VERBS_MEMLOCK_LEAST)
 		d->no_memory = -ENOMEM;

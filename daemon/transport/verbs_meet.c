@@ -102,6 +102,13 @@ static int qp_make(struct transport *t, struct verbs_path *p)
 			      IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 }
 
+static uint8_t link_of(const struct verbs_device *d)
+{
+	if (!d->ethernet)
+		return VERBS_INFINIBAND;
+	return d->version2 ? VERBS_ROCE_V2 : VERBS_ROCE_V1;
+}
+
 /* Return: 0 or negative errno. */
 static int qp_connect(struct transport *t, struct verbs_path *p)
 {
@@ -119,6 +126,8 @@ static int qp_connect(struct transport *t, struct verbs_path *p)
 			    .is_global = t->device.ethernet,
 			    .port_num = t->device.port},
 	};
+	uint16_t port = verbs_udp_port(p->slot / TRANSPORT_PATHS_MAX, o->lane,
+				       p->slot % TRANSPORT_PATHS_MAX);
 	int error;
 
 	if (t->device.ethernet) {
@@ -126,8 +135,7 @@ static int qp_connect(struct transport *t, struct verbs_path *p)
 		attr.ah_attr.grh.sgid_index = (uint8_t)t->device.gid_index;
 		attr.ah_attr.grh.hop_limit = 64;
 		attr.ah_attr.grh.traffic_class = (uint8_t)o->verbs_traffic_class;
-		/* Paths of a peer go different ways where ports are derived from this. */
-		attr.ah_attr.grh.flow_label = (p->slot * 0x9e375u + p->mine.qpn) & 0xfffff;
+		attr.ah_attr.grh.flow_label = verbs_udp_flow_label(port);
 	}
 	error = ibv_modify_qp(p->qp, &attr,
 			      IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
@@ -143,9 +151,12 @@ static int qp_connect(struct transport *t, struct verbs_path *p)
 		.rnr_retry = RNR_FOR_EVER, /* a lane that is stopped is judged by heartbeats */
 		.max_rd_atomic = 1,
 	};
-	return -ibv_modify_qp(p->qp, &attr,
+	error = ibv_modify_qp(p->qp, &attr,
 			      IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
 				      IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
+	if (!error && link_of(&t->device) == VERBS_ROCE_V2)
+		verbs_udp_set(&t->device.udp, p->qp, port);
+	return -error;
 }
 
 /* --- what is said --------------------------------------------------------------------------- */
@@ -185,13 +196,6 @@ static int gone(const struct verbs_path *p)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	return n ? -EPROTO : -EPIPE;
-}
-
-static uint8_t link_of(const struct verbs_device *d)
-{
-	if (!d->ethernet)
-		return VERBS_INFINIBAND;
-	return d->version2 ? VERBS_ROCE_V2 : VERBS_ROCE_V1;
 }
 
 /* What we have to offer.  Return: NULL, or why there is nothing: it is left as text. */

@@ -120,10 +120,11 @@ const char *verbs_status_describe(struct transport *t)
 
 	(void)inet_ntop(AF_INET6, d->gid.raw, gid, sizeof(gid));
 	if (d->context)
-		n = snprintf(t->text, sizeof(t->text), "verbs on %s:%u (%s%s%s%s), %u paths",
+		n = snprintf(t->text, sizeof(t->text), "verbs on %s:%u (%s%s%s%s), %u paths%s%s",
 			     d->name, (unsigned)d->port, links[link], d->ethernet ? ", " : "",
 			     d->ethernet ? gid : "", verbs_device_usable(d) ? "" : ", down",
-			     t->active_count);
+			     t->active_count, link == VERBS_ROCE_V2 ? ", UDP ports " : "",
+			     link == VERBS_ROCE_V2 ? d->udp.how : "");
 	else
 		n = snprintf(t->text, sizeof(t->text), "no verbs: %s", verbs_device_refuses(d));
 	if (d->no_memory && n > 0 && (size_t)n < sizeof(t->text))

@@ -22,7 +22,7 @@
 
 #include <infiniband/verbs.h>
 
-enum { FAKE_DEVICES_MAX = 4, FAKE_SGES_MAX = 16 };
+enum { FAKE_DEVICES_MAX = 4, FAKE_SGES_MAX = 16, FAKE_LABELS_MAX = 64 };
 
 struct fake_device {
 	struct ibv_device device;
@@ -49,6 +49,8 @@ struct fake_verbs {
 	bool cut;  /* no packet arrives: retries are used up at once */
 	bool held; /* no packet leaves: writes stay queued, until fake_verbs_release() */
 	uint64_t writes;
+	uint32_t labels[FAKE_LABELS_MAX]; /* flow labels of queue pairs, as they were connected */
+	uint32_t labels_count;
 };
 
 extern struct fake_verbs fake_verbs;

@@ -396,6 +396,8 @@ int ibv_modify_qp(struct ibv_qp *given, struct ibv_qp_attr *attr, int mask)
 		return d->connect_error;
 	if (attr->qp_state != IBV_QPS_ERR && attr->qp_state != given->state + 1)
 		return EINVAL;
+	if (mask & IBV_QP_AV && fake_verbs.labels_count < FAKE_LABELS_MAX)
+		fake_verbs.labels[fake_verbs.labels_count++] = attr->ah_attr.grh.flow_label;
 	if (mask & IBV_QP_DEST_QPN)
 		qp->to = attr->dest_qp_num;
 	given->state = attr->qp_state;

@@ -402,7 +402,8 @@ static const char links_report[] =
 	" \"up\": true, \"over\": \"TCP\", \"why_not_rdma\": \"there: no GID\"},"
 	"{\"host\": \"n1\", \"address\": \"10.0.0.2:7117\", \"lane\": 1, \"path\": 1,"
 	" \"up\": false, \"over\": \"\"}],"
-	" \"lanes\": [{\"lane\": 0, \"work_requests\": 17, \"completions\": 5,"
+	" \"lanes\": [{\"lane\": 0, \"transport\": \"verbs on rxe0:1, UDP ports by mlx5\","
+	" \"work_requests\": 17, \"completions\": 5,"
 	" \"registered_bytes\": 4194304, \"registrations\": 2, \"retries_exceeded\": 1,"
 	" \"rnr_exceeded\": 0, \"requests_failed\": 2}]}";
 
@@ -452,6 +453,7 @@ static void links(void **state)
 		   "  RNR exceeded  other errors\n"
 		   "   0             17            5        4.0M          2                 1"
 		   "             0             2\n"
+		   "lane 0: verbs on rxe0:1, UDP ports by mlx5\n"
 		   "\n"
 		   "device  port  used  counter       value\n"
 		   "rxe0       1  yes   rcvd_rnr_err      7\n");

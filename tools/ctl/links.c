@@ -207,6 +207,8 @@ int links_show(const json_t *report, FILE *to)
 {
 	const json_t *ports = json_object_get(report, "ports");
 	int error = show_paths(json_object_get(report, "paths"), to);
+	const json_t *lane;
+	size_t index;
 
 	if (error || !json_array_size(ports))
 		return error;
@@ -214,6 +216,10 @@ int links_show(const json_t *report, FILE *to)
 	error = show_lanes(json_object_get(report, "lanes"), to);
 	if (error)
 		return error;
+	json_array_foreach(json_object_get(report, "lanes"), index, lane)
+	{
+		(void)fprintf(to, "lane %zu: %s\n", index, text_of(lane, "transport"));
+	}
 	(void)fputc('\n', to);
 	return show_ports(ports, to);
 }
