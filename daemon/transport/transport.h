@@ -161,9 +161,9 @@ struct transport_ops {
 	uint32_t (*room)(struct transport *t, uint16_t peer, uint16_t path);
 
 	/*
-	 * Queue a frame; room() must not be 0.  The header is copied and sealed here.  The
-	 * payload (not looked at if payload_bytes is 0) stays the transport's until SENT with
-	 * this cookie or DOWN of the path.
+	 * Queue a frame, or submit it at once; room() must not be 0.  The header is copied and
+	 * sealed here.  The payload (not looked at if payload_bytes is 0) stays the transport's
+	 * until SENT with this cookie or DOWN of the path.
 	 */
 	void (*send)(struct transport *t, uint16_t peer, uint16_t path,
 		     const struct wire_frame *frame, const void *payload, uint64_t cookie);
@@ -177,7 +177,10 @@ struct transport_ops {
 	/* Submit what is queued, fill in at most `max` events.  Return: how many there are. */
 	size_t (*poll)(struct transport *t, struct transport_event *events, size_t max);
 
-	/* Sleep until poll() has something, lane_fd is readable, or timeout_ns passed. */
+	/*
+	 * Submit what is queued; sleep until poll() has something, lane_fd is readable, or
+	 * timeout_ns passed.
+	 */
 	void (*wait)(struct transport *t, uint64_t timeout_ns);
 
 	/*

@@ -9,7 +9,6 @@
  */
 #include "daemon/transport/verbs.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +20,7 @@
 
 #include "daemon/clock.h"
 
-enum { EVENTS_AT_ONCE = 64, COMPLETION_ROUNDS = 16 };
+enum { EVENTS_AT_ONCE = 64 };
 
 #define LOOK_NS (100 * CLOCK_NS_PER_MS)
 
@@ -53,61 +52,6 @@ void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict ve
 	p->at_once = true;
 }
 
-/* --- completions ---------------------------------------------------------------------------- */
-
-static void complete(struct transport *t, const struct ibv_wc *wc)
-{
-	struct verbs_path *p = verbs_by_qpn(t, wc->qp_num);
-
-	t->stats.completions++;
-	if (wc->status != IBV_WC_SUCCESS)
-		verbs_status_count(&t->stats, wc->status);
-	if (!wc->wr_id)
-		t->device.receives_missing++;
-	if (!p || p->error)
-		return;
-	if (wc->status != IBV_WC_SUCCESS && p->state == VERBS_PROBE)
-		verbs_meet_probed(t, p, verbs_status_text(wc->status));
-	else if (wc->status != IBV_WC_SUCCESS)
-		verbs_end(t, p, verbs_status_errno(wc->status), verbs_status_text(wc->status));
-	else if (!wc->wr_id && wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM)
-		verbs_break(t, p, WIRE_BAD_KIND); /* sent, not written: it has no immediate */
-	else if (!wc->wr_id)
-		verbs_receive_arrived(t, p, ntohl(wc->imm_data), wc->byte_len);
-	else
-		verbs_send_done(p, wc->wr_id);
-	if (wc->status == IBV_WC_SUCCESS && wc->wr_id && p->state == VERBS_PROBE)
-		verbs_meet_probed(t, p, NULL);
-}
-
-/* Return: whether there were any. */
-static bool take_completions(struct transport *t)
-{
-	struct ibv_wc wc[VERBS_COMPLETIONS];
-	int n = VERBS_COMPLETIONS;
-	bool any = false;
-
-	if (!t->device.cq)
-		return false;
-	for (int round = 0; round < COMPLETION_ROUNDS && n == VERBS_COMPLETIONS; round++) {
-		n = ibv_poll_cq(t->device.cq, VERBS_COMPLETIONS, wc);
-		for (int i = 0; i < n; i++)
-			complete(t, &wc[i]);
-		any |= n > 0;
-	}
-	if (t->device.receives_missing >= VERBS_REPOST)
-		verbs_device_receives(&t->device);
-	return any;
-}
-
-/* All that are there now: many can be, but the queue is only so long. */
-static void take_all_completions(struct transport *t)
-{
-	for (int i = 0; i < VERBS_CQ_ENTRIES / VERBS_COMPLETIONS / COMPLETION_ROUNDS + 1; i++)
-		if (!take_completions(t))
-			return;
-}
-
 /* --- paths that are over -------------------------------------------------------------------- */
 
 /* Everything but the socket.  The ring's key dies with its registration, the writer before. */
@@ -122,7 +66,7 @@ static void take_off(struct transport *t, struct verbs_path *p)
 {
 	if (p->qp) {
 		verbs_qp_stop(p);
-		take_all_completions(t);
+		verbs_cq_take_all(t);
 	}
 	for (uint32_t i = 0; i < t->active_count; i++)
 		if (t->active[i] == p->slot)
@@ -172,25 +116,8 @@ static void socket_ready(struct transport *t, struct verbs_path *p)
 	if (error == -EAGAIN || error == -EINTR)
 		return;
 	(void)epoll_ctl(t->events, EPOLL_CTL_DEL, p->fd, NULL);
-	take_all_completions(t); /* what it wrote before is there */
+	verbs_cq_take_all(t); /* what it wrote before is there */
 	verbs_end(t, p, error, n > 0 ? "it speaks where nothing is to be said" : NULL);
-}
-
-/* It was armed once, so there is one. */
-static void channel_ready(struct transport *t)
-{
-	struct ibv_cq *cq;
-	void *context;
-
-	if (!ibv_get_cq_event(t->device.channel, &cq, &context)) {
-		t->device.unacknowledged++;
-		t->device.armed = false;
-	}
-	/* Acknowledging takes a lock: not each time. */
-	if (t->device.unacknowledged >= 1000) {
-		ibv_ack_cq_events(t->device.cq, t->device.unacknowledged);
-		t->device.unacknowledged = 0;
-	}
 }
 
 static void serve(struct transport *t, const struct epoll_event *ready, int n, uint64_t now_ns)
@@ -204,7 +131,7 @@ static void serve(struct transport *t, const struct epoll_event *ready, int n, u
 		uint32_t tag = ready[i].data.u32;
 
 		if (tag == VERBS_TAG_CHANNEL)
-			channel_ready(t);
+			t->device.fired = true;
 		else if (tag == VERBS_TAG_LANE)
 			(void)transport_take_wake(t->options.lane_fd);
 		else if (tag != VERBS_TAG_DEVICE && t->paths[tag] &&
@@ -311,24 +238,28 @@ static size_t tcp_report(struct transport *t, struct transport_event *events, si
 	return n;
 }
 
-static size_t verbs_poll(struct transport *t, struct transport_event *events, size_t max)
+/* Post what is queued.  more: there may soon be more. */
+static void start_all(struct transport *t, bool more)
 {
-	uint64_t now_ns = clock_now_ns();
-	bool more;
-	size_t n;
-
-	if (t->meeting || now_ns >= t->look_at_ns || now_ns >= verbs_event_due_ns(t))
-		look(t, now_ns);
-	(void)take_completions(t);
-	if (t->meeting)
-		meet(t, now_ns);
-	more = !may_sleep(t);
 	for (uint32_t i = 0; i < t->active_count; i++) {
 		struct verbs_path *p = t->paths[t->active[i]];
 
 		if (p->state == VERBS_UP && !p->error)
 			verbs_send_start(t, p, more);
 	}
+}
+
+static size_t verbs_poll(struct transport *t, struct transport_event *events, size_t max)
+{
+	uint64_t now_ns = clock_now_ns();
+	size_t n;
+
+	if (t->meeting || now_ns >= t->look_at_ns || now_ns >= verbs_event_due_ns(t))
+		look(t, now_ns);
+	(void)verbs_cq_take(t);
+	if (t->meeting)
+		meet(t, now_ns);
+	start_all(t, !may_sleep(t));
 	n = t->active_count ? report(t, events, max) : 0;
 	if (t->tcp_paths && n < max)
 		n += tcp_report(t, events + n, max - n);
@@ -340,15 +271,16 @@ static size_t verbs_poll(struct transport *t, struct transport_event *events, si
 /* Return: how long to sleep, at most; 0: not at all. */
 static uint64_t prepare_sleep(struct transport *t, uint64_t now_ns, uint64_t timeout_ns)
 {
+	start_all(t, false);
 	for (uint32_t i = 0; i < t->active_count; i++) {
 		uint64_t again_ns = verbs_send_flush(t, t->paths[t->active[i]], now_ns);
 
 		if (again_ns - now_ns < timeout_ns)
 			timeout_ns = again_ns - now_ns;
 	}
-	if (t->device.cq && t->active_count && !t->device.armed)
-		t->device.armed = !ibv_req_notify_cq(t->device.cq, 0);
-	if (take_completions(t) || !may_sleep(t))
+	if (t->device.cq && (t->active_count || t->device.fired))
+		verbs_cq_arm(t);
+	if (verbs_cq_take(t) || !may_sleep(t))
 		return 0;
 	if ((t->meeting || verbs_event_due_ns(t) != UINT64_MAX) && timeout_ns > LOOK_NS)
 		timeout_ns = LOOK_NS;

@@ -8,7 +8,8 @@
  *   verbs_meet.c     two ends agree over their socket on a queue pair, or on TCP
  *   verbs_words.c    what they say there, and what of it is refused
  *   verbs_send.c     a path's queue of frames -> RDMA WRITE WITH IMMEDIATE
- *   verbs_receive.c  completions -> headers and placed payloads
+ *   verbs_receive.c  what was written -> headers and placed payloads
+ *   verbs_cq.c       the completion queue: taking, giving receives back, arming
  *   verbs_event.c    what the device says of itself, and what that does to paths
  *   verbs_status.c   statuses and events of the device, in words
  *
@@ -108,7 +109,8 @@ struct verbs_device {
 	uint32_t sges;             /* pieces of a write, VERBS_SGES_LEAST..VERBS_SGES */
 	uint32_t receives_missing; /* in the shared queue */
 	uint32_t unacknowledged;   /* events of the channel */
-	bool armed;                /* the next completion will be one */
+	bool armed;                /* a completion will be one, or was */
+	bool fired;                /* it was: one waits in the channel */
 	uint64_t renew_at_ns;      /* fatal, broken: when it is tried again */
 	struct verbs_region regions[VERBS_REGIONS];
 	uint32_t regions_end;
@@ -240,6 +242,15 @@ int verbs_watch_device(struct transport *t);
 void verbs_end(struct transport *t, struct verbs_path *p, int error, const char *why);
 /* It ends now, and with a reset: the peer broke a rule. */
 void verbs_break(struct transport *t, struct verbs_path *p, enum wire_verdict verdict);
+
+/* --- verbs_cq.c --- */
+
+/* Return: whether there were any. */
+bool verbs_cq_take(struct transport *t);
+/* All that are there now: many can be, but the queue is only so long. */
+void verbs_cq_take_all(struct transport *t);
+/* Have the next completion wake us. */
+void verbs_cq_arm(struct transport *t);
 
 /* --- verbs_device.c --- */
 

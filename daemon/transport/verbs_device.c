@@ -131,6 +131,7 @@ static void close_all(struct verbs_device *d)
 	verbs_udp_close(&d->udp);
 	d->unacknowledged = 0;
 	d->armed = false;
+	d->fired = false;
 	d->srq = NULL;
 	d->cq = NULL;
 	d->channel = NULL;

@@ -22,6 +22,7 @@
 enum {
 	SEND_DEPTH_KEPT = 8, /* for writes of counts, which must never wait for frames */
 	HELD_POLLS_MAX = 4,
+	LITTLE_BYTES = 4096, /* under way: less than this is no reason to let frames wait */
 };
 
 /* The peer's count, which goes with its acknowledgements, comes before in an idle group, too. */
@@ -76,25 +77,6 @@ uint32_t verbs_send_room(const struct transport *t, const struct verbs_path *p)
 	if (p->state != VERBS_UP || p->error)
 		return 0;
 	return queue < ring ? queue : ring;
-}
-
-void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wire_frame *frame,
-		      const void *payload, uint64_t cookie)
-{
-	struct verbs_tx *tx = &p->tx;
-	struct wire_frame *header = &tx->headers[tx->tail & tx->mask].frame;
-	bool with_crc = t->options.payload_crc && frame->payload_bytes;
-
-	assert(verbs_send_room(t, p));
-	*header = *frame;
-	wire_seal(header, with_crc ? payload : NULL);
-	tx->ring[tx->tail & tx->mask] = (struct verbs_out){
-		.payload = payload,
-		.bytes = frame->payload_bytes,
-		.cookie = cookie,
-	};
-	tx->queued_bytes += WIRE_HEADER_BYTES + frame->payload_bytes;
-	tx->tail++;
 }
 
 bool verbs_send_unfinished(const struct verbs_path *p)
@@ -290,6 +272,12 @@ static bool owes_count(const struct verbs_path *p)
 	       p->rx.units >= p->rx.ring_bytes / VERBS_UNIT_BYTES / 4;
 }
 
+/* The peer has next to nothing to do, or it is about small frames only. */
+static bool little_is_under_way(const struct verbs_tx *tx)
+{
+	return tx->used <= LITTLE_BYTES / VERBS_UNIT_BYTES;
+}
+
 void verbs_send_start(struct transport *t, struct verbs_path *p, bool more)
 {
 	struct verbs_tx *tx = &p->tx;
@@ -297,7 +285,7 @@ void verbs_send_start(struct transport *t, struct verbs_path *p, bool more)
 
 	/* Few large writes cost less than many: but nothing waits while there is nothing to do. */
 	more = more && tx->posted != tx->tail && tx->queued_bytes < VERBS_WRITE_BYTES &&
-	       tx->held < HELD_POLLS_MAX;
+	       tx->held < HELD_POLLS_MAX && !little_is_under_way(tx);
 	tx->held = more ? tx->held + 1 : 0;
 	while (!more && ret > 0 && tx->posted != tx->tail &&
 	       tx->written - tx->retired < VERBS_SEND_DEPTH - SEND_DEPTH_KEPT) {
@@ -316,6 +304,28 @@ void verbs_send_start(struct transport *t, struct verbs_path *p, bool more)
 		verbs_end(t, p, ret, verbs_device_refuses(&t->device));
 	else if (ret < 0)
 		verbs_end(t, p, ret, "the device takes no work request");
+}
+
+void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wire_frame *frame,
+		      const void *payload, uint64_t cookie)
+{
+	struct verbs_tx *tx = &p->tx;
+	struct wire_frame *header = &tx->headers[tx->tail & tx->mask].frame;
+	bool with_crc = t->options.payload_crc && frame->payload_bytes;
+
+	assert(verbs_send_room(t, p));
+	*header = *frame;
+	wire_seal(header, with_crc ? payload : NULL);
+	tx->ring[tx->tail & tx->mask] = (struct verbs_out){
+		.payload = payload,
+		.bytes = frame->payload_bytes,
+		.cookie = cookie,
+	};
+	tx->queued_bytes += WIRE_HEADER_BYTES + frame->payload_bytes;
+	tx->tail++;
+	/* What nobody waits for yet is not worth waiting for. */
+	if (tx->tail - tx->posted == 1 && little_is_under_way(tx))
+		verbs_send_start(t, p, false);
 }
 
 uint64_t verbs_send_flush(struct transport *t, struct verbs_path *p, uint64_t now_ns)

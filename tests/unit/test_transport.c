@@ -241,25 +241,29 @@ static void room_is_the_queue(const struct rig_variant *v)
 	static unsigned char payload[BYTES];
 	struct wire_frame frame = rig_frame(0, 0, 0, BYTES);
 	struct transport_event event;
-	uint32_t sent = 0, turns = 0;
+	uint32_t queued = 0, sent = 0, turns = 0, room;
 	struct rig rig;
 
 	rig_open(&rig, v);
 	rig_join(&rig, 9, 2, 9, 2);
-	assert_int_equal(rig.ops->room(rig.side[0], 9, 2), v->options.queue_frames);
-	for (uint32_t left = v->options.queue_frames; left; left--) {
-		assert_int_equal(rig.ops->room(rig.side[0], 9, 2), left);
-		rig.ops->send(rig.side[0], 9, 2, &frame, payload, left);
+	/* A transport may send at once: then there is room for more than the queue holds. */
+	while ((room = rig.ops->room(rig.side[0], 9, 2)) != 0) {
+		assert_in_range(room, 1, v->options.queue_frames);
+		assert_true(queued || room == v->options.queue_frames);
+		assert_in_range(queued, 0, 2 * v->options.queue_frames);
+		rig.ops->send(rig.side[0], 9, 2, &frame, payload, ++queued);
+		assert_true(rig.ops->room(rig.side[0], 9, 2) >= room - 1);
 	}
+	assert_true(queued >= v->options.queue_frames);
 	assert_int_equal(rig.ops->room(rig.side[0], 9, 2), 0);
 	assert_int_equal(rig.ops->room(rig.side[1], 9, 2), v->options.queue_frames);
-	while (sent < v->options.queue_frames && turns++ < 10000) {
+	while (sent < queued && turns++ < 10000) {
 		if (!rig.ops->poll(rig.side[0], &event, 1)) {
 			rig.ops->wait(rig.side[0], CLOCK_NS_PER_MS);
 			continue;
 		}
 		assert_int_equal(event.kind, TRANSPORT_SENT);
-		assert_int_equal(event.cookie, v->options.queue_frames - sent++);
+		assert_int_equal(event.cookie, ++sent);
 	}
 	assert_int_equal(rig.ops->room(rig.side[0], 9, 2), v->options.queue_frames);
 	rig_close(&rig);
