@@ -76,7 +76,8 @@ const struct config_row config_table[] = {
 	     "port on the same fabric, else uring."),
 	NUMBER("engine", spin_us, 0, 1000, "50",
 	       "How long a lane looks for work before it sleeps, in microseconds, at most: less "
-	       "where that was in vain lately. It yields meanwhile."),
+	       "where that was in vain lately, and with verbs 20 while fewer cores are idle than "
+	       "there are lanes. It yields meanwhile, but with verbs not while there are enough."),
 	TEXT("engine", cpus, CONFIG_CPUS, "",
 	     "The processors that lanes are bound to, in order, such as 2,4-7. Empty: lanes spread "
 	     "over the NUMA nodes."),

@@ -133,6 +133,11 @@ const struct engine_stats *engine_stats(const struct engine *e)
 	return &e->stats;
 }
 
+bool engine_polls_memory(const struct engine *e)
+{
+	return e->ops->polls_memory;
+}
+
 bool engine_describe(const struct engine *e, char *text)
 {
 	const struct engine_text *about = &e->about;

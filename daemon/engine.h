@@ -218,6 +218,9 @@ uint32_t engine_offers(const struct engine *e);
  */
 bool engine_describe(const struct engine *e, char *text);
 
+/* Does its transport poll memory, without system calls? */
+bool engine_polls_memory(const struct engine *e);
+
 /* One turn of the duty cycle.  Return: whether anything happened, -ESHUTDOWN after ENGINE_STOP. */
 int engine_round(struct engine *e, uint64_t now_ns);
 

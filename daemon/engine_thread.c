@@ -16,6 +16,10 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/idle_cores.h"
+
+/* As long as spinning takes a core from somebody. */
+#define THREAD_FEW_SPIN_NS (20 * CLOCK_NS_PER_US)
 
 /* Whoever has work for a lane wakes it. */
 #define THREAD_SLEEP_NS CLOCK_NS_PER_S
@@ -28,6 +32,7 @@ struct engine_thread {
 	sem_t turn;  /* posted by the thread: engine or error is set; later: it ends */
 	sem_t close; /* posted by stop(), when it has read its last fact */
 	struct engine *engine;
+	struct idle_cores cores;
 	int error;
 	struct err *err; /* of the caller of start(), until start() returns */
 	_Atomic bool sleeps;
@@ -75,6 +80,27 @@ static uint64_t thread_spin_next(const struct engine_thread *t, uint64_t spin_ns
 	return slept_ns < 2 * t->options.spin_ns ? t->options.spin_ns : spin_ns / 2;
 }
 
+/*
+ * Is it too early to sleep?  A lane whose transport polls memory makes no system call while it
+ * spins, where there are cores enough.  Where there are not it lets others run, and not for long:
+ * what it waits for may have to be computed here, by the kernel's own work for the network at that.
+ * Other transports enter the kernel to poll, and what comes is worked on there.
+ */
+static bool thread_spins(struct engine_thread *t, uint64_t now_ns, uint64_t spun_ns,
+			 uint64_t spin_ns)
+{
+	bool memory = engine_polls_memory(t->engine);
+	bool few = !memory || idle_cores_few(&t->cores, now_ns);
+
+	if (memory && few && spin_ns > THREAD_FEW_SPIN_NS)
+		spin_ns = THREAD_FEW_SPIN_NS;
+	if (spun_ns >= spin_ns)
+		return false;
+	if (few)
+		(void)sched_yield();
+	return true;
+}
+
 static void thread_run(struct engine_thread *t)
 {
 	uint64_t worked_ns = clock_now_ns();
@@ -88,9 +114,7 @@ static void thread_run(struct engine_thread *t)
 			return;
 		if (worked) {
 			worked_ns = now_ns;
-		} else if (now_ns - worked_ns < spin_ns) {
-			(void)sched_yield();
-		} else {
+		} else if (!thread_spins(t, now_ns, now_ns - worked_ns, spin_ns)) {
 			atomic_store_explicit(&t->sleeps, true, memory_order_relaxed);
 			engine_sleep(t->engine, now_ns, THREAD_SLEEP_NS);
 			atomic_store_explicit(&t->sleeps, false, memory_order_relaxed);
@@ -109,11 +133,14 @@ static void *thread_main(void *argument)
 
 	(void)snprintf(name, sizeof(name), "carry-lane-%u", t->options.engine.lane % 100);
 	(void)pthread_setname_np(pthread_self(), name);
+	idle_cores_open(&t->cores, t->options.lanes);
 	error = thread_bind(&t->options, t->err);
 	if (!error)
 		error = engine_open(&engine, &t->options.engine, t->err);
 	t->error = error;
 	t->engine = engine;
+	if (error)
+		idle_cores_close(&t->cores);
 	(void)sem_post(&t->turn);
 	if (error)
 		return NULL;
@@ -121,6 +148,7 @@ static void *thread_main(void *argument)
 	(void)sem_post(&t->turn);
 	sem_wait_whole(&t->close);
 	engine_close(engine);
+	idle_cores_close(&t->cores);
 	return NULL;
 }
 

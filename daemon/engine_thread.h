@@ -4,8 +4,10 @@
  * The thread opens its engine itself (io_uring's single issuer), spins for at most spin_ns
  * after the last work, then sleeps.  After a sleep of 2 spin_ns or more it spins half as long
  * as the last time, after a shorter one for all of spin_ns again.  While it spins it yields
- * its processor every round: what it waits for is often computed there.  The main thread
- * talks to it through the mailboxes and rings its doorbell.
+ * its processor every round: what it waits for is often computed there.  A lane whose transport
+ * polls memory spins for 20 us at most while fewer cores are idle than there are lanes, and
+ * does not yield while there are enough.  The main thread talks to it through the mailboxes and
+ * rings its doorbell.
  */
 #ifndef DAEMON_ENGINE_THREAD_H
 #define DAEMON_ENGINE_THREAD_H
@@ -17,6 +19,7 @@ struct engine_thread; /* owns the thread, the engine, the doorbells' epoll */
 struct engine_thread_options {
 	struct engine_options engine; /* lane_fd is made and filled in by the thread object */
 	uint64_t spin_ns;             /* the longest spin */
+	uint32_t lanes;               /* that the daemon has in all */
 	int numa_node;                /* -1: anywhere */
 	int cpu;                      /* -1: anywhere */
 };

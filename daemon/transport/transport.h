@@ -119,7 +119,8 @@ struct transport_stats {
 };
 
 struct transport_ops {
-	const char *name; /* as in the configuration */
+	const char *name;  /* as in the configuration */
+	bool polls_memory; /* poll() makes no system call, most of the time */
 
 	/*
 	 * Open an instance, on the thread that will use it.

@@ -512,6 +512,7 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 
 const struct transport_ops transport_verbs = {
 	.name = "verbs",
+	.polls_memory = true,
 	.open = verbs_open,
 	.close = verbs_close,
 	.describe = verbs_status_describe,
