@@ -2,7 +2,7 @@
  * doctor.h - what RDMA needs on this host, what is missing, and what to do about it.
  *
  * Looks by itself, so that it also works where no daemon starts; of a daemon that runs it looks at
- * the limits.  Nothing is changed.
+ * the limits, the user, and which ports it wants.  Nothing is changed.
  */
 #ifndef TOOLS_CTL_DOCTOR_H
 #define TOOLS_CTL_DOCTOR_H
@@ -13,11 +13,12 @@
 
 /*
  * doctor_look() - the report:
- *   {"ports": [{"device", "port", "state", "link", "gbit_per_s", "mtu", "gids": [{"index", "gid",
- *              "type"}...]}...],
- *    "memlock": {"bytes" (null: no limit), "whose"},
+ *   {"ports": [{"device", "port", "state", "wanted", "link", "gbit_per_s", "mtu",
+ *               "gids": [{"index", "gid", "type", "chosen"}...]}...],
+ *    "memlock": {"bytes" (null: no limit), "whose", "capable" (of CAP_IPC_LOCK)},
+ *    "uid": who looked,
  *    "findings": [{"level": "ok"|"advice"|"fault", "about", "text", "do"}...]}
- * A fault keeps something that is there from being used; no device at all is none.
+ * A fault keeps something that is wanted from being used; no device at all is none.
  * @socket: of the daemon; it need not answer
  * Return: to be freed by json_decref(), or NULL: no memory.
  */
