@@ -292,37 +292,68 @@ static int bitmap_read(const unsigned char *bytes, size_t length, uint32_t *inde
 	return n == kept ? 0 : -EBADMSG;
 }
 
+struct gaps_reader {
+	const unsigned char *lows;
+	size_t lows_bytes;
+	unsigned int low;
+	size_t n, sum; /* gaps read, and the sum of their low bits */
+	size_t last;   /* place of the last one                    */
+};
+
+/*
+ * The gaps that end in a word, whose first bit is at `first`.  Before the n-th one there are n ones
+ * and the zeros of all gaps so far, so an index needs no index before it.
+ */
+static inline void gaps_read_word(struct gaps_reader *r, uint64_t word, size_t first, bool inside,
+				  uint32_t *index)
+{
+	uint64_t mask = ((uint64_t)1 << r->low) - 1, field;
+	size_t n = r->n, sum = r->sum, last = r->last;
+
+	for (; word; word &= word - 1, n++) {
+		size_t at = n * r->low;
+
+		last = first + (size_t)__builtin_ctzll(word);
+		if (inside) {
+			memcpy(&field, r->lows + at / 8, sizeof(field));
+			field = field >> at % 8 & mask;
+		} else {
+			field = r->low ? topk_bits_get(r->lows, r->lows_bytes, at, r->low) : 0;
+		}
+		sum += field;
+		index[n] = (uint32_t)(((last - n) << r->low) + sum + n);
+	}
+	r->n = n;
+	r->sum = sum;
+	r->last = last;
+}
+
 static int gaps_read(const unsigned char *bytes, size_t length, uint32_t *index, size_t kept,
 		     size_t count)
 {
+	enum { WORD = 64 }; /* bits; and so many gaps end in one at most */
 	unsigned int low = gap_low(kept, count);
-	size_t lows = bytes_of(kept * low), next = 0, zeros = 0, n = 0, last = 0;
+	size_t lows = bytes_of(kept * low);
+	struct gaps_reader r = {.lows = bytes, .lows_bytes = lows, .low = low};
 
 	if (!kept)
 		return length ? -EBADMSG : 0;
 	if (length < lows || !topk_bits_spare(bytes, lows, kept * low))
 		return -EBADMSG;
-	for (size_t at = 0; at < length - lows; at += sizeof(uint64_t)) {
+	for (size_t at = 0; at < length - lows; at += WORD / 8) {
 		uint64_t word = word_at(bytes + lows, length - lows, at);
 
-		if ((size_t)__builtin_popcountll(word) > kept - n)
+		if ((size_t)__builtin_popcountll(word) > kept - r.n)
 			return -EBADMSG;
-		for (; word; word &= word - 1, n++) {
-			/* Before the n-th one there are n ones and all zeros so far. */
-			size_t gap;
-
-			last = 8 * at + (size_t)__builtin_ctzll(word);
-			gap = (last - n - zeros) << low;
-			zeros = last - n;
-			if (low)
-				gap |= topk_bits_get(bytes, lows, n * low, low);
-			next += gap;
-			if (next >= count)
-				return -EBADMSG;
-			index[n] = (uint32_t)next++;
-		}
+		if ((r.n + WORD) * low / 8 + sizeof(word) <= lows)
+			gaps_read_word(&r, word, 8 * at, true, index);
+		else
+			gaps_read_word(&r, word, 8 * at, false, index);
 	}
-	return n == kept && last / 8 + 1 == length - lows ? 0 : -EBADMSG;
+	if (r.n < kept || r.last / 8 + 1 != length - lows)
+		return -EBADMSG;
+	/* They ascend, so the last one says it of all. */
+	return ((r.last - (kept - 1)) << low) + r.sum + kept - 1 < count ? 0 : -EBADMSG;
 }
 
 static int local_read(const unsigned char *bytes, size_t length, uint32_t *index, size_t kept,
