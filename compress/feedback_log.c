@@ -4,9 +4,11 @@
 #include <assert.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 enum {
 	TRIES = 4,
-	AHEAD = 32, /* elements */
+	AHEAD = 64, /* elements */
 };
 
 #define MARK_ENTRIES 512u /* a mark is op * MARK_ENTRIES + entries */
@@ -149,11 +151,16 @@ static bool nonfinite(float value)
 	return (bits & 0x7fffffffu) >= CODEC_NONFINITE_BITS;
 }
 
-/* Cells lie far apart in the log: their lines are asked for before it is their turn. */
-static void fetch_old(const struct feedback_log *log, const struct codec_few *few, size_t i)
+/*
+ * All that is touched lies far apart: its lines are asked for before it is their turn.  Inline, as
+ * gcc 12 leaves out calls of a function that does nothing but this.
+ */
+INLINE void fetch(const struct feedback_log *log, const struct codec_few *few, size_t i)
 {
-	if (i < few->n)
-		__builtin_prefetch(log->old + few->index[i] / FEEDBACK_BLOCK * FEEDBACK_BLOCK, 1);
+	if (i >= few->n)
+		return;
+	__builtin_prefetch(log->values + few->index[i], 1);
+	__builtin_prefetch(log->old + few->index[i] / FEEDBACK_BLOCK * FEEDBACK_BLOCK, 1);
 }
 
 bool feedback_log_add(const struct feedback_log *log, size_t count, const struct codec_few *few,
@@ -167,9 +174,8 @@ bool feedback_log_add(const struct feedback_log *log, size_t count, const struct
 		size_t cell = few->index[i] / FEEDBACK_BLOCK, first = cell * FEEDBACK_BLOCK;
 		size_t size = cell_count(cell, count), last = i;
 
-		fetch_old(log, few, i + AHEAD);
-		while (last < few->n && few->index[last] < first + size)
-			last++;
+		for (; last < few->n && few->index[last] < first + size; last++)
+			fetch(log, few, last + AHEAD);
 		log_cell(log, cell, size, few->index + i, last - i);
 		for (; i < last; i++) {
 			values[few->index[i]] += few->value[i];

@@ -87,6 +87,8 @@ static int state_new(struct tensors *t, const struct tensor_use *use, uint8_t fe
 		return err_set(err, -ENOMEM, "cannot map %" PRIu64 " bytes for key \"%s\"", bytes,
 			       use->name);
 	}
+	/* What is logged lies a page or less apart: small pages cost more than the bytes. */
+	(void)madvise(s->memory, s->bytes, MADV_HUGEPAGE);
 	(void)state_layout(s, s->memory);
 	s->next = t->states;
 	t->states = s;
