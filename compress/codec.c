@@ -90,14 +90,13 @@ int codec_few(const struct codec_setting *s, const struct codec_kernels *k,
 	return codec_by_id(s->id)->few(s, k, origin, bytes, length, count, out);
 }
 
-struct codec_result codec_encode_marked(const struct codec_setting *s,
-					const struct codec_input *input, const uint64_t *marks,
-					void *out)
+struct codec_result codec_encode_few(const struct codec_setting *s, const struct codec_input *input,
+				     const struct codec_few *few, void *out)
 {
 	const struct codec *codec = codec_by_id(s->id);
 
 	assert(input->count >= 1 && input->count <= CODEC_COUNT_MAX);
-	if (!codec->encode_marked)
+	if (!codec->encode_few)
 		return (struct codec_result){0};
-	return codec->encode_marked(s, input, marks, out);
+	return codec->encode_few(s, input, few, out);
 }

@@ -94,10 +94,19 @@ struct codec_input {
 	void *work; /* codec_work_bytes(), aligned to 64                      */
 };
 
+/* What a codec kept: in the work that it was read with. */
+struct codec_few {
+	const uint32_t *index; /* [n], ascending, below the chunk's count */
+	const float *value;    /* [n]                                     */
+	size_t n;
+};
+
 struct codec_result {
 	size_t bytes;    /* written; 1 to codec_bound()                                  */
 	bool nonfinite;  /* p has a NaN or an infinity: nothing else is valid, see above */
 	float threshold; /* for the next step, but not if nonfinite; 0: the codec has none */
+	/* What codec_few() would find, as long as work is not used; index NULL: not at hand. */
+	struct codec_few few;
 };
 
 /* What decoding needs beside the bytes. */
@@ -106,13 +115,6 @@ struct codec_origin {
 	struct random_key rank_key, shared_key; /* as they were encoded with */
 	void *work;
 	bool away; /* a hint: what is decoded will not be read soon */
-};
-
-/* What a codec kept: in the work that it was read with. */
-struct codec_few {
-	const uint32_t *index; /* [n], ascending, below the chunk's count */
-	const float *value;    /* [n]                                     */
-	size_t n;
 };
 
 /* One CPU variant of all codecs' inner loops. */
@@ -142,13 +144,12 @@ struct codec {
 		   const struct codec_origin *origin, const void *bytes, size_t length,
 		   size_t count, struct codec_few *out);
 	/*
-	 * encode(), where the caller knows that input->in is zero but for those elements whose
-	 * bits are set in marks[ceil(count / 64)]; the others are not read.  NULL: it has no
-	 * quicker way; bytes = 0: not for this setting or input.
+	 * encode() of a vector that is zero but for these elements; input->in is not read.  NULL:
+	 * it has no quicker way; bytes = 0: not for this setting or input.
 	 */
-	struct codec_result (*encode_marked)(const struct codec_setting *s,
-					     const struct codec_input *input, const uint64_t *marks,
-					     void *out);
+	struct codec_result (*encode_few)(const struct codec_setting *s,
+					  const struct codec_input *input,
+					  const struct codec_few *few, void *out);
 	/*
 	 * E||C(x) - x||^2 <= (1 - delta) ||x||^2, the mean over the draws: the delta that is
 	 * promised, from 0: nothing is, to 1: nothing is lost.  NULL: 0.  Beside that, each
@@ -186,8 +187,7 @@ bool codec_keeps_few(const struct codec_setting *s);
 int codec_few(const struct codec_setting *s, const struct codec_kernels *k,
 	      const struct codec_origin *origin, const void *bytes, size_t length, size_t count,
 	      struct codec_few *out);
-struct codec_result codec_encode_marked(const struct codec_setting *s,
-					const struct codec_input *input, const uint64_t *marks,
-					void *out);
+struct codec_result codec_encode_few(const struct codec_setting *s, const struct codec_input *input,
+				     const struct codec_few *few, void *out);
 
 #endif

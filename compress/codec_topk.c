@@ -276,6 +276,13 @@ static bool fits(const struct codec_setting *s, const struct topk_list *l, size_
 	return most < count || l->n * value + index_most(s, l->n, count) <= count * value;
 }
 
+/* Values that lose nothing are in the list as they are sent. */
+static struct codec_few sent_few(const struct codec_setting *s, const struct topk_list *l)
+{
+	return s->values == TOPK_F32 ? (struct codec_few){l->index, l->value, l->n}
+				     : (struct codec_few){0};
+}
+
 static struct codec_result topk_encode(const struct codec_setting *s, const struct codec_kernels *k,
 				       const struct codec_input *input, void *out)
 {
@@ -294,6 +301,7 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		result.threshold = threshold_next(s->density, input->threshold, l.n, keep);
 		if (fits(s, &l, count)) {
 			result.bytes = message_write(s, &l, count, out);
+			result.few = sent_few(s, &l);
 			return result;
 		}
 		if (s->scope == TOPK_TENSOR)
@@ -315,31 +323,28 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 	if (!(result.threshold > 0))
 		result.threshold = float_of(least);
 	result.bytes = message_write(s, &l, count, out);
+	result.few = sent_few(s, &l);
 	residual_write(s, &l, input);
 	return result;
 }
 
-/* What is marked into the list, as gather_reaching() would. */
-static void gather_marked(struct topk_list *l, const struct codec_input *input,
-			  const uint64_t *marks, uint32_t least)
+/* Those of few that reach the threshold into the list.  No branch: sums may be zero as often. */
+static void list_reaching(struct topk_list *l, const struct codec_few *few, uint32_t least)
 {
-	for (size_t word = 0; word * 64 < input->count; word++) {
-		for (uint64_t mask = marks[word]; mask; mask &= mask - 1) {
-			size_t i = word * 64 + (size_t)__builtin_ctzll(mask);
-			uint32_t magnitude = bits_of(input->in[i]) & 0x7fffffffu;
+	for (size_t i = 0; i < few->n; i++) {
+		uint32_t magnitude = bits_of(few->value[i]) & 0x7fffffffu;
 
-			l->greatest = magnitude > l->greatest ? magnitude : l->greatest;
-			l->index[l->n] = (uint32_t)i;
-			l->value[l->n] = input->in[i];
-			l->n += magnitude >= least;
-		}
+		l->greatest = magnitude > l->greatest ? magnitude : l->greatest;
+		l->index[l->n] = few->index[i];
+		l->value[l->n] = few->value[i];
+		l->n += magnitude >= least;
 	}
 }
 
 /* Only where zeros are never sent: by one threshold for all chunks. */
-static struct codec_result topk_encode_marked(const struct codec_setting *s,
-					      const struct codec_input *input,
-					      const uint64_t *marks, void *out)
+static struct codec_result topk_encode_few(const struct codec_setting *s,
+					   const struct codec_input *input,
+					   const struct codec_few *few, void *out)
 {
 	struct topk_list l = topk_list(&sparse_scalar, input->work, input->count);
 	uint32_t hint = threshold_bits(input->threshold);
@@ -347,7 +352,7 @@ static struct codec_result topk_encode_marked(const struct codec_setting *s,
 
 	if (s->scope != TOPK_TENSOR || !hint || input->residual || input->residual_out)
 		return result;
-	gather_marked(&l, input, marks, hint);
+	list_reaching(&l, few, hint);
 	result.nonfinite = l.greatest >= CODEC_NONFINITE_BITS;
 	if (result.nonfinite || !fits(s, &l, input->count))
 		return result;
@@ -569,6 +574,6 @@ const struct codec codec_topk = {
 	.decode = topk_decode,
 	.decode_add = topk_decode_add,
 	.few = topk_few,
-	.encode_marked = topk_encode_marked,
+	.encode_few = topk_encode_few,
 	.delta = topk_delta,
 };

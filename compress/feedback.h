@@ -202,23 +202,24 @@ int feedback_add(const struct feedback_op *op, struct random_key key, float weig
 		 const void *bytes, size_t length, float *sum);
 
 /*
- * The same where all contributions have few elements: a sum of which only those are written whose
- * bits are set in marks.  Elements come out as those of feedback_add() would.
+ * The same where all contributions have few elements: the sum is a list of those that are in it.
+ * Elements come out as those of feedback_add() would.
  *
  * feedback_adds_few() - is this such an op?  @nodes: how many contributions there will be
  * feedback_sum_begin() - no element yet
- * feedback_add_few() - feedback_add()
+ * feedback_add_few() - feedback_add().  Return: -ENOSPC: too many elements for this way
  * feedback_final_few() - feedback_final(), in the same bytes.  bytes = 0: there are too many
  * elements for this way, or one is no finite number
  */
 struct feedback_sum {
-	float *value;    /* float32[count]             */
-	uint64_t *marks; /* uint64[ceil(count / 64)]   */
+	float *room[2]; /* float32[count] each: a list there, the one before here */
+	size_t n;       /* elements in room[at]                                   */
+	int at;
 };
 bool feedback_adds_few(const struct feedback_op *op, uint32_t nodes);
-void feedback_sum_begin(const struct feedback_op *op, const struct feedback_sum *sum);
+void feedback_sum_begin(struct feedback_sum *sum);
 int feedback_add_few(const struct feedback_op *op, struct random_key key, float weight,
-		     const void *bytes, size_t length, const struct feedback_sum *sum);
+		     const void *bytes, size_t length, struct feedback_sum *sum);
 struct codec_result feedback_final_few(const struct feedback_op *op, const struct feedback_sum *sum,
 				       struct random_key key, float threshold, void *out);
 

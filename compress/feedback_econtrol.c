@@ -25,9 +25,9 @@ static struct codec_result econtrol_contribution(const struct feedback_op *op,
 		return r;
 	(void)feedback_sum_of(op->kernels, next_e, next_e, op->scale, e, op->count);
 	feedback_add_own(op, input, out, r.bytes, -1, next_e);
+	r.few = (struct codec_few){0}; /* this has used their memory */
 	r.nonfinite = feedback_nonfinite(op->kernels, next_e, op->count);
-	r.nonfinite |=
-		feedback_follow_own(op, state, input, out, r.bytes, FEEDBACK_ESTIMATE, op->scale);
+	r.nonfinite |= feedback_follow_own(op, state, input, out, &r, FEEDBACK_ESTIMATE, op->scale);
 	return r;
 }
 

@@ -32,8 +32,8 @@ static struct codec_result follow(const struct feedback_op *op, const struct fee
 	struct codec_result r = feedback_encode_up(op, input, target, g, -scale, NULL, out);
 
 	if (!r.nonfinite)
-		r.nonfinite = feedback_follow_own(op, state, input, out, r.bytes, FEEDBACK_ESTIMATE,
-						  scale);
+		r.nonfinite =
+			feedback_follow_own(op, state, input, out, &r, FEEDBACK_ESTIMATE, scale);
 	return r;
 }
 

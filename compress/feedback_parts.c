@@ -171,22 +171,24 @@ static void stay_logged(const struct feedback_op *op, const struct feedback_stat
 }
 
 bool feedback_follow_own(const struct feedback_op *op, const struct feedback_state *state,
-			 const struct feedback_input *input, const void *bytes, size_t length,
-			 enum feedback_vector vector, float scale)
+			 const struct feedback_input *input, const void *bytes,
+			 const struct codec_result *own, enum feedback_vector vector, float scale)
 {
 	const struct codec_setting *up = feedback_up(op);
 	struct codec_origin from = origin(op, input->key);
-	struct codec_few few;
+	struct codec_few few = own->few;
 	size_t next = 0;
 
 	if (changes_few(op, state, vector, scale, up)) {
-		int error = codec_few(up, op->kernels, &from, bytes, length, op->count, &few);
+		int error = few.index ? 0
+				      : codec_few(up, op->kernels, &from, bytes, own->bytes,
+						  op->count, &few);
 
 		assert(!error);
 		return feedback_log_add(&state->log[vector], op->count, &few, &next, op->count);
 	}
 	stay_logged(op, state, vector, scale);
-	feedback_add_own(op, input, bytes, length, 1, state->next[vector]);
+	feedback_add_own(op, input, bytes, own->bytes, 1, state->next[vector]);
 	return feedback_nonfinite(op->kernels, state->next[vector], op->count);
 }
 

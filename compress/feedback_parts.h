@@ -41,10 +41,13 @@ struct codec_result feedback_encode_down(const struct feedback_op *op, const flo
 void feedback_stay(const struct feedback_op *op, const struct feedback_state *state,
 		   enum feedback_vector vector, float scale);
 
-/* ... and what this node's own bytes stand for is added.  Return: is a sum no finite number? */
+/*
+ * ... and what this node's own bytes stand for is added.  Return: is a sum no finite number?
+ * @own: what feedback_encode_up() gave; own->few only if work has not been used since.
+ */
 bool feedback_follow_own(const struct feedback_op *op, const struct feedback_state *state,
-			 const struct feedback_input *input, const void *bytes, size_t length,
-			 enum feedback_vector vector, float scale);
+			 const struct feedback_input *input, const void *bytes,
+			 const struct codec_result *own, enum feedback_vector vector, float scale);
 
 /* Bytes of work for either codec, a multiple of 64. */
 size_t feedback_codec_work(const struct codec_setting *up, const struct codec_setting *down,

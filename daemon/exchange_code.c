@@ -277,14 +277,13 @@ static struct codec_result encode_few(struct exchange *x, struct op *op, uint32_
 				      const struct feedback_op *code, const struct part *own)
 {
 	const struct codec_result not_so = {0};
-	const struct feedback_sum sum = {
-		.value = (float *)(void *)x->result,
-		.marks = (uint64_t *)(void *)x->scratch, /* our own part is encoded */
+	struct feedback_sum sum = {
+		.room = {(float *)(void *)x->result, (float *)(void *)x->scratch},
 	};
 
 	if (!feedback_adds_few(code, x->plan.nodes))
 		return not_so;
-	feedback_sum_begin(code, &sum);
+	feedback_sum_begin(&sum); /* our own part is encoded, so x->scratch is free */
 	for (uint16_t n = 0; n < x->plan.nodes; n++) {
 		struct part part = part_of(x, op, chunk, n, own);
 

@@ -105,23 +105,22 @@ static struct codec_result whole(const struct messages *m, float threshold, unsi
 static struct codec_result few(const struct messages *m, float threshold, unsigned char *out)
 {
 	size_t count = m->op.count;
-	struct feedback_sum sum = {.value = malloc(count * sizeof(float)),
-				   .marks = malloc((count + 63) / 64 * sizeof(uint64_t))};
+	struct feedback_sum sum = {
+		{malloc(count * sizeof(float)), malloc(count * sizeof(float))}, count, 1};
 	struct codec_result r;
 
 	/* What lies there is no part of the sum. */
 	for (size_t i = 0; i < count; i++)
-		sum.value[i] = NAN;
-	memset(sum.marks, 0xff, (count + 63) / 64 * sizeof(uint64_t));
+		sum.room[0][i] = sum.room[1][i] = NAN;
 	assert_true(feedback_adds_few(&m->op, NODES));
-	feedback_sum_begin(&m->op, &sum);
+	feedback_sum_begin(&sum);
 	for (uint32_t n = 0; n < NODES; n++)
 		assert_int_equal(feedback_add_few(&m->op, key_of(n), 0.5f + (float)n, m->bytes[n],
 						  m->length[n], &sum),
 				 0);
 	r = feedback_final_few(&m->op, &sum, key_of(NODES), threshold, out);
-	free(sum.value);
-	free(sum.marks);
+	free(sum.room[0]);
+	free(sum.room[1]);
 	return r;
 }
 
