@@ -15,8 +15,6 @@
 
 #define VARIANT avx2
 
-enum { FEW = 4 }; /* elements of a group: below, one by one is quicker */
-
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,f16c,popcnt"))), apply_to = function)
 #else
@@ -111,8 +109,8 @@ static inline size_t collect_group(const float *p, const uint32_t *from, uint64_
 {
 	size_t n = 0;
 
-	if (__builtin_popcountll(mask) < FEW)
-		return sparse_one_by_one(p, from, mask, first, index, value);
+	if (__builtin_popcountll(mask) <= SPARSE_SOME)
+		return sparse_some(p, from, mask, first, index, value);
 	for (uint32_t i = 0; i < SPARSE_GROUP; i += 8) {
 		unsigned int kept = mask >> i & 255;
 		__m256i places = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)places_of[kept]));

@@ -14,8 +14,6 @@
 
 #define VARIANT avx512
 
-enum { FEW = 4 }; /* elements of a group: below, one by one is quicker */
-
 #ifdef __clang__
 #pragma clang attribute push(                                                           \
 	__attribute__((target("avx2,f16c,popcnt,avx512f,avx512bw,avx512dq,avx512vl"))), \
@@ -46,8 +44,8 @@ static inline size_t collect_group(const float *p, const uint32_t *from, uint64_
 		_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 	size_t n = 0;
 
-	if (__builtin_popcountll(mask) < FEW)
-		return sparse_one_by_one(p, from, mask, first, index, value);
+	if (__builtin_popcountll(mask) <= SPARSE_SOME)
+		return sparse_some(p, from, mask, first, index, value);
 	for (uint32_t i = 0; i < SPARSE_GROUP; i += 16) {
 		__mmask16 kept = (__mmask16)(mask >> i);
 		__m512i at = from ? _mm512_loadu_si512(from + i)

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "compress/inline.h"
+
 enum {
 	SPARSE_GROUP = 64,  /* elements of a mask                */
 	SPARSE_TILE = 1024, /* elements of a tile: 4 KiB of stack */
@@ -120,6 +122,28 @@ static inline size_t sparse_one_by_one(const float *p, const uint32_t *from, uin
 		value[n] = p[i];
 	}
 	return n;
+}
+
+enum { SPARSE_SOME = 4 };
+
+/*
+ * The same of at most SPARSE_SOME, and quicker: how many there are is as good as random, so as many
+ * are written in any case.  What is read was so before anything of this group is overwritten.
+ */
+static inline size_t sparse_some(const float *p, const uint32_t *from, uint64_t mask,
+				 uint32_t first, uint32_t *index, float *value)
+{
+	const uint64_t last = (uint64_t)1 << (SPARSE_GROUP - 1);
+	size_t kept = (size_t)__builtin_popcountll(mask);
+
+	UNROLL for (size_t n = 0; n < SPARSE_SOME; n++, mask &= mask - 1)
+	{
+		size_t i = (size_t)__builtin_ctzll(mask | last);
+
+		index[n] = from ? from[i] : first + (uint32_t)i;
+		value[n] = p[i];
+	}
+	return kept;
 }
 
 /* Finite to bfloat16, to nearest even; what is too large becomes the greatest number. */

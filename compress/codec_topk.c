@@ -141,19 +141,6 @@ static size_t message_write(const struct codec_setting *s, const struct topk_lis
 
 /* --- encoding ----------------------------------------------------------------------------- */
 
-/* p into the list's own room. */
-static void gather(struct topk_list *l, const struct codec_input *input)
-{
-	for (size_t first = 0; first < input->count; first += SPARSE_TILE) {
-		size_t count = topk_tile(input, first);
-		uint32_t greatest = l->kernels->source(
-			input->in + first, input->residual ? input->residual + first : NULL,
-			input->residual_scale, l->p + first, count);
-
-		l->greatest = greatest > l->greatest ? greatest : l->greatest;
-	}
-}
-
 /*
  * All that reach the threshold.  The residual is written at once, before their number is
  * known; the list has what it lacks, so that ungather() can bring p back.
@@ -249,6 +236,17 @@ static uint32_t threshold_bits(float threshold)
 }
 
 /*
+ * Exact: where to look for candidates, a little below what was kept in the last step.  If now there
+ * are too few, or without a hint, they are looked for when the whole chunk is known.
+ */
+static uint32_t guess_cut(const struct codec_setting *s, uint32_t hint)
+{
+	enum { MARGIN = 1 << 19 }; /* a sixteenth of an octave */
+
+	return s->mode == TOPK_EXACT && s->density < 0.25f && hint > MARGIN ? hint - MARGIN : 0;
+}
+
+/*
  * One step towards k: threshold * (1 + gain * (kept / k - 1)).  Near the threshold t of a
  * density q the number kept falls like t^-s, s about 2 ln(1 / q) for a Gaussian and ln(1 / q) for
  * a Laplacian, so 1 / (2 ln(1 / q)) neither overshoots nor is slow.  The logarithm is piecewise
@@ -288,7 +286,7 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 {
 	struct topk_list l = topk_list(k->sparse, input->work, input->count);
 	size_t count = input->count, keep = topk_keep(s->density, count);
-	uint32_t hint = threshold_bits(input->threshold), least;
+	uint32_t hint = threshold_bits(input->threshold), cut = guess_cut(s, hint), least;
 	struct codec_result result = {0};
 
 	if (s->mode == TOPK_BY_BLOCK)
@@ -310,7 +308,7 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 			result.threshold = 0;
 		ungather(&l, input);
 	} else {
-		gather(&l, input);
+		cut = topk_gather(&l, input, keep, cut);
 		result.nonfinite = l.greatest >= CODEC_NONFINITE_BITS;
 		if (result.nonfinite)
 			return result;
@@ -319,7 +317,7 @@ static struct codec_result topk_encode(const struct codec_setting *s, const stru
 		result.bytes = write_all(s, &l, input, out);
 		return result;
 	}
-	least = topk_exact(&l, count, keep);
+	least = topk_exact(&l, count, keep, cut);
 	if (!(result.threshold > 0))
 		result.threshold = float_of(least);
 	result.bytes = message_write(s, &l, count, out);

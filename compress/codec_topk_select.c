@@ -57,17 +57,15 @@ static uint32_t least_of(const struct topk_list *l)
 /* The last ones of the least magnitude go until `keep` are left. */
 static void drop_ties(struct topk_list *l, size_t keep, uint32_t least)
 {
-	size_t n = 0, ties = keep;
+	size_t first = l->n, n;
 
-	for (size_t i = 0; i < l->n; i++)
-		ties -= magnitude_of(l->value[i]) > least;
-	for (size_t i = 0; i < l->n; i++) {
-		bool tie = magnitude_of(l->value[i]) == least;
-
+	for (size_t more = l->n - keep; more;)
+		more -= magnitude_of(l->value[--first]) == least;
+	n = first;
+	for (size_t i = first; i < l->n; i++) {
 		l->index[n] = l->index[i];
 		l->value[n] = l->value[i];
-		n += !tie || ties > 0;
-		ties -= tie && ties > 0;
+		n += magnitude_of(l->value[i]) != least;
 	}
 	l->n = n;
 }
@@ -152,15 +150,40 @@ static uint32_t sample_cut(struct topk_list *l, size_t count, size_t keep)
 				   l->greatest + 1, (uint32_t)1 << COARSE);
 }
 
-uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep)
+uint32_t topk_gather(struct topk_list *l, const struct codec_input *input, size_t keep,
+		     uint32_t cut)
 {
-	uint32_t cut;
+	enum { SPARE = 256 };
+	const float *residual = input->residual;
 
-	l->n = 0;
+	for (size_t first = 0; first < input->count; first += SPARSE_TILE) {
+		size_t left = input->count - first, count = left < SPARSE_TILE ? left : SPARSE_TILE;
+		uint32_t greatest =
+			l->kernels->source(input->in + first, residual ? residual + first : NULL,
+					   input->residual_scale, l->p + first, count);
+
+		l->greatest = greatest > l->greatest ? greatest : l->greatest;
+		if (!cut)
+			continue;
+		/* While the tile is in the nearest cache, and memory brings the next. */
+		topk_collect(l, l->p + first, count, first, cut);
+		if (l->n > 2 * keep + SPARE)
+			cut = narrow(l, keep, cut, l->greatest + 1);
+	}
+	return cut;
+}
+
+uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t cut)
+{
 	if (!l->greatest) {
 		take_first(l, l->p, keep);
 		return 0;
 	}
+	if (cut && l->n >= keep) {
+		narrow(l, keep, cut, l->greatest + 1);
+		return least_of(l);
+	}
+	l->n = 0;
 	cut = sample_cut(l, count, keep);
 	if (cut) {
 		topk_collect(l, l->p, count, 0, cut);

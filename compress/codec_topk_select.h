@@ -6,8 +6,8 @@
  *
  * A selection by number takes two steps: candidates, all elements above some magnitude, one
  * pass over a tile or chunk; then the magnitude of the last one that is kept, bit by bit over the
- * few candidates.  A sample of the chunk says where to cut; if it was wrong, or the chunk is
- * small, a histogram of the top 11 bits does.
+ * few candidates.  A guess of the caller's says where to cut, or a sample of the chunk; if both
+ * were wrong, or the chunk is small, a histogram of the top 11 bits does.
  */
 #ifndef COMPRESS_CODEC_TOPK_SELECT_H
 #define COMPRESS_CODEC_TOPK_SELECT_H
@@ -40,10 +40,19 @@ struct topk_list topk_list(const struct sparse_kernels *kernels, void *work, siz
 void topk_collect(struct topk_list *l, const float *p, size_t count, size_t first, uint32_t least);
 
 /*
+ * topk_gather() - p = in + scale * residual into l->p; unless cut is 0, the list has what reaches
+ * it and may be one of the `keep` greatest
+ * Return: the cut, raised while there was far more than that.
+ */
+uint32_t topk_gather(struct topk_list *l, const struct codec_input *input, size_t keep,
+		     uint32_t cut);
+
+/*
  * topk_exact() - the list becomes the `keep` greatest of l->p[count]
+ * @cut: of topk_gather(); too few may have it
  * Return: the least magnitude in the list.
  */
-uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep);
+uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t cut);
 
 /*
  * topk_block() - the list becomes the `keep` greatest of a block p[count], indices within it
