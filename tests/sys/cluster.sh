@@ -23,9 +23,13 @@ end_own() { # those that are still there; then as lab.sh does, with the test's e
 }
 trap end_own EXIT
 
-up() { # NODES OPTIONS...; tests/vm runs some of the tests over RDMA, by the words in CARRY_TEST_UP
+# up NODES OPTIONS...: tests/vm runs some of the tests over RDMA, by the words in CARRY_TEST_UP;
+# what a test says itself comes later and so holds
+up() {
+	local nodes=$1
+	shift
 	# shellcheck disable=SC2086
-	expect_at 1 0 lab up -n "$@" ${CARRY_TEST_UP:-}
+	expect_at 1 0 lab up -n "$nodes" ${CARRY_TEST_UP:-} "$@"
 }
 
 down() {
