@@ -166,6 +166,7 @@ uint32_t verbs_ports_find(struct ibv_device **list, int count, const char *devic
 
 	if (named(devices))
 		return find_named(&f, list, count) ? f.found : 0;
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what is sorted */
 	qsort(list, (size_t)count, sizeof(*list), compare);
 	for (int i = 0; i < count; i++)
 		add_device(&f, list[i], 0);
