@@ -14,12 +14,23 @@
 #define CLOCK_NS_PER_MS 1000000ull
 #define CLOCK_NS_PER_US 1000ull
 
-static inline uint64_t clock_now_ns(void)
+static inline uint64_t clock_read_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	(void)clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * CLOCK_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static inline uint64_t clock_now_ns(void)
+{
+	return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+/* Processor time that all threads of this process have used. */
+static inline uint64_t clock_ours_ns(void)
+{
+	return clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 #endif

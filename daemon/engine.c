@@ -135,7 +135,7 @@ const struct engine_stats *engine_stats(const struct engine *e)
 
 bool engine_polls_memory(const struct engine *e)
 {
-	return e->ops->polls_memory;
+	return e->ops->polls_memory && e->ops->polls_memory(e->transport);
 }
 
 bool engine_describe(const struct engine *e, char *text)

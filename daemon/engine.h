@@ -218,7 +218,7 @@ uint32_t engine_offers(const struct engine *e);
  */
 bool engine_describe(const struct engine *e, char *text);
 
-/* Does its transport poll memory, without system calls? */
+/* Does its transport poll memory, without system calls, as things are? */
 bool engine_polls_memory(const struct engine *e);
 
 /* One turn of the duty cycle.  Return: whether anything happened, -ESHUTDOWN after ENGINE_STOP. */

@@ -3,11 +3,13 @@
  *
  * The thread opens its engine itself (io_uring's single issuer), spins for at most spin_ns
  * after the last work, then sleeps.  After a sleep of 2 spin_ns or more it spins half as long
- * as the last time, after a shorter one for all of spin_ns again.  While it spins it yields
- * its processor every round: what it waits for is often computed there.  A lane whose transport
- * polls memory spins for 20 us at most while fewer cores are idle than there are lanes, and
- * does not yield while there are enough.  The main thread talks to it through the mailboxes and
- * rings its doorbell.
+ * as the last time, after a shorter one for all of spin_ns again.
+ *
+ * While it spins:            the transport enters the kernel     polls memory
+ *   cores for all lanes      yields every round                  does not yield
+ *   fewer (idle_cores.h)     yields every round                  yields, for 20 us at most
+ * It yields because what it waits for is often computed on its own processor.  The main thread
+ * talks to it through the mailboxes and rings its doorbell.
  */
 #ifndef DAEMON_ENGINE_THREAD_H
 #define DAEMON_ENGINE_THREAD_H

@@ -36,13 +36,16 @@ void idle_cores_close(struct idle_cores *c)
 	c->fd = -1;
 }
 
-void idle_cores_count(struct idle_cores *c, uint64_t now_ns, uint64_t idle_ns)
+void idle_cores_count(struct idle_cores *c, uint64_t now_ns, uint64_t free_ns)
 {
+	uint64_t enough = c->wanted * (now_ns - c->at_ns);
+
+	/* The sum goes back when a core is taken away. */
 	if (c->begun)
-		c->few = idle_ns - c->idle_ns < c->wanted * (now_ns - c->at_ns);
+		c->few = free_ns < c->free_ns || free_ns - c->free_ns < enough - enough / 50;
 	c->begun = true;
 	c->at_ns = now_ns;
-	c->idle_ns = idle_ns;
+	c->free_ns = free_ns;
 }
 
 bool idle_cores_few(struct idle_cores *c, uint64_t now_ns)
@@ -59,7 +62,7 @@ bool idle_cores_few(struct idle_cores *c, uint64_t now_ns)
 		idle_cores_close(c);
 		c->few = true;
 	} else {
-		idle_cores_count(c, now_ns, idle_ns);
+		idle_cores_count(c, now_ns, idle_ns + clock_ours_ns());
 	}
 	return c->few;
 }

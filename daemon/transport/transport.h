@@ -55,7 +55,7 @@ struct transport_options {
 	uint32_t zerocopy_bytes_min;         /* payloads from here on; 0: the measured default    */
 	/* verbs */
 	uint32_t lane;  /* which of several ports it takes                         */
-	uint32_t lanes; /* of the daemon; 0: this one                              */
+	uint32_t lanes; /* of the daemon; 0: not known, then the port is lane modulo ports */
 	int lanes_numa[WIRE_LANES_MAX]; /* [lanes], NUMA nodes that they run on; -1: any         */
 	const char *verbs_devices; /* "mlx5_0:1,mlx5_1", "^mlx5_2"; NULL, "": all             */
 	uint32_t verbs_timeout;    /* 4.096 us * 2^this until a packet is sent again; 0: 14    */
@@ -119,8 +119,10 @@ struct transport_stats {
 };
 
 struct transport_ops {
-	const char *name;  /* as in the configuration */
-	bool polls_memory; /* poll() makes no system call, most of the time */
+	const char *name; /* as in the configuration */
+
+	/* Does poll() look at memory only, most of the time, as things are?  NULL: never. */
+	bool (*polls_memory)(const struct transport *t);
 
 	/*
 	 * Open an instance, on the thread that will use it.

@@ -268,9 +268,17 @@ static size_t verbs_poll(struct transport *t, struct transport_event *events, si
 
 /* --- sleeping ------------------------------------------------------------------------------- */
 
+/* At least a millisecond: what is due is done by poll(), and may not be possible yet. */
+static uint64_t until(uint64_t due_ns, uint64_t now_ns)
+{
+	return due_ns > now_ns + CLOCK_NS_PER_MS ? due_ns - now_ns : CLOCK_NS_PER_MS;
+}
+
 /* Return: how long to sleep, at most; 0: not at all. */
 static uint64_t prepare_sleep(struct transport *t, uint64_t now_ns, uint64_t timeout_ns)
 {
+	uint64_t due_ns = verbs_event_due_ns(t);
+
 	start_all(t, false);
 	for (uint32_t i = 0; i < t->active_count; i++) {
 		uint64_t again_ns = verbs_send_flush(t, t->paths[t->active[i]], now_ns);
@@ -282,8 +290,10 @@ static uint64_t prepare_sleep(struct transport *t, uint64_t now_ns, uint64_t tim
 		verbs_cq_arm(t);
 	if (verbs_cq_take(t) || !may_sleep(t))
 		return 0;
-	if ((t->meeting || verbs_event_due_ns(t) != UINT64_MAX) && timeout_ns > LOOK_NS)
+	if (t->meeting && timeout_ns > LOOK_NS)
 		timeout_ns = LOOK_NS;
+	if (due_ns != UINT64_MAX && timeout_ns > until(due_ns, now_ns))
+		timeout_ns = until(due_ns, now_ns);
 	return timeout_ns;
 }
 
@@ -431,6 +441,12 @@ static void forget(struct transport *t, void *base)
 		transport_uring.forget(t->tcp, base);
 }
 
+/* Those over TCP enter the kernel. */
+static bool polls_memory(const struct transport *t)
+{
+	return !t->tcp_paths;
+}
+
 static const struct transport_stats *verbs_stats(struct transport *t)
 {
 	t->sum = t->stats;
@@ -512,7 +528,7 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 
 const struct transport_ops transport_verbs = {
 	.name = "verbs",
-	.polls_memory = true,
+	.polls_memory = polls_memory,
 	.open = verbs_open,
 	.close = verbs_close,
 	.describe = verbs_status_describe,

@@ -22,7 +22,7 @@
 enum {
 	SEND_DEPTH_KEPT = 8, /* for writes of counts, which must never wait for frames */
 	HELD_POLLS_MAX = 4,
-	LITTLE_BYTES = 4096, /* under way: less than this is no reason to let frames wait */
+	LITTLE_BYTES = 4096, /* under way: so much is no reason to let frames wait */
 };
 
 /* The peer's count, which goes with its acknowledgements, comes before in an idle group, too. */
@@ -323,7 +323,7 @@ void verbs_send_queue(struct transport *t, struct verbs_path *p, const struct wi
 	};
 	tx->queued_bytes += WIRE_HEADER_BYTES + frame->payload_bytes;
 	tx->tail++;
-	/* What nobody waits for yet is not worth waiting for. */
+	/* There is nothing to gather it with, and little to do for the peer: at once. */
 	if (tx->tail - tx->posted == 1 && little_is_under_way(tx))
 		verbs_send_start(t, p, false);
 }

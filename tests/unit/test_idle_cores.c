@@ -38,33 +38,39 @@ static void counts(void **state)
 	assert_true(c.few); /* one look says nothing */
 	idle_cores_count(&c, 101 * s, 7 * s);
 	assert_false(c.few); /* two were idle all the time */
-	idle_cores_count(&c, 102 * s, 9 * s - 1);
+	idle_cores_count(&c, 102 * s, 7 * s + s * 196 / 100);
+	assert_false(c.few); /* as far as the kernel counts */
+	idle_cores_count(&c, 103 * s, 9 * s + s * 91 / 100);
 	assert_true(c.few);
-	idle_cores_count(&c, 104 * s, 13 * s);
+	idle_cores_count(&c, 105 * s, 14 * s);
 	assert_false(c.few); /* over two seconds */
-	idle_cores_count(&c, 105 * s, 13 * s);
+	idle_cores_count(&c, 106 * s, 14 * s);
 	assert_true(c.few);
+	idle_cores_count(&c, 107 * s, 17 * s);
+	assert_false(c.few);
+	idle_cores_count(&c, 108 * s, 16 * s);
+	assert_true(c.few); /* cores were taken away */
 	idle_cores_close(&c);
 }
 
-/* The real file: no more idle time than there are processors, so never so many idle ones. */
+/* The real file: no more time passes than there are processors for. */
 static void looks(void **state)
 {
 	struct idle_cores c;
 	uint32_t processors = (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
 
 	(void)state;
-	idle_cores_open(&c, processors + 1);
+	idle_cores_open(&c, 2 * processors);
 	assert_true(c.fd >= 0);
 	assert_true(idle_cores_few(&c, 10 * CLOCK_NS_PER_S));
 	assert_true(c.begun);
-	assert_true(c.idle_ns > 0);
+	assert_true(c.free_ns > 0);
 	/* Not again within a second. */
-	c.idle_ns = 1;
+	c.free_ns = 1;
 	assert_true(idle_cores_few(&c, 11 * CLOCK_NS_PER_S - 1));
-	assert_int_equal(c.idle_ns, 1);
-	assert_false(idle_cores_few(&c, 11 * CLOCK_NS_PER_S)); /* idle since 1 ns */
-	assert_true(c.idle_ns > 1);
+	assert_int_equal(c.free_ns, 1);
+	assert_false(idle_cores_few(&c, 11 * CLOCK_NS_PER_S)); /* since 1 ns: all of the uptime */
+	assert_true(c.free_ns > 1);
 	assert_true(idle_cores_few(&c, 1000 * CLOCK_NS_PER_S));
 	idle_cores_close(&c);
 }
