@@ -111,6 +111,7 @@ struct verbs_device {
 	uint32_t unacknowledged;   /* events of the channel */
 	bool armed;                /* a completion will be one, or was */
 	bool fired;                /* it was: one waits in the channel */
+	uint64_t renew_ns;         /* fatal, broken: between two attempts, 0: there was none */
 	uint64_t renew_at_ns;      /* fatal, broken: when it is tried again */
 	struct verbs_region regions[VERBS_REGIONS];
 	uint32_t regions_end;

@@ -162,11 +162,11 @@ static int open_one(struct verbs_device *d, struct ibv_device *device, uint8_t p
 	return 0;
 }
 
-/* One that is not there is looked for now and then. */
+/* One that is not there, or cannot be opened, is tried again now and then. */
 static void open_port(struct verbs_device *d, const struct verbs_port *port)
 {
 	if (port->device) {
-		(void)open_one(d, port->device, port->port);
+		d->fatal = open_one(d, port->device, port->port) != 0;
 		return;
 	}
 	memcpy(d->name, port->name, sizeof(d->name));

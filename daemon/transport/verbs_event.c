@@ -18,8 +18,9 @@
 
 /* It can be done again: so long until paths over TCP are made anew, which breaks them. */
 #define AGAIN_NS CLOCK_NS_PER_S
-/* Between two attempts to open a device that failed. */
+/* Between two attempts to open a device that failed, doubling. */
 #define RENEW_NS CLOCK_NS_PER_S
+#define RENEW_MAX_NS (8 * RENEW_NS)
 /* Where both ends can, and nothing comes through: until the next attempt, doubling. */
 #define RETRY_NS (60 * CLOCK_NS_PER_S)
 #define RETRY_MAX_NS (16 * RETRY_NS)
@@ -160,9 +161,16 @@ static void retry(struct transport *t)
 
 static void renew(struct transport *t, uint64_t now_ns)
 {
-	t->device.renew_at_ns = now_ns + RENEW_NS;
-	if (verbs_device_renew(&t->device))
+	struct verbs_device *d = &t->device;
+
+	d->renew_ns = d->renew_ns ? 2 * d->renew_ns : RENEW_NS;
+	if (d->renew_ns > RENEW_MAX_NS)
+		d->renew_ns = RENEW_MAX_NS;
+	d->renew_at_ns = now_ns + d->renew_ns;
+	if (verbs_device_renew(d)) {
+		d->renew_ns = 0;
 		(void)verbs_watch_device(t);
+	}
 }
 
 void verbs_event_tick(struct transport *t, uint64_t now_ns)

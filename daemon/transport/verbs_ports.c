@@ -27,7 +27,7 @@ static bool listed(const char *list, const char *name, uint8_t port)
 	return false;
 }
 
-static bool named(const char *devices)
+bool verbs_ports_named(const char *devices)
 {
 	return devices && *devices && *devices != '^';
 }
@@ -37,6 +37,14 @@ bool verbs_port_wanted(const char *devices, const char *name, uint8_t port)
 	if (!devices || !*devices)
 		return true;
 	return *devices == '^' ? !listed(devices + 1, name, port) : listed(devices, name, port);
+}
+
+bool verbs_device_wanted(const char *devices, const char *name)
+{
+	for (uint8_t port = 1; port < 255; port++)
+		if (verbs_port_wanted(devices, name, port))
+			return true;
+	return false;
 }
 
 /* --- which there are ------------------------------------------------------------------------ */
@@ -73,17 +81,19 @@ static void add(struct finder *f, const struct verbs_port *port)
 		f->out[f->found++] = *port;
 }
 
-/* Its ports that are wanted; only: that one, 0: any. */
-static void add_device(struct finder *f, struct ibv_device *device, uint8_t only)
+/* Its ports that are wanted; only: that one, 0: any.  Return: whether it says which it has. */
+static bool add_device(struct finder *f, struct ibv_device *device, uint8_t only)
 {
 	struct verbs_port port = {.device = device, .numa_node = numa_node_of(device)};
 	struct ibv_context *context = ibv_open_device(device);
 	struct ibv_device_attr attr;
+	bool says;
 
 	(void)snprintf(port.name, sizeof(port.name), "%s", ibv_get_device_name(device));
-	if (!context && verbs_port_wanted(f->devices, port.name, only ? only : 1))
+	if (!context && verbs_device_wanted(f->devices, port.name))
 		*f->error = errno;
-	if (!context || ibv_query_device(context, &attr))
+	says = context && !ibv_query_device(context, &attr);
+	if (!says)
 		attr.phys_port_cnt = 0;
 	for (uint32_t n = 1; n <= attr.phys_port_cnt; n++) {
 		struct ibv_port_attr about;
@@ -97,6 +107,7 @@ static void add_device(struct finder *f, struct ibv_device *device, uint8_t only
 	}
 	if (context)
 		(void)ibv_close_device(context);
+	return says;
 }
 
 static struct ibv_device *by_name(struct ibv_device **list, int count, const char *name)
@@ -123,19 +134,18 @@ static bool find_named(struct finder *f, struct ibv_device **list, int count)
 
 	for (const char *at = f->devices; *at;) {
 		int bytes = (int)strcspn(at, ","), name = (int)strcspn(at, ",:");
-		struct verbs_port absent = {.port = 1, .numa_node = -1};
+		struct verbs_port silent = {.port = 1, .numa_node = -1};
 		uint8_t only = name < bytes ? port_number(at + name + 1) : 0;
 		struct ibv_device *device;
 
-		(void)snprintf(absent.name, sizeof(absent.name), "%.*s", name, at);
-		device = by_name(list, count, absent.name);
+		(void)snprintf(silent.name, sizeof(silent.name), "%.*s", name, at);
+		device = by_name(list, count, silent.name);
 		any |= device != NULL;
+		silent.device = device;
 		if (only)
-			absent.port = only;
-		if (device)
-			add_device(f, device, only);
-		else
-			add(f, &absent);
+			silent.port = only;
+		if (!device || !add_device(f, device, only))
+			add(f, &silent);
 		at += bytes + (at[bytes] == ',');
 	}
 	return any;
@@ -164,7 +174,7 @@ uint32_t verbs_ports_find(struct ibv_device **list, int count, const char *devic
 {
 	struct finder f = {.devices = devices, .out = out, .error = error};
 
-	if (named(devices))
+	if (verbs_ports_named(devices))
 		return find_named(&f, list, count) ? f.found : 0;
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what is sorted */
 	qsort(list, (size_t)count, sizeof(*list), compare);

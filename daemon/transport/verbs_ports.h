@@ -5,7 +5,8 @@
  * The wanted ports are numbered, and lanes take them by number; lane L of one host talks to lane L
  * of another, so equal hosts with equal settings use equal rails.
  *   "mlx5_0:1,mlx5_1"  these, in this order, whether they are up or even there: what is down when
- *                      the daemon starts keeps its number
+ *                      the daemon starts keeps its number, and so does a device that is missing
+ *                      or cannot be opened, as port 1 if no port was named
  *   "", "^mlx5_2"      all (others), by name and port, that are up; where none is, all: nobody
  *                      said which of them have a cable
  */
@@ -27,6 +28,10 @@ struct verbs_port {
 	int numa_node; /* -1: not known */
 };
 
+/* Are devices named, "mlx5_0:1,mlx5_1"? */
+bool verbs_ports_named(const char *devices);
+/* May any port of this device be wanted, as far as is known without looking at it? */
+bool verbs_device_wanted(const char *devices, const char *name);
 bool verbs_port_wanted(const char *devices, const char *name, uint8_t port);
 
 /*

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,6 +109,17 @@ const char *verbs_status_over(struct transport *t, uint16_t peer, uint16_t path,
 	return "RDMA";
 }
 
+__attribute__((format(printf, 2, 3))) static void append(struct transport *t, const char *format,
+							 ...)
+{
+	size_t n = strlen(t->text);
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(t->text + n, sizeof(t->text) - n, format, arguments);
+	va_end(arguments);
+}
+
 const char *verbs_status_describe(struct transport *t)
 {
 	static const char *const links[] = {[VERBS_INFINIBAND] = "InfiniBand",
@@ -116,28 +128,24 @@ const char *verbs_status_describe(struct transport *t)
 	const struct verbs_device *d = &t->device;
 	int link = d->ethernet ? d->version2 ? VERBS_ROCE_V2 : VERBS_ROCE_V1 : VERBS_INFINIBAND;
 	char gid[INET6_ADDRSTRLEN] = "";
-	int n;
 
 	(void)inet_ntop(AF_INET6, d->gid.raw, gid, sizeof(gid));
 	if (d->context)
-		n = snprintf(t->text, sizeof(t->text), "verbs on %s:%u (%s%s%s%s), %u paths%s%s",
-			     d->name, (unsigned)d->port, links[link], d->ethernet ? ", " : "",
-			     d->ethernet ? gid : "", verbs_device_usable(d) ? "" : ", down",
-			     t->active_count, link == VERBS_ROCE_V2 ? ", UDP ports " : "",
-			     link == VERBS_ROCE_V2 ? d->udp.how : "");
+		(void)snprintf(t->text, sizeof(t->text), "verbs on %s:%u (%s%s%s%s), %u paths",
+			       d->name, (unsigned)d->port, links[link], d->ethernet ? ", " : "",
+			       d->ethernet ? gid : "", verbs_device_usable(d) ? "" : ", down",
+			       t->active_count);
 	else
-		n = snprintf(t->text, sizeof(t->text), "no verbs: %s", verbs_device_refuses(d));
-	if (d->no_memory && n > 0 && (size_t)n < sizeof(t->text))
-		n += snprintf(t->text + n, sizeof(t->text) - (size_t)n, "; no more of them: %s",
-			      verbs_device_refuses(d));
-	else if (d->context && d->memlock_bytes != UINT64_MAX && n > 0 &&
-		 (size_t)n < sizeof(t->text))
-		n += snprintf(t->text + n, sizeof(t->text) - (size_t)n,
-			      "; only %" PRIu64 " MiB can be registered: raise LimitMEMLOCK=",
-			      d->memlock_bytes >> 20);
-	if (t->tcp_paths && n > 0 && (size_t)n < sizeof(t->text))
-		(void)snprintf(t->text + n, sizeof(t->text) - (size_t)n,
-			       "; %u over TCP (%.100s): %.100s", t->tcp_paths, t->why_tcp,
-			       transport_uring.describe(t->tcp));
+		(void)snprintf(t->text, sizeof(t->text), "no verbs: %s", verbs_device_refuses(d));
+	if (d->no_memory)
+		append(t, "; no more of them: %s", verbs_device_refuses(d));
+	else if (d->context && d->memlock_bytes != UINT64_MAX)
+		append(t, "; only %" PRIu64 " MiB can be registered: raise LimitMEMLOCK=",
+		       d->memlock_bytes >> 20);
+	if (t->tcp_paths)
+		append(t, "; %u over TCP (%.100s): %.100s", t->tcp_paths, t->why_tcp,
+		       transport_uring.describe(t->tcp));
+	if (d->context && link == VERBS_ROCE_V2)
+		append(t, "; UDP ports %s", d->udp.how);
 	return t->text;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -91,7 +92,10 @@ static void devices_that_may_not_be_opened(void **state)
 	fake_verbs.device[1].open_error = EACCES;
 	assert_string_equal(ports_of(""), "fake0:1 fake2:1 error 13");
 	assert_string_equal(ports_of("^fake1"), "fake0:1 fake2:1");
-	assert_string_equal(ports_of("fake1"), "error 13");
+	/* Named, it keeps its number. */
+	assert_string_equal(ports_of("fake1"), "fake1:1(down) error 13");
+	assert_string_equal(ports_of("fake1:2,fake0"), "fake1:2(down) fake0:1 error 13");
+	assert_string_equal(ports_of("^fake1:1"), "fake0:1 fake2:1 error 13");
 }
 
 static void put_numa_node(int device, const char *text)
@@ -101,7 +105,8 @@ static void put_numa_node(int device, const char *text)
 	char path[IBV_SYSFS_PATH_MAX + 32];
 	FILE *file;
 
-	(void)snprintf(d->ibdev_path, sizeof(d->ibdev_path), "%.100s/ports-%d", folder, device);
+	(void)snprintf(d->ibdev_path, sizeof(d->ibdev_path), "%.100s/ports-%d-%d", folder,
+		       (int)getpid(), device);
 	(void)mkdir(d->ibdev_path, 0777);
 	(void)snprintf(path, sizeof(path), "%s/device", d->ibdev_path);
 	(void)mkdir(path, 0777);

@@ -249,29 +249,35 @@ static void the_fabric_comes_back(void **state)
 	rig_close(&rig);
 }
 
-/* Lane 1 of two, whose port is not up, or not even there, when it starts: it takes no other. */
+/*
+ * Lane 1 of two, whose port is not up, whose device is not there, or may not be opened, when it
+ * starts: it takes no other.
+ */
 static void a_named_port_comes_late(void **state)
 {
+	static const char *const why[] = {"here: its port is down",
+					  "here: there is no device fake1",
+					  "here: fake1: cannot be opened: Permission denied"};
 	struct rig_variant late = or_tcp;
 	struct rig rig;
 
 	(void)state;
 	late.options.lane = 1;
 	late.options.verbs_devices = "fake0,fake1";
-	for (int gone = 0; gone < 2; gone++) {
+	for (int how = 0; how < 3; how++) {
 		fake_verbs_begin(2);
-		fake_verbs.device[1].active = false;
-		fake_verbs.device[1].gone = gone;
+		fake_verbs.device[1].active = how > 0;
+		fake_verbs.device[1].gone = how == 1;
+		fake_verbs.device[1].open_error = how == 2 ? EACCES : 0;
 		rig_open(&rig, &late);
 		assert_int_equal(rig.ops->offers(rig.side[0]), TRANSPORT_OFFER_VERBS);
 		(void)rig_join(&rig, 3, 0, 5, 1);
 		assert_int_equal(rig.side[0]->tcp_paths, 1);
-		assert_non_null(
-			strstr(rig.ops->describe(rig.side[0]),
-			       gone ? "here: there is no device fake1" : "here: its port is down"));
+		assert_non_null(strstr(rig.ops->describe(rig.side[0]), why[how]));
 		assert_int_equal(fake_verbs.device[0].contexts, 0);
 		fake_verbs.device[1].active = true;
 		fake_verbs.device[1].gone = false;
+		fake_verbs.device[1].open_error = 0;
 		fake_verbs_event(1, IBV_EVENT_PORT_ACTIVE, 0);
 		turn_until(&rig, all_down);
 		traffic(&rig);
