@@ -73,6 +73,8 @@ static void ports(void **state)
 	fake_verbs.device[1].active = true;
 	fake_verbs.device[1].gids = 0;
 	FINDS("fake1:1", "fault: the port has no GID, so no queue pair can be made");
+	FINDS("fake0:1", "fault: the port is down");
+	fake_verbs.device[1].gids = 1;
 	FINDS("fake0:1", "advice: the port is down");
 	fake_verbs.device[1].open_error = EIO;
 	FINDS("fake1", "fault: the device cannot be opened: Input/output error");

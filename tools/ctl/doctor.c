@@ -137,7 +137,7 @@ static void judge_port(const struct look *look, const char *name, const struct i
 static void look_at_port(struct look *look, struct ibv_context *context, const char *device,
 			 uint8_t port)
 {
-	bool wanted = verbs_port_wanted(look->devices, device, port), has;
+	bool wanted = verbs_port_wanted(look->devices, device, port), ethernet, has;
 	struct ibv_gid_entry gid = {.gid_index = UINT32_MAX};
 	struct ibv_port_attr about = {0};
 	json_t *gids = json_array();
@@ -150,21 +150,20 @@ static void look_at_port(struct look *look, struct ibv_context *context, const c
 		      "the port does not say how it is: %s", strerror(errno));
 		return;
 	}
-	has = verbs_port_gid(context, port, about.link_layer == IBV_LINK_LAYER_ETHERNET, &gid);
+	ethernet = about.link_layer == IBV_LINK_LAYER_ETHERNET;
+	has = verbs_port_gid(context, port, ethernet, &gid);
 	list_gids(context, port, has ? (int)gid.gid_index : -1, gids);
 	if (wanted)
 		judge_port(look, name, &about, has ? &gid : NULL);
 	else
 		found(look->report, "ok", name, "", "the port is not among [verbs] devices = %s",
 		      look->devices);
-	look->works |= wanted && about.state == IBV_PORT_ACTIVE;
+	look->works |= wanted && about.state == IBV_PORT_ACTIVE && (has || !ethernet);
 	(void)json_array_append_new(
 		json_object_get(look->report, "ports"),
 		json_pack("{s:s, s:i, s:s, s:b, s:s, s:f, s:i, s:o}", "device", device, "port",
 			  (int)port, "state", ibv_port_state_str(about.state), "wanted", wanted,
-			  "link",
-			  about.link_layer == IBV_LINK_LAYER_ETHERNET ? "Ethernet" : "InfiniBand",
-			  "gbit_per_s",
+			  "link", ethernet ? "Ethernet" : "InfiniBand", "gbit_per_s",
 			  lane_gbit(about.active_speed) * lanes_of(about.active_width), "mtu",
 			  128 << about.active_mtu, "gids", gids));
 }
@@ -176,7 +175,7 @@ static void look_at_device(struct look *look, struct ibv_device *device)
 	struct ibv_device_attr about;
 	json_t *report = look->report;
 
-	if (!context && !verbs_port_wanted(look->devices, name, 1))
+	if (!context && !verbs_device_wanted(look->devices, name))
 		found(report, "ok", name, "", "the device is not among [verbs] devices = %s",
 		      look->devices);
 	else if (!context && (errno == EACCES || errno == EPERM))
@@ -192,8 +191,8 @@ static void look_at_device(struct look *look, struct ibv_device *device)
 		found(report, "fault", name, "see dmesg", "the device does not say how it is: %s",
 		      strerror(errno));
 	else
-		for (uint8_t port = 1; port <= about.phys_port_cnt; port++)
-			look_at_port(look, context, name, port);
+		for (uint32_t port = 1; port <= about.phys_port_cnt; port++)
+			look_at_port(look, context, name, (uint8_t)port);
 	if (context)
 		(void)ibv_close_device(context);
 }
@@ -221,7 +220,7 @@ static void look_for_named(const struct look *look, struct ibv_device **list, in
  */
 static void judge_down(const struct look *look)
 {
-	bool named = *look->devices && *look->devices != '^';
+	bool named = verbs_ports_named(look->devices);
 	const char *level = named || !look->works ? "fault" : "advice";
 	json_t *one;
 	size_t i;
