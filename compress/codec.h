@@ -94,7 +94,7 @@ struct codec_input {
 	void *work; /* codec_work_bytes(), aligned to 64                      */
 };
 
-/* What a codec kept: in the work that it was read with. */
+/* What a codec kept, wherever whoever made this has put it. */
 struct codec_few {
 	const uint32_t *index; /* [n], ascending, below the chunk's count */
 	const float *value;    /* [n]                                     */

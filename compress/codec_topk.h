@@ -20,13 +20,6 @@ enum { TOPK_HEADER_BYTES = 4 };
 size_t topk_keep(float density, size_t count);
 size_t topk_value_bytes(const struct codec_setting *s);
 
-static inline size_t topk_tile(const struct codec_input *input, size_t first)
-{
-	size_t left = input->count - first;
-
-	return left < SPARSE_TILE ? left : SPARSE_TILE;
-}
-
 /* topk_sent() - what decoding makes of a value. */
 static inline float topk_sent(const struct codec_setting *s, float value)
 {

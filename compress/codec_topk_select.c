@@ -157,7 +157,7 @@ uint32_t topk_gather(struct topk_list *l, const struct codec_input *input, size_
 	const float *residual = input->residual;
 
 	for (size_t first = 0; first < input->count; first += SPARSE_TILE) {
-		size_t left = input->count - first, count = left < SPARSE_TILE ? left : SPARSE_TILE;
+		size_t count = topk_tile(input, first);
 		uint32_t greatest =
 			l->kernels->source(input->in + first, residual ? residual + first : NULL,
 					   input->residual_scale, l->p + first, count);

@@ -33,6 +33,14 @@ enum {
 	TOPK_BIN_SHIFT = 20,
 };
 
+/* Elements of the tile that begins at `first`. */
+static inline size_t topk_tile(const struct codec_input *input, size_t first)
+{
+	size_t left = input->count - first;
+
+	return left < SPARSE_TILE ? left : SPARSE_TILE;
+}
+
 size_t topk_list_bytes(size_t count);
 struct topk_list topk_list(const struct sparse_kernels *kernels, void *work, size_t count);
 

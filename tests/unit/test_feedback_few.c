@@ -4,6 +4,7 @@
  */
 #include "compress/feedback.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,8 @@ struct messages {
 	float *in[NODES];
 	unsigned char *bytes[NODES];
 	size_t length[NODES];
-	size_t room; /* of a final */
+	size_t room;     /* of a final                   */
+	float threshold; /* of the last step, 0: none */
 };
 
 static struct random_key key_of(uint32_t node)
@@ -67,6 +69,7 @@ static void messages_encode(struct messages *m)
 			.count = m->op.count,
 			.rank_key = key_of(n),
 			.shared_key = m->op.shared_key,
+			.threshold = m->threshold,
 			.work = m->op.work,
 		};
 		struct codec_result r;
@@ -148,7 +151,7 @@ static void finals_are_those_of_whole_sums(void **state)
 	};
 	static const char *const feedbacks[] = {"ef14", "ef21", "ef21-w", "ef21-sgdm",
 						"econtrol:eta=0.01"};
-	static const size_t counts[] = {1024, 4096, COUNT};
+	static const size_t counts[] = {1024, 4096, COUNT, COUNT + 1};
 
 	(void)state;
 	for (size_t c = 0; c < sizeof(codecs) / sizeof(*codecs); c++)
@@ -194,6 +197,44 @@ static void what_is_not_finite_goes_the_other_way(void **state)
 	messages_drop(&m);
 }
 
+/* Return: how many contributions found room; then there was none, and the sum is as it was. */
+static uint32_t added(const struct messages *m)
+{
+	size_t count = m->op.count, n = 0;
+	float *rooms = malloc(2 * count * sizeof(float));
+	struct feedback_sum sum = {{rooms, rooms + count}, 0, 0};
+	uint32_t node = 0;
+	int error = 0;
+
+	feedback_sum_begin(&sum);
+	for (; node < NODES && !error; node += !error) {
+		n = sum.n;
+		error = feedback_add_few(&m->op, key_of(node), 1, m->bytes[node], m->length[node],
+					 &sum);
+	}
+	assert_int_equal(error, node < NODES ? -ENOSPC : 0);
+	assert_true(!error || sum.n == n);
+	free(rooms);
+	return node;
+}
+
+static void what_finds_no_room_is_told(void **state)
+{
+	struct messages m;
+
+	(void)state;
+	messages_init(&m, "topk", "ef21", 1, 1); /* one element, as the last chunk may have */
+	messages_encode(&m);
+	assert_int_equal(added(&m), 0);
+	messages_drop(&m);
+	/* A threshold that is far too low lets nearly all through. */
+	messages_init(&m, "topk:density=0.01,mode=threshold,scope=tensor", "ef21", COUNT, 1);
+	m.threshold = 0x1p-20f;
+	messages_encode(&m);
+	assert_in_range(added(&m), 0, NODES - 1);
+	messages_drop(&m);
+}
+
 static void others_are_refused(void **state)
 {
 	static const char *const pairs[][2] = {
@@ -224,6 +265,7 @@ int main(void)
 		cmocka_unit_test(finals_are_those_of_whole_sums),
 		cmocka_unit_test(sums_of_nothing_are_finals_too),
 		cmocka_unit_test(what_is_not_finite_goes_the_other_way),
+		cmocka_unit_test(what_finds_no_room_is_told),
 		cmocka_unit_test(others_are_refused),
 	};
 
