@@ -175,7 +175,7 @@ static void each_queue_pair_has_its_own(void **state)
 		for (uint32_t j = 0; j < i; j++)
 			assert_int_not_equal(fake_verbs.labels[i], fake_verbs.labels[j]);
 	}
-	assert_non_null(strstr(rig.ops->describe(rig.side[0]), "8 paths, UDP ports by flow label"));
+	assert_non_null(strstr(rig.ops->describe(rig.side[0]), "8 paths; UDP ports by flow label"));
 	rig_close(&rig);
 	fake_verbs_end();
 }
