@@ -133,7 +133,7 @@ static void *thread_main(void *argument)
 
 	(void)snprintf(name, sizeof(name), "carry-lane-%u", t->options.engine.lane % 100);
 	(void)pthread_setname_np(pthread_self(), name);
-	idle_cores_open(&t->cores, t->options.lanes);
+	idle_cores_open(&t->cores, t->options.engine.transport_options.lanes);
 	error = thread_bind(&t->options, t->err);
 	if (!error)
 		error = engine_open(&engine, &t->options.engine, t->err);

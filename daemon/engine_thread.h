@@ -21,7 +21,6 @@ struct engine_thread; /* owns the thread, the engine, the doorbells' epoll */
 struct engine_thread_options {
 	struct engine_options engine; /* lane_fd is made and filled in by the thread object */
 	uint64_t spin_ns;             /* the longest spin */
-	uint32_t lanes;               /* that the daemon has in all */
 	int numa_node;                /* -1: anywhere */
 	int cpu;                      /* -1: anywhere */
 };

@@ -81,7 +81,6 @@ int main_lanes_start(struct main_lanes *lanes, const struct config *config, int 
 			   .main_eventfd = facts_fd,
 			   .paths = (uint32_t)config->paths},
 		.spin_ns = config->spin_us * CLOCK_NS_PER_US,
-		.lanes = (uint32_t)config->lanes,
 	};
 
 	lanes_where(config, &options.engine.transport_options);

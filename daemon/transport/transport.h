@@ -54,7 +54,7 @@ struct transport_options {
 	enum transport_switch sqpoll;        /* AUTO: off; excludes defer_taskrun and zerocopy    */
 	uint32_t zerocopy_bytes_min;         /* payloads from here on; 0: the measured default    */
 	/* verbs */
-	uint32_t lane;  /* which of several ports it takes                         */
+	uint32_t lane;  /* which of several ports it takes                                   */
 	uint32_t lanes; /* of the daemon; 0: not known, then the port is lane modulo ports */
 	int lanes_numa[WIRE_LANES_MAX]; /* [lanes], NUMA nodes that they run on; -1: any         */
 	const char *verbs_devices; /* "mlx5_0:1,mlx5_1", "^mlx5_2"; NULL, "": all             */
