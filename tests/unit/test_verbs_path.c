@@ -383,6 +383,16 @@ static void pass_batch(struct rig *rig, unsigned char *room)
 	}
 }
 
+/* One path, whose side 0 knows the memory. */
+static void open_with(struct rig *rig, unsigned char *memory)
+{
+	assert_non_null(memory);
+	memset(memory, 5, (size_t)BATCH * BYTES);
+	rig_open(rig, &strict);
+	(void)rig_join(rig, 3, 0, 5, 1);
+	transport_verbs.remember(rig->side[0], memory, (size_t)BATCH * BYTES);
+}
+
 /*
  * Frames that are sent together, from memory that is known, are few writes; no more than one in
  * SIGNAL_EVERY frames asks for a completion; nothing is copied or registered for one of them.
@@ -395,11 +405,7 @@ static void few_requests_and_completions(void **state)
 	struct rig rig;
 
 	(void)state;
-	assert_non_null(memory);
-	memset(memory, 5, (size_t)BATCH * BYTES);
-	rig_open(&rig, &strict);
-	(void)rig_join(&rig, 3, 0, 5, 1);
-	transport_verbs.remember(rig.side[0], memory, (size_t)BATCH * BYTES);
+	open_with(&rig, memory);
 	ours = transport_verbs.stats(rig.side[0]);
 	theirs = transport_verbs.stats(rig.side[1]);
 	before = *ours;
@@ -434,11 +440,7 @@ static void a_small_frame_does_not_wait(void **state)
 	uint64_t before;
 
 	(void)state;
-	assert_non_null(memory);
-	memset(memory, 5, (size_t)BATCH * BYTES);
-	rig_open(&rig, &strict);
-	(void)rig_join(&rig, 3, 0, 5, 1);
-	transport_verbs.remember(rig.side[0], memory, (size_t)BATCH * BYTES);
+	open_with(&rig, memory);
 	before = transport_verbs.stats(rig.side[0])->work_requests;
 	for (uint32_t i = 0; i < 3; i++)
 		transport_verbs.send(rig.side[0], 3, 0, &small, memory, i + 1);
