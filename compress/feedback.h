@@ -59,6 +59,8 @@
 #include "compress/codec.h"
 #include "compress/feedback_log.h"
 
+enum { FEEDBACK_BLOCK = 256 }; /* slices begin at multiples of it; loco has a scale for each */
+
 /* Numbers on the wire. */
 enum feedback_id {
 	FEEDBACK_NONE = 0,

@@ -11,7 +11,7 @@ enum {
 	AHEAD = 64, /* elements */
 };
 
-#define MARK_ENTRIES 512u /* a mark is op * MARK_ENTRIES + entries */
+#define MARK_ENTRIES 2048u /* a mark is op * MARK_ENTRIES + entries */
 #define ALL (MARK_ENTRIES - 1)
 
 struct entry {
@@ -19,19 +19,19 @@ struct entry {
 	uint32_t place;
 };
 
-static_assert(FEEDBACK_BLOCK < MARK_ENTRIES, "entries of a cell fit into a mark");
+static_assert(FEEDBACK_CELL < MARK_ENTRIES, "entries of a cell fit into a mark");
 static_assert(sizeof(struct entry) == 2 * sizeof(float), "half a cell's entries fit into its room");
 
 size_t feedback_log_cells(uint64_t count)
 {
-	return (size_t)((count + FEEDBACK_BLOCK - 1) / FEEDBACK_BLOCK);
+	return (size_t)((count + FEEDBACK_CELL - 1) / FEEDBACK_CELL);
 }
 
 static size_t cell_count(size_t cell, size_t count)
 {
-	size_t left = count - cell * FEEDBACK_BLOCK;
+	size_t left = count - cell * FEEDBACK_CELL;
 
-	return left < FEEDBACK_BLOCK ? left : FEEDBACK_BLOCK;
+	return left < FEEDBACK_CELL ? left : FEEDBACK_CELL;
 }
 
 static bool later(const struct feedback_log *log, uint64_t mark)
@@ -62,7 +62,7 @@ void feedback_log_undo(const struct feedback_log *log, size_t count)
 	size_t cells = feedback_log_cells(count);
 
 	for (size_t c = 0; c < cells; c++) {
-		size_t first = c * FEEDBACK_BLOCK;
+		size_t first = c * FEEDBACK_CELL;
 
 		if (!later(log, log->marks[c]))
 			continue;
@@ -78,8 +78,8 @@ void feedback_log_undo(const struct feedback_log *log, size_t count)
  */
 static bool cell_before(const struct feedback_log *log, size_t cell, size_t count, float *out)
 {
-	const float *values = log->values + cell * FEEDBACK_BLOCK;
-	const float *old = log->old + cell * FEEDBACK_BLOCK;
+	const float *values = log->values + cell * FEEDBACK_CELL;
+	const float *old = log->old + cell * FEEDBACK_CELL;
 
 	for (int i = 0; i < TRIES; i++) {
 		uint64_t mark = __atomic_load_n(&log->marks[cell], __ATOMIC_ACQUIRE), after;
@@ -101,7 +101,7 @@ bool feedback_log_before(const struct feedback_log *log, size_t count, float *ou
 	size_t cells = feedback_log_cells(count);
 
 	for (size_t c = 0; c < cells; c++)
-		if (!cell_before(log, c, cell_count(c, count), out + c * FEEDBACK_BLOCK))
+		if (!cell_before(log, c, cell_count(c, count), out + c * FEEDBACK_CELL))
 			return false;
 	return true;
 }
@@ -126,8 +126,8 @@ void feedback_log_all(const struct feedback_log *log, size_t count)
 static void log_cell(const struct feedback_log *log, size_t cell, size_t count,
 		     const uint32_t *index, size_t n)
 {
-	const float *values = log->values + cell * FEEDBACK_BLOCK;
-	float *old = log->old + cell * FEEDBACK_BLOCK;
+	const float *values = log->values + cell * FEEDBACK_CELL;
+	float *old = log->old + cell * FEEDBACK_CELL;
 
 	if (n > count / 2) {
 		memcpy(old, values, count * sizeof(*old));
@@ -135,7 +135,7 @@ static void log_cell(const struct feedback_log *log, size_t cell, size_t count,
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		uint32_t place = index[i] % FEEDBACK_BLOCK;
+		uint32_t place = index[i] % FEEDBACK_CELL;
 		struct entry entry = {values[place], place};
 
 		memcpy(old + 2 * i, &entry, sizeof(entry));
@@ -160,7 +160,7 @@ INLINE void fetch(const struct feedback_log *log, const struct codec_few *few, s
 	if (i >= few->n)
 		return;
 	__builtin_prefetch(log->values + few->index[i], 1);
-	__builtin_prefetch(log->old + few->index[i] / FEEDBACK_BLOCK * FEEDBACK_BLOCK, 1);
+	__builtin_prefetch(log->old + few->index[i] / FEEDBACK_CELL * FEEDBACK_CELL, 1);
 }
 
 bool feedback_log_add(const struct feedback_log *log, size_t count, const struct codec_few *few,
@@ -171,7 +171,7 @@ bool feedback_log_add(const struct feedback_log *log, size_t count, const struct
 	bool found = false;
 
 	while (i < few->n && few->index[i] < end) {
-		size_t cell = few->index[i] / FEEDBACK_BLOCK, first = cell * FEEDBACK_BLOCK;
+		size_t cell = few->index[i] / FEEDBACK_CELL, first = cell * FEEDBACK_CELL;
 		size_t size = cell_count(cell, count), last = i;
 
 		for (; last < few->n && few->index[last] < first + size; last++)

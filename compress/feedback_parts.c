@@ -14,6 +14,8 @@ enum {
 	TILE = 1024, /* elements: 4 KiB of stack */
 };
 
+static_assert(TILE % FEEDBACK_CELL == 0, "a tile is logged in whole cells");
+
 void feedback_scaled(float *out, float scale, const float *x, size_t count)
 {
 	size_t i = 0;

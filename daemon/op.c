@@ -7,6 +7,8 @@
 
 #include "proto/crc32c.h"
 
+static_assert(OP_BLOCK % FEEDBACK_CELL == 0, "chunks begin at cells of logs");
+
 bool op_call_same(const struct op_call *a, const struct op_call *b)
 {
 	static const struct tensor_turn any;

@@ -102,7 +102,7 @@ const char *tensor_name(const struct tensor *t); /* of its key; "": it has none 
 
 /* What all lanes say of the op alike; @weight: of this node in it. */
 struct tensor_op {
-	uint64_t seq;                /* greater than those of the ops before, below 2^55 */
+	uint64_t seq;                /* greater than those of the ops before, below 2^53 */
 	const struct tensor *tensor; /* with state */
 	uint32_t chunks;             /* to leave                                                  */
 	float weight;
@@ -126,7 +126,7 @@ struct tensor_turn {
 bool tensor_enter(const struct tensor_op *op, struct tensor_turn *turn);
 void tensor_leave(const struct tensor_op *op, const struct tensor_turn *turn, bool good);
 
-/* Elements first.. of the vectors; first is a multiple of FEEDBACK_BLOCK. */
+/* Elements first.. of the vectors; first is a multiple of FEEDBACK_CELL. */
 void tensor_slices(const struct tensor_op *op, const struct tensor_turn *turn, uint64_t first,
 		   struct feedback_state *out);
 

@@ -311,15 +311,15 @@ static bool norm_of(const struct feedback_log *log, uint64_t count, double *norm
 {
 	double sums[8] = {0}, sum = 0;
 
-	for (uint64_t first = 0; first < count; first += FEEDBACK_BLOCK) {
-		size_t n = count - first < FEEDBACK_BLOCK ? count - first : FEEDBACK_BLOCK;
+	for (uint64_t first = 0; first < count; first += FEEDBACK_CELL) {
+		size_t n = count - first < FEEDBACK_CELL ? count - first : FEEDBACK_CELL;
 		struct feedback_log cell = *log;
-		float before[FEEDBACK_BLOCK], *values = log->values + first;
+		float before[FEEDBACK_CELL], *values = log->values + first;
 
 		if (log->marks) {
 			cell.values += first;
 			cell.old += first;
-			cell.marks += first / FEEDBACK_BLOCK;
+			cell.marks += first / FEEDBACK_CELL;
 			if (!feedback_log_before(&cell, n, before))
 				return false;
 			values = before;

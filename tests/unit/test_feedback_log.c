@@ -13,7 +13,7 @@
 
 #include "tests/common/draw.h"
 
-enum { CELL = FEEDBACK_BLOCK };
+enum { CELL = FEEDBACK_CELL };
 
 /* Heap blocks of exactly their size. */
 struct vector {
@@ -85,7 +85,7 @@ static void change(struct vector *v, uint64_t op, double share, uint64_t *draws)
 /* What is before `base` stays; all later is put back, now or in a copy. */
 static void put_back(void **state)
 {
-	static const size_t counts[] = {1, 2, 255, 256, 257, 1023, 5000};
+	static const size_t counts[] = {1, 2, 255, 1023, 1024, 1025, 9000};
 	static const double shares[] = {0.001, 0.01, 0.3, 0.49, 0.51, 1};
 	uint64_t draws = 7;
 
