@@ -13,7 +13,8 @@
 #include "compress/codec_dither_kernels.h"
 
 struct dither_format {
-	size_t header_bytes, tile;                                    /* tile: elements */
+	size_t header_bytes, tile; /* tile: elements */
+	bool scattered;            /* decode() doesn't write a tile from its beginning to its end */
 	size_t (*bytes)(const struct codec_setting *s, size_t count); /* of a tile */
 	bool (*squares)(const struct codec_setting *s); /* does header_of() need their sum? */
 	/* header_of() - the block's header, from what was measured of its count elements. */

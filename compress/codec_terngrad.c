@@ -81,6 +81,7 @@ static bool terngrad_good_tile(const struct codec_setting *s, const unsigned cha
 const struct dither_format dither_terngrad = {
 	.header_bytes = sizeof(float),
 	.tile = DITHER_TERNARY,
+	.scattered = true,
 	.bytes = terngrad_bytes,
 	.squares = terngrad_squares,
 	.header_of = terngrad_header,
