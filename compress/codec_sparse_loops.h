@@ -276,36 +276,49 @@ static void narrow(const float *value, size_t count, unsigned char *out)
 	memcpy(out, narrowed, count * sizeof(*narrowed));
 }
 
-static uint32_t read_values(const unsigned char *bytes, bool narrowed, size_t count, float *value)
+typedef uint32_t any_u32 __attribute__((aligned(1), may_alias));
+typedef uint16_t any_u16 __attribute__((aligned(1), may_alias));
+
+/*
+ * One line of values, not by memcpy(): compilers copy in small pieces, and a larger load would wait
+ * for them.
+ */
+INLINE void read_line(const unsigned char *restrict bytes, bool narrowed, float *restrict value,
+		      uint32_t *restrict greatest)
 {
+	const any_u16 *restrict narrow = (const void *)bytes;
+	const any_u32 *restrict wide = (const void *)bytes;
+	any_u32 *restrict to = (void *)value;
+
+	for (size_t i = 0; i < LINE; i++) {
+		uint32_t bits = narrowed ? (uint32_t)narrow[i] << 16 : wide[i];
+		uint32_t magnitude = bits & 0x7fffffffu;
+
+		to[i] = bits;
+		greatest[i] = magnitude > greatest[i] ? magnitude : greatest[i];
+	}
+}
+
+INLINE uint32_t read_as(const unsigned char *bytes, bool narrowed, size_t count, float *value)
+{
+	size_t width = narrowed ? sizeof(uint16_t) : sizeof(float);
 	uint32_t greatest[LINE] = {0}, most = 0;
-	size_t at = 0, width = narrowed ? sizeof(uint16_t) : sizeof(float);
-	uint16_t narrow[LINE];
+	unsigned char rest[LINE * sizeof(float)] = {0};
+	float last[LINE];
 
-	for (; at + LINE <= count; at += LINE) {
-		if (narrowed) {
-			memcpy(narrow, bytes + at * width, sizeof(narrow));
-			for (size_t i = 0; i < LINE; i++)
-				value[at + i] = sparse_widen(narrow[i]);
-		} else {
-			memcpy(value + at, bytes + at * width, LINE * sizeof(*value));
-		}
-		for (size_t i = 0; i < LINE; i++) {
-			uint32_t magnitude = magnitude_of(value[at + i]);
-
-			greatest[i] = magnitude > greatest[i] ? magnitude : greatest[i];
-		}
-	}
-	for (; at < count; at++) {
-		memcpy(narrowed ? (void *)narrow : (void *)&value[at], bytes + at * width, width);
-		if (narrowed)
-			value[at] = sparse_widen(narrow[0]);
-		greatest[0] = magnitude_of(value[at]) > greatest[0] ? magnitude_of(value[at])
-								    : greatest[0];
-	}
+	for (; count >= LINE; count -= LINE, bytes += LINE * width, value += LINE)
+		read_line(bytes, narrowed, value, greatest);
+	memcpy(rest, bytes, count * width);
+	read_line(rest, narrowed, last, greatest);
+	memcpy(value, last, count * sizeof(*value));
 	for (size_t i = 0; i < LINE; i++)
 		most = greatest[i] > most ? greatest[i] : most;
 	return most;
+}
+
+static uint32_t read_values(const unsigned char *bytes, bool narrowed, size_t count, float *value)
+{
+	return narrowed ? read_as(bytes, true, count, value) : read_as(bytes, false, count, value);
 }
 
 static size_t ones(const unsigned char *bitmap, size_t count)

@@ -366,6 +366,7 @@ static struct codec_result topk_encode_few(const struct codec_setting *s,
 struct topk_places {
 	bool all;
 	const unsigned char *bitmap;
+	float *whole; /* where the values are to be if they belong everywhere; NULL: in the list */
 };
 
 static int values_read(const struct codec_setting *s, struct topk_list *l,
@@ -413,6 +414,8 @@ static int message_read(const struct codec_setting *s, struct topk_list *l,
 		return -EBADMSG;
 	if (coding != TOPK_ALL && s->indices != TOPK_AUTO && s->indices != coding)
 		return -EBADMSG;
+	if (coding == TOPK_ALL && places && places->whole)
+		l->value = places->whole;
 	values = TOPK_HEADER_BYTES + l->n * topk_value_bytes(s);
 	if (length < values || values_read(s, l, bytes + TOPK_HEADER_BYTES))
 		return -EBADMSG;
@@ -451,15 +454,13 @@ static int topk_decode(const struct codec_setting *s, const struct codec_kernels
 		       float *out, size_t count)
 {
 	struct topk_list l = topk_list(k->sparse, origin->work, count);
-	struct topk_places places = {0};
+	struct topk_places places = {.whole = out};
 
 	if (any_read(s, &l, bytes, length, count, &places))
 		return -EBADMSG;
-	if (places.all) {
-		memcpy(out, l.value, count * sizeof(*out));
-	} else if (places.bitmap) {
+	if (places.bitmap) {
 		k->sparse->expand(places.bitmap, l.value, count, out);
-	} else {
+	} else if (!places.all) {
 		memset(out, 0, count * sizeof(*out));
 		for (size_t i = 0; i < l.n; i++)
 			out[l.index[i]] = l.value[i];
