@@ -98,13 +98,15 @@ static size_t eden_work(const struct codec_setting *s, size_t count)
 static struct eden_table eden_table(const struct codec_setting *s, size_t n)
 {
 	const float *centroids = eden_centroids[s->bits];
+	const size_t half = (size_t)1 << (s->bits - 1);
 	struct eden_table table = {.centroid = {0}};
 	float factor = 1;
 
 	for (; n >= 4; n /= 4)
 		factor /= 2;
-	for (size_t i = 0; i < 1u << (s->bits - 1); i++) {
+	for (size_t i = 0; i < half; i++) {
 		table.centroid[i] = centroids[i] * factor;
+		table.centroid[half + i] = -table.centroid[i];
 		if (i)
 			table.threshold[i - 1] = (centroids[i - 1] + centroids[i]) / 2;
 	}
@@ -277,17 +279,33 @@ static bool eden_sound(const struct codec_setting *s, const uint8_t *bytes, size
 	return true;
 }
 
+/* Most blocks are as long as the one before, and have its table. */
+struct eden_known {
+	size_t n; /* 0: none yet */
+	struct eden_table table;
+};
+
+static const struct eden_table *eden_known(struct eden_known *known, const struct codec_setting *s,
+					   size_t n)
+{
+	if (known->n != n) {
+		known->n = n;
+		known->table = eden_table(s, n);
+	}
+	return &known->table;
+}
+
 /* eden_turned() - a block but for the scale and the signs to x.  Return: the scale's magnitude. */
 static float eden_turned(const struct codec_setting *s, const struct eden_kernels *k,
-			 const uint8_t *bytes, size_t n, float *x)
+			 struct eden_known *known, const uint8_t *bytes, size_t n,
+			 const float *soon, float *x)
 {
-	struct eden_table table;
 	float scale;
 
 	memcpy(&scale, bytes, sizeof(scale));
-	table = eden_table(s, scale < 0 ? 1 : n);
 	if (scale < 0 || scale > 0)
-		k->expand[s->bits](bytes + sizeof(scale), &table, n, x);
+		k->expand[s->bits](bytes + sizeof(scale), eden_known(known, s, scale < 0 ? 1 : n),
+				   n, soon, x);
 	eden_back(k, scale, n, x);
 	return fabsf(scale);
 }
@@ -297,6 +315,7 @@ static int eden_decode(const struct codec_setting *s, const struct codec_kernels
 		       float *out, size_t count)
 {
 	const uint8_t *from = bytes;
+	struct eden_known known = {.n = 0};
 	float *x = origin->work;
 
 	if (!eden_sound(s, bytes, length, count))
@@ -305,7 +324,7 @@ static int eden_decode(const struct codec_setting *s, const struct codec_kernels
 		size_t left = count - at, n = eden_next(s, left), there = n < left ? n : left;
 		struct eden_place place =
 			eden_place(s, origin->rank_key, origin->shared_key, origin->first + at);
-		float scale = eden_turned(s, k->eden, from, n, x);
+		float scale = eden_turned(s, k->eden, &known, from, n, out + at, x);
 
 		k->eden->value(x, scale, place.key, place.word, n, there == n ? out + at : x);
 		if (there < n)
@@ -321,6 +340,7 @@ static int eden_decode_add(const struct codec_setting *s, const struct codec_ker
 			   float weight, float *sum, size_t count)
 {
 	const uint8_t *from = bytes;
+	struct eden_known known = {.n = 0};
 	float *x = origin->work;
 
 	if (!eden_sound(s, bytes, length, count))
@@ -329,7 +349,7 @@ static int eden_decode_add(const struct codec_setting *s, const struct codec_ker
 		size_t left = count - at, n = eden_next(s, left), there = n < left ? n : left;
 		struct eden_place place =
 			eden_place(s, origin->rank_key, origin->shared_key, origin->first + at);
-		float scale = eden_turned(s, k->eden, from, n, x);
+		float scale = eden_turned(s, k->eden, &known, from, n, sum + at, x);
 		float last[EDEN_BLOCK_MIN] = {0};
 
 		if (there == n) {

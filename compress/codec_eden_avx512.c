@@ -3,6 +3,7 @@
 
 #ifdef __x86_64__
 
+#include <float.h>
 #include <stdbool.h>
 
 #define LANES 16

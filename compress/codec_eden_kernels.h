@@ -15,7 +15,7 @@ enum {
 };
 
 struct eden_table {
-	/* Of one sign, ascending; the second half is there so that any register can be filled. */
+	/* 2^(bits - 1) ascending, then the same negative: by code.  Any register can be filled. */
 	float centroid[2 * EDEN_CENTROIDS];
 	float threshold[EDEN_CENTROIDS]; /* between centroid i and i + 1 */
 };
@@ -42,8 +42,9 @@ struct eden_kernels {
 	struct eden_sums (*quantise[EDEN_BITS_MAX + 1])(float *x, float inverse,
 							const struct eden_table *table, size_t n,
 							uint8_t *codes);
+	/* Codes to centroids; soon[n]: what will be written next, to be fetched. */
 	void (*expand[EDEN_BITS_MAX + 1])(const uint8_t *codes, const struct eden_table *table,
-					  size_t n, float *x);
+					  size_t n, const float *soon, float *x);
 
 	/* v = x * scale with the signs that turn() gave; no infinities.  out may be x. */
 	void (*value)(const float *x, float scale, struct random_key key, uint32_t word, size_t n,

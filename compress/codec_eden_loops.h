@@ -10,7 +10,9 @@ enum {
 	EDEN_SUMS = 16, /* partial sums: of elements i, i + 16, .. */
 	EDEN_HALVES = EDEN_WORD / EDEN_SUMS,
 	EDEN_ROW = EDEN_SUMS / LANES, /* registers of a half word */
-	EDEN_RADIX = LANES == 16 ? 16 : 8
+	EDEN_RADIX = LANES == 16 ? 16 : 8,
+	EDEN_NEAR = 4096,           /* elements that are turned while they are in the first cache */
+	EDEN_CODES = EDEN_BLOCK_MIN /* elements whose codes are read at once */
 };
 
 /* --- transform ---------------------------------------------------------------------------- */
@@ -60,9 +62,7 @@ INLINE void eden_sixteen(f32v *v)
 /* One stage within a register: a + b in the lane of a, and in the lane of b -b + a. */
 INLINE f32v eden_lanes(f32v v, f32v swapped, uint32_t stride)
 {
-	u32v sign = (lane_numbers() & stride) * (0x80000000u / stride);
-
-	return floats_of(bits_of(v) ^ sign) + swapped;
+	return add_signed(v, (lane_numbers() & stride) * (0x80000000u / stride), swapped);
 }
 #endif
 
@@ -106,7 +106,21 @@ INLINE void eden_pass(float *x, size_t n, size_t stride, int radix, bool within)
 	}
 }
 
-static void eden_transform(float *x, size_t n)
+/* From a stride on. */
+static void eden_passes(float *x, size_t n, size_t stride)
+{
+	for (; n / stride >= EDEN_RADIX; stride *= EDEN_RADIX)
+		eden_pass(x, n, stride, EDEN_RADIX, false);
+	if (n / stride == 8)
+		eden_pass(x, n, stride, 8, false);
+	else if (n / stride == 4)
+		eden_pass(x, n, stride, 4, false);
+	else if (n / stride == 2)
+		eden_pass(x, n, stride, 2, false);
+}
+
+/* Strides below EDEN_NEAR, or n. */
+INLINE void eden_transform_near(float *x, size_t n)
 {
 	size_t stride = LANES * EDEN_RADIX;
 
@@ -118,14 +132,14 @@ static void eden_transform(float *x, size_t n)
 		return;
 	}
 	eden_pass(x, n, LANES, EDEN_RADIX, true);
-	for (; n / stride >= EDEN_RADIX; stride *= EDEN_RADIX)
-		eden_pass(x, n, stride, EDEN_RADIX, false);
-	if (n / stride == 8)
-		eden_pass(x, n, stride, 8, false);
-	else if (n / stride == 4)
-		eden_pass(x, n, stride, 4, false);
-	else if (n / stride == 2)
-		eden_pass(x, n, stride, 2, false);
+	eden_passes(x, n, stride);
+}
+
+static void eden_transform(float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += EDEN_NEAR)
+		eden_transform_near(x + i, n < EDEN_NEAR ? n : EDEN_NEAR);
+	eden_passes(x, n, EDEN_NEAR);
 }
 
 /* --- sums --------------------------------------------------------------------------------- */
@@ -160,12 +174,6 @@ static uint32_t eden_source(const float *in, const float *residual, float scale,
 	return greatest_lane(most);
 }
 
-/* The signs of register g of a word, as sign bits. */
-INLINE u32v eden_signs(uint32_t word, int g)
-{
-	return spread(word >> (g * LANES)) << 31;
-}
-
 static float eden_turn(const float *p, float factor, struct random_key key, uint32_t word, size_t n,
 		       float *x)
 {
@@ -179,7 +187,7 @@ static float eden_turn(const float *p, float factor, struct random_key key, uint
 			f32v v = load_f32v(p + i + g * LANES) * factor;
 
 			squares[g % EDEN_ROW] += v * v;
-			store_f32v(x + i + g * LANES, floats_of(bits_of(v) ^ eden_signs(signs, g)));
+			store_f32v(x + i + g * LANES, flip(v, signs, (uint32_t)g * LANES));
 		}
 	}
 	return eden_sum(squares);
@@ -217,24 +225,78 @@ INLINE struct eden_sums eden_quantise(float *x, float inverse, const struct eden
 	return (struct eden_sums){eden_sum(products), eden_sum(squares)};
 }
 
-INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, size_t n, float *x,
-			uint32_t bits)
+/* Of EDEN_CODES elements, sign and all, to a byte each. */
+INLINE void eden_codes(const uint8_t *from, uint32_t bits, uint8_t *codes)
 {
-	for (size_t j = 0; j < n; j += EDEN_WORD) {
-		uint32_t words[EDEN_BITS_MAX];
+	uint32_t words[EDEN_CODES / EDEN_WORD][EDEN_BITS_MAX];
 
-		memcpy(words, codes, bits * sizeof(*words));
-		codes += bits * sizeof(*words);
-		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
+	for (size_t w = 0; w < EDEN_CODES / EDEN_WORD; w++)
+		memcpy(words[w], from + w * bits * sizeof(uint32_t), bits * sizeof(uint32_t));
+#if LANES == 16
+	__m512i all = _mm512_setzero_si512();
+
+	UNROLL for (uint32_t i = 0; i < bits; i++)
+	{
+		__mmask64 plane = words[0][i] | (uint64_t)words[1][i] << 32;
+
+		all = _mm512_mask_add_epi8(all, plane, all, _mm512_set1_epi8((char)(1 << i)));
+	}
+	_mm512_storeu_si512(codes, all);
+#elif LANES == 8
+	const __m256i byte =
+		_mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+
+	UNROLL for (size_t w = 0; w < EDEN_CODES / EDEN_WORD; w++)
+	{
+		__m256i all = _mm256_setzero_si256();
+
+		UNROLL for (uint32_t i = bits; i--;)
 		{
-			u32v code = (u32v){0};
+			__m256i plane =
+				_mm256_shuffle_epi8(_mm256_set1_epi32((int)words[w][i]), byte);
 
-			UNROLL for (uint32_t i = 0; i + 1 < bits; i++) code |=
-				spread(words[i] >> (g * LANES)) << i;
-			store_f32v(x + j + g * LANES,
-				   floats_of(bits_of(look_up(table->centroid, code)) |
-					     eden_signs(words[bits - 1], g)));
+			plane = _mm256_cmpeq_epi8(_mm256_and_si256(plane, bit), bit);
+			all = _mm256_sub_epi8(_mm256_add_epi8(all, all), plane);
 		}
+		_mm256_storeu_si256((__m256i *)(void *)(codes + w * EDEN_WORD), all);
+	}
+#else
+	for (size_t j = 0; j < EDEN_CODES; j++) {
+		codes[j] = 0;
+		for (uint32_t i = 0; i < bits; i++)
+			codes[j] |= (uint8_t)((words[j / EDEN_WORD][i] >> j % EDEN_WORD & 1) << i);
+	}
+#endif
+}
+
+/* The centroid of each code.  Eight lanes look up eight numbers: of more, the sign is lost. */
+INLINE f32v eden_centroid(const struct eden_table *table, u32v code, uint32_t bits)
+{
+	f32v v = look_up(table->centroid, code);
+
+	if (LANES == 8 && bits == EDEN_BITS_MAX)
+		v = floats_of(bits_of(v) | (code << (32 - EDEN_BITS_MAX) & 0x80000000));
+	return v;
+}
+
+/* A block at the end may be longer than what will be written: there it is in vain. */
+INLINE void eden_fetch(const float *soon, size_t i)
+{
+	__builtin_prefetch((const void *)((uintptr_t)soon + i * sizeof(*soon)), 1);
+}
+
+INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, size_t n,
+			const float *soon, float *x, uint32_t bits)
+{
+	uint8_t code[EDEN_CODES];
+
+	for (size_t j = 0; j < n; j += EDEN_CODES) {
+		eden_codes(codes, bits, code);
+		codes += EDEN_CODES / 8 * bits;
+		UNROLL for (size_t g = 0; g < EDEN_CODES; g += 16) eden_fetch(soon, j + g);
+		UNROLL for (size_t g = 0; g < EDEN_CODES; g += LANES)
+			store_f32v(x + j + g, eden_centroid(table, load_bytes(code + g), bits));
 	}
 }
 
@@ -252,13 +314,9 @@ INLINE void eden_finish(const float *x, float scale, struct random_key key, uint
 		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
 		{
 			size_t at = j + (size_t)g * LANES;
-			u32v bits = bits_of(load_f32v(x + at) * scale);
-			u32v sign = (bits & 0x80000000) ^ eden_signs(signs, g);
-			u32v most = (u32v){0} + 0x7f7fffff;
-			f32v v;
+			f32v v = flip(limit(load_f32v(x + at) * scale, FLT_MAX), signs,
+				      (uint32_t)g * LANES);
 
-			bits &= 0x7fffffff;
-			v = floats_of(sign | PICK((i32v)bits > (i32v)most, most, bits));
 			if (result == EDEN_LEFT)
 				v = load_f32v(other + at) - v;
 			else if (result == EDEN_ADD)
@@ -286,22 +344,22 @@ static void eden_add(const float *x, float scale, struct random_key key, uint32_
 	eden_finish(x, scale, key, word, n, EDEN_ADD, sum, weight, sum);
 }
 
-#define EDEN_CODES(bits)                                                                           \
+#define EDEN_BITS(bits)                                                                            \
 	static struct eden_sums eden_quantise_##bits(                                              \
 		float *x, float inverse, const struct eden_table *table, size_t n, uint8_t *codes) \
 	{                                                                                          \
 		return eden_quantise(x, inverse, table, n, codes, bits);                           \
 	}                                                                                          \
 	static void eden_expand_##bits(const uint8_t *codes, const struct eden_table *table,       \
-				       size_t n, float *x)                                         \
+				       size_t n, const float *soon, float *x)                      \
 	{                                                                                          \
-		eden_expand(codes, table, n, x, bits);                                             \
+		eden_expand(codes, table, n, soon, x, bits);                                       \
 	}
 
-EDEN_CODES(1)
-EDEN_CODES(2)
-EDEN_CODES(3)
-EDEN_CODES(4)
+EDEN_BITS(1)
+EDEN_BITS(2)
+EDEN_BITS(3)
+EDEN_BITS(4)
 
 const struct eden_kernels EDEN_VARIANT = {
 	.source = eden_source,

@@ -10,8 +10,11 @@
  *            each widened to, or taken from, 32 bits
  *   lanes    swap_1 .. swap_8 (v): lane i gets lane i ^ 1 .. i ^ 8; only those below LANES
  *   bits     gather_top(v): bit i is the top bit of lane i
- *            spread(word): lane i is bit i of the word, 0 or 1
- *   tables   look_up(table, i): table[i] in each lane, i below 8; the table has 16 places
+ *            flip(v, word, first): -v in the lanes i where the word has bit first + i
+ *            add_signed(v, minus, w): w + v, w - v in the lanes where minus is the sign bit
+ *            limit(v, most): what is beyond -most or most becomes that; v is no NaN
+ *   tables   look_up(table, i): table[i] in each lane; the table has 16 places, of which 8
+ *            lanes know the first 8, and regard the lowest 3 bits of i
  *   PICK(less, a, b): lane by lane less ? a : b, of u32v;  ONE_WHERE(less): 1 or 0
  */
 #ifndef COMPRESS_LANES_H
@@ -27,9 +30,9 @@
 #endif
 
 #if LANES == 8 && defined __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #elif LANES == 8
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 #elif LANES == 16 && defined __clang__
 #pragma clang attribute push(__attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl"))), \
 			     apply_to = function)
@@ -92,9 +95,14 @@ INLINE uint32_t gather_top(u32v v)
 	return v >> 31;
 }
 
-INLINE u32v spread(uint32_t word)
+INLINE f32v flip(f32v v, uint32_t word, uint32_t first)
 {
-	return word & 1;
+	return floats_of(bits_of(v) ^ word >> first << 31);
+}
+
+INLINE f32v limit(f32v v, float most)
+{
+	return v > most ? most : v < -most ? -most : v;
 }
 
 INLINE uint32_t greatest_lane(i32v v)
@@ -189,6 +197,28 @@ INLINE u32v lane_numbers(void)
 	return (u32v){0, 1, 2, 3, 4, 5, 6, 7};
 }
 
+INLINE f32v flip(f32v v, uint32_t word, uint32_t first)
+{
+	u32v signs = ((u32v){0} + word) << (31 - first - lane_numbers()) & 0x80000000;
+
+	return floats_of(bits_of(v) ^ signs);
+}
+
+/* A product with 1 or -1 is exact, so this rounds as often as an addition. */
+INLINE f32v add_signed(f32v v, u32v minus, f32v w)
+{
+	__m256 one = (__m256)(minus | bits_of((f32v){0} + 1));
+
+	return (f32v)_mm256_fmadd_ps((__m256)v, one, (__m256)w);
+}
+
+INLINE f32v limit(f32v v, float most)
+{
+	__m256 below = _mm256_min_ps((__m256)v, _mm256_set1_ps(most));
+
+	return (f32v)_mm256_max_ps(below, _mm256_set1_ps(-most));
+}
+
 #else
 
 #define SWAP(name, type, ...)                                      \
@@ -227,13 +257,28 @@ INLINE u32v lane_numbers(void)
 	return (u32v){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 }
 
+INLINE f32v flip(f32v v, uint32_t word, uint32_t first)
+{
+	return (f32v)_mm512_mask_xor_ps((__m512)v, (__mmask16)(word >> first), (__m512)v,
+					_mm512_set1_ps(-0.0f));
+}
+
+INLINE f32v add_signed(f32v v, u32v minus, f32v w) /* as with 8 lanes */
+{
+	__m512 one = (__m512)(minus | bits_of((f32v){0} + 1));
+
+	return (f32v)_mm512_fmadd_ps((__m512)v, one, (__m512)w);
+}
+
+INLINE f32v limit(f32v v, float most)
+{
+	enum { LEAST_MAGNITUDE = 2 }; /* with the sign of the first */
+
+	return (f32v)_mm512_range_ps((__m512)v, _mm512_set1_ps(most), LEAST_MAGNITUDE);
+}
+
 #endif
 #undef SWAP
-
-INLINE u32v spread(uint32_t word)
-{
-	return ((u32v){0} + word) >> lane_numbers() & 1;
-}
 
 INLINE i32v larger(i32v a, i32v b)
 {
