@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-	SAMPLES_MAX = 128,  /* the last ones count                                     */
+	SAMPLES_MAX = 128,  /* of a period; a multiple of 2                            */
 	SETTLED_FIRST = 32, /* periods until others are tried again                    */
 	SETTLED_MOST = 1024,
 	ALL_EVERY = 4, /* of these sessions each so many-th tries all          */
@@ -35,14 +35,17 @@ struct entry {
 	uint64_t periods;                       /* ... which was so long a time           */
 	double chosen_cost;                     /* settled: when it was chosen            */
 	double cost[CHOICE_ALTERNATIVES_MAX];   /* ns for a MiB; 0: not measured yet      */
-	uint64_t taken;                         /* samples of `current` since it was judged */
-	uint64_t last_ns, last_bytes;           /* of the last one                        */
-	double samples[SAMPLES_MAX];            /* number % SAMPLES_MAX                   */
+	uint64_t judged_ns; /* when a choice was judged last, or the first began */
+	uint64_t taken;     /* samples of it since then               */
+	uint64_t every;     /* ... of which each so many-th is kept   */
+	uint32_t kept;
+	uint64_t last_ns, last_bytes; /* of the last one                        */
+	double samples[SAMPLES_MAX];
 };
 
 struct chooser {
 	uint64_t through;
-	uint64_t changed_ns;  /* 0: never */
+	uint64_t now_ns;      /* when an op began last */
 	uint32_t count, next; /* next: which entry may change first */
 	struct entry entries[CHOICE_LISTS_MAX];
 };
@@ -77,10 +80,31 @@ static struct entry *entry_of(struct chooser *c, const struct choice_sample *s)
 	*e = (struct entry){.list = s->list,
 			    .size_class = s->size_class,
 			    .alternatives = s->alternatives,
+			    .judged_ns = c->now_ns,
+			    .every = 1,
 			    .periods = SETTLED_FIRST};
 	e->to_try = (uint8_t)(all_of(e) & ~1u);
 	c->count++;
 	return e;
+}
+
+/* Of a period of however many ops, samples are kept that are as far apart all over it. */
+static void keep(struct entry *e, double sample)
+{
+	if (e->kept == SAMPLES_MAX) {
+		for (uint32_t i = 0; i < SAMPLES_MAX / 2; i++)
+			e->samples[i] = e->samples[2 * i];
+		e->kept = SAMPLES_MAX / 2;
+		e->every *= 2;
+	}
+	e->samples[e->kept++] = sample;
+}
+
+static void forget(struct entry *e)
+{
+	e->taken = 0;
+	e->kept = 0;
+	e->every = 1;
 }
 
 void chooser_note(struct chooser *c, const struct choice_sample *s)
@@ -95,8 +119,10 @@ void chooser_note(struct chooser *c, const struct choice_sample *s)
 	e->last_bytes = s->ns ? s->bytes : e->last_bytes + s->bytes;
 	e->last_ns = s->ns ? s->ns : e->last_ns;
 	e->taken += s->ns != 0;
-	e->samples[(e->taken - 1) % SAMPLES_MAX] =
-		(double)e->last_ns * (1 << 20) / (double)e->last_bytes;
+	if ((e->taken - 1) % e->every)
+		return;
+	e->kept -= !s->ns; /* it is known better now */
+	keep(e, (double)e->last_ns * (1 << 20) / (double)e->last_bytes);
 }
 
 static int compare(const void *a, const void *b)
@@ -112,12 +138,10 @@ static int compare(const void *a, const void *b)
  */
 static double median(const struct entry *e)
 {
-	uint32_t count = e->taken < SAMPLES_MAX ? (uint32_t)e->taken : SAMPLES_MAX;
-	uint32_t half = (count + 1) / 2;
+	uint32_t half = (e->kept + 1) / 2;
 	double late[SAMPLES_MAX] = {0};
 
-	for (uint32_t i = 0; i < half; i++)
-		late[i] = e->samples[(e->taken - 1 - i) % SAMPLES_MAX];
+	memcpy(late, e->samples + e->kept - half, half * sizeof(late[0]));
 	qsort(late, half, sizeof(late[0]), compare);
 	return late[half / 2];
 }
@@ -264,10 +288,12 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 	bool was_settled = e->settled;
 	double cost;
 
-	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2)
+	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2 ||
+	    now_ns - e->judged_ns < CHOOSER_PAUSE_NS)
 		return false;
 	cost = median(e);
-	e->taken = 0;
+	e->judged_ns = now_ns;
+	forget(e);
 	if (e->settled) {
 		look_again(e, cost, from, now_ns);
 	} else {
@@ -293,12 +319,11 @@ bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choi
 	uint64_t from = c->through + 1, most = seq > from ? seq : from;
 	uint32_t first = c->next;
 
+	c->now_ns = now_ns;
 	if (seq + CHOOSER_MARGIN <= c->through)
 		return false;
 	*out = (struct choice_decision){.from = from, .through = most + CHOOSER_PERIOD - 1};
 	c->through = out->through;
-	if (c->changed_ns && now_ns - c->changed_ns < CHOOSER_PAUSE_NS)
-		return true;
 	for (uint32_t i = 0; i < c->count && out->count < WIRE_CHOICES_MAX; i++) {
 		struct entry *e = &c->entries[(first + i) % c->count];
 
@@ -306,7 +331,5 @@ bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choi
 			out->count++;
 		c->next = (first + i + 1) % c->count;
 	}
-	if (out->count)
-		c->changed_ns = now_ns;
 	return true;
 }

@@ -2,10 +2,11 @@
  * chooser.h - the member that decides by which alternative tensors go: it measures, tries, settles.
  *
  * For each list of alternatives and class of sizes (choice.h) it is told how long ops took.  Each
- * alternative is tried for a period in which it is measured, and those that are too close to tell
- * are tried again, twice: the same op takes 10 to 30 % more or less from one second to the next
- * where processors are shared.  The one with the least median time for its bytes is taken, or one
- * that loses less and is hardly slower.  Then it stays, until
+ * alternative is tried for a period of so many ops and so long a time, all over which it is
+ * measured, and those that are too close to tell are tried again, twice: the same op takes 10 to
+ * 30 % more or less from one second to the next where processors are shared, and short ones take
+ * twice as long for some milliseconds.  The one with the least median time for its bytes is taken,
+ * or one that loses less and is hardly slower.  Then it stays, until
  *
  *   - it has become slower (by a quarter, in the mean of the last periods): those that were faster
  *     than this are tried again at once;
@@ -30,7 +31,7 @@ enum {
 	CHOOSER_MARGIN = 32,  /* a lease is renewed when so few of its ops are left      */
 	CHOOSER_SAMPLES_MIN = 12,
 };
-#define CHOOSER_PAUSE_NS UINT64_C(50000000) /* between changes, however short ops are */
+#define CHOOSER_PAUSE_NS UINT64_C(50000000) /* a period, at least, however short ops are */
 
 struct chooser;
 

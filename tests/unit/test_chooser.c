@@ -266,6 +266,27 @@ static void slow_spells(void **state)
 	chooser_free(w.chooser);
 }
 
+/*
+ * Short ops, all of them three times slower for 6 of 40 ms: what ops took in the last of a period's
+ * 50 ms says little, what they took all over it says enough.
+ */
+static void short_ops(void **state)
+{
+	static const uint64_t ns[] = {30000, 35000, 40000};
+	struct world w = begin(3);
+
+	(void)state;
+	run(&w, 1);
+	while (w.now_ns < 60000 * MS) {
+		for (uint8_t a = 0; a < 3; a++)
+			w.ns[20][a] = w.now_ns / MS % 40 < 6 ? 3 * ns[a] : ns[a];
+		run(&w, 10);
+	}
+	assert_int_equal(w.last[0], 0);
+	assert_true(w.ops[20][0] > w.seq / 10 * 9);
+	chooser_free(w.chooser);
+}
+
 /* A single slow op is nothing. */
 static void outliers(void **state)
 {
@@ -381,6 +402,7 @@ int main(void)
 		cmocka_unit_test(bursts),
 		cmocka_unit_test(a_lucky_trial),
 		cmocka_unit_test(slow_spells),
+		cmocka_unit_test(short_ops),
 		cmocka_unit_test(outliers),
 		cmocka_unit_test(no_time_at_all),
 		cmocka_unit_test(leases),

@@ -60,14 +60,15 @@ carry() {
 # many before them for all codecs.
 chosen() {
 	local n w=10 tries
-	# Ops until it has settled: 1,000, and not in less than a second.
+	# Ops until it has settled: 1,000, and in no less than half a second.
 	case $BYTES in
-	4096) n=4000 tries=4000 ;;
+	4096) n=20000 tries=20000 ;;
 	65536) n=4000 tries=6000 ;;
 	1048576) n=60 tries=1000 ;;
 	*) n=50 tries=1000 ;;
 	esac
 	case $1-$BYTES in
+	100mbit-4096) n=8000 tries=12000 ;;
 	100mbit-65536) n=1000 tries=2000 ;;
 	# 100 dense ops take ten seconds; codecs are not too close there.
 	100mbit-1048576 | 1gbit-16777216) tries=330 ;;
