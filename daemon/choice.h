@@ -64,6 +64,7 @@ struct choice_decision {
 	uint64_t from, through;
 	uint32_t count;
 	struct wire_choice changes[WIRE_CHOICES_MAX];
+	bool full; /* said once: a list and class had no room, and stay dense */
 };
 
 void choice_lease_of(struct choice_lease *out, const struct choice_decision *decision);

@@ -47,6 +47,7 @@ struct chooser {
 	uint64_t through;
 	uint64_t now_ns;      /* when an op began last */
 	uint32_t count, next; /* next: which entry may change first */
+	bool full, said_full; /* a list and class had no room       */
 	struct entry entries[CHOICE_LISTS_MAX];
 };
 
@@ -75,8 +76,10 @@ static struct entry *entry_of(struct chooser *c, const struct choice_sample *s)
 	for (; e < c->entries + c->count; e++)
 		if (e->list == s->list && e->size_class == s->size_class)
 			return e;
-	if (c->count == CHOICE_LISTS_MAX)
+	if (c->count == CHOICE_LISTS_MAX) {
+		c->full = true;
 		return NULL;
+	}
 	*e = (struct entry){.list = s->list,
 			    .size_class = s->size_class,
 			    .alternatives = s->alternatives,
@@ -322,8 +325,11 @@ bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choi
 	c->now_ns = now_ns;
 	if (seq + CHOOSER_MARGIN <= c->through)
 		return false;
-	*out = (struct choice_decision){.from = from, .through = most + CHOOSER_PERIOD - 1};
+	*out = (struct choice_decision){.from = from,
+					.through = most + CHOOSER_PERIOD - 1,
+					.full = c->full && !c->said_full};
 	c->through = out->through;
+	c->said_full = c->full;
 	for (uint32_t i = 0; i < c->count && out->count < WIRE_CHOICES_MAX; i++) {
 		struct entry *e = &c->entries[(first + i) % c->count];
 

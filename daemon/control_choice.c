@@ -149,6 +149,11 @@ void choice_decided(struct control *c, struct control_group *g,
 		end_too_far(c, g, now_ns);
 		return;
 	}
+	if (decision->full)
+		log_put(c->log, LOG_LEVEL_WARNING, LOG_LIMIT,
+			"group \"%s\": it has more than %d lists of codecs and classes of sizes to "
+			"choose for: tensors of the others go without a codec group=%016" PRIx64,
+			g->group->name, CHOICE_LISTS_MAX, g->group->id);
 	memcpy(frame.changes, decision->changes, decision->count * sizeof(decision->changes[0]));
 	for (uint16_t n = 1; n < g->group->nodes; n++)
 		frame_to_node(c, g, n, WIRE_LEASE, &frame,

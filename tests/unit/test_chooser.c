@@ -389,6 +389,36 @@ static void few_samples(void **state)
 	chooser_free(c);
 }
 
+/* Of more lists and classes than there is room for it is said once that some stay dense. */
+static void too_many_lists(void **state)
+{
+	struct chooser *c;
+	struct choice_decision l;
+	uint32_t full = 0;
+
+	(void)state;
+	assert_int_equal(chooser_new(&c), 0);
+	for (uint64_t seq = 1; seq < 4000; seq++) {
+		struct choice_sample s = {.seq = seq,
+					  .bytes = 1 << 20,
+					  .ns = MS,
+					  .size_class = 20,
+					  .alternatives = 2};
+
+		/* 64 lists, and from op 2,000 on two more */
+		s.list = (uint32_t)(seq % (seq < 2000 ? CHOICE_LISTS_MAX : CHOICE_LISTS_MAX + 2));
+		if (chooser_lease(c, seq, seq * MS, &l)) {
+			assert_true(seq > 2000 || !l.full);
+			full += l.full;
+			for (uint32_t i = 0; i < l.count; i++)
+				assert_true(l.changes[i].list < CHOICE_LISTS_MAX);
+		}
+		chooser_note(c, &s);
+	}
+	assert_int_equal(full, 1);
+	chooser_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -407,6 +437,7 @@ int main(void)
 		cmocka_unit_test(no_time_at_all),
 		cmocka_unit_test(leases),
 		cmocka_unit_test(few_samples),
+		cmocka_unit_test(too_many_lists),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
