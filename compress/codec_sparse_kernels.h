@@ -68,6 +68,14 @@ struct sparse_kernels {
 	size_t (*reach)(const struct sparse_tile *tile, uint32_t *greatest);
 
 	/*
+	 * split() - of a tile of whole groups, whose `in` is p, what reaches `least`, if that is
+	 * `keep` elements: a bit each in the bitmap, and the others, or what is lost, to left
+	 * (NULL: nowhere)
+	 * Return: is it as many?  If not, nothing was written.  Fence() is needed if away.
+	 */
+	bool (*split)(const struct sparse_tile *tile, size_t keep, unsigned char *bitmap);
+
+	/*
 	 * between() - a magnitude that exactly `keep` of p[64 * groups] reach, if one is met; else
 	 * one that more do, at most `apart` below one that fewer do.  With apart = 1 that is
 	 * the greatest.

@@ -260,6 +260,47 @@ static size_t reach(const struct sparse_tile *t, uint32_t *most)
 			 : reach_as(t, most, false, false, false);
 }
 
+INLINE void left_as(const struct sparse_tile *t, bool narrowed, bool away)
+{
+	_Alignas(64) float left[SPARSE_GROUP];
+
+	for (size_t at = 0; at < t->count; at += SPARSE_GROUP) {
+		left_group(t->in + at, t->least, narrowed, left);
+		for (size_t line = 0; line < SPARSE_GROUP; line += LINE) {
+			if (away)
+				stream_line(t->left + at + line, left + line);
+			else
+				memcpy(t->left + at + line, left + line, LINE * sizeof(*left));
+		}
+	}
+}
+
+static bool split(const struct sparse_tile *t, size_t keep, unsigned char *bitmap)
+{
+	bool away = t->away && ((uintptr_t)t->left & 63) == 0;
+	uint64_t masks[SPARSE_MASKS];
+	size_t n = 0;
+
+	for (size_t at = 0; at < t->count; at += SPARSE_GROUP) {
+		uint64_t mask = mask_of(t->in + at, t->least);
+
+		masks[at / SPARSE_GROUP] = mask;
+		n += (size_t)__builtin_popcountll(mask);
+	}
+	if (n != keep)
+		return false;
+	memcpy(bitmap, masks, t->count / 8);
+	if (t->left && t->narrow && away)
+		left_as(t, true, true);
+	else if (t->left && t->narrow)
+		left_as(t, true, false);
+	else if (t->left && away)
+		left_as(t, false, true);
+	else if (t->left)
+		left_as(t, false, false);
+	return true;
+}
+
 static void narrow(const float *value, size_t count, unsigned char *out)
 {
 	uint16_t narrowed[LINE];
@@ -374,6 +415,7 @@ const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.collect = collect,
 	.filter = filter,
 	.reach = reach,
+	.split = split,
 	.between = between,
 	.narrow = narrow,
 	.read = read_values,

@@ -34,34 +34,53 @@ size_t topk_block_bytes(const struct codec_setting *s, size_t count)
 	       (topk_block_bitmap(s) ? (count + 7) / 8 : places_bytes(s, count));
 }
 
+/* The list's indices from `first` on, and what is not sent of p to the residual. */
+static void block_rest(const struct codec_setting *s, const struct topk_list *l,
+		       const struct codec_input *input, size_t first, float *p,
+		       struct topk_bits *places, unsigned char *bitmap)
+{
+	size_t tile = topk_tile(input, first);
+
+	for (size_t i = 0; i < l->n; i++)
+		p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
+	if (bitmap)
+		topk_bitmap_write(l->index, l->n, tile, bitmap + first / 8);
+	else
+		topk_places_write(places, l->index, l->n);
+	if (input->residual_out)
+		l->kernels->put(input->residual_out + first, p, tile, input->away);
+}
+
 struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
 				      const struct codec_input *input, unsigned char *out)
 {
 	size_t count = input->count, whole = topk_keep(s->density, TOPK_BLOCK);
 	unsigned char *indices = out + topk_block_kept(s, count) * topk_value_bytes(s);
+	unsigned char *bitmap = topk_block_bitmap(s) ? indices : NULL;
 	struct topk_bits places = {.out = indices};
 	struct codec_result result = {.bytes = topk_block_bytes(s, count)};
 	_Alignas(64) float p[SPARSE_TILE];
 
 	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
-		size_t tile = topk_tile(input, first);
-		size_t keep = tile < TOPK_BLOCK ? topk_keep(s->density, tile) : whole;
+		struct sparse_tile tile = {
+			.in = p,
+			.count = topk_tile(input, first),
+			.narrow = s->values == TOPK_BF16,
+			.away = input->away,
+			.left = input->residual_out ? input->residual_out + first : NULL,
+		};
+		size_t keep = tile.count < TOPK_BLOCK ? topk_keep(s->density, tile.count) : whole;
 		uint32_t greatest = l->kernels->source(
 			input->in + first, input->residual ? input->residual + first : NULL,
-			input->residual_scale, p, tile);
+			input->residual_scale, p, tile.count);
 
 		if (greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
-		topk_block(l, p, tile, keep, greatest);
+		tile.least = topk_block(l, p, tile.count, keep, greatest);
 		out = topk_values_write(s, l, out);
-		for (size_t i = 0; i < l->n; i++)
-			p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
-		if (topk_block_bitmap(s))
-			topk_bitmap_write(l->index, l->n, tile, indices + first / 8);
-		else
-			topk_places_write(&places, l->index, l->n);
-		if (input->residual_out)
-			l->kernels->put(input->residual_out + first, p, tile, input->away);
+		if (!bitmap || tile.count < TOPK_BLOCK ||
+		    !l->kernels->split(&tile, keep, bitmap + first / 8))
+			block_rest(s, l, input, first, p, &places, bitmap);
 	}
 	topk_bits_end(&places);
 	l->kernels->fence();

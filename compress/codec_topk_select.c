@@ -221,7 +221,8 @@ static uint32_t block_guess(const struct topk_list *l, size_t keep)
 	return l->guess > margin ? l->guess - margin : 0;
 }
 
-void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, uint32_t greatest)
+uint32_t topk_block(struct topk_list *l, const float *p, size_t count, size_t keep,
+		    uint32_t greatest)
 {
 	enum { MANY = 4 * SPARSE_GROUP };
 	size_t groups = whole_groups(count);
@@ -231,7 +232,7 @@ void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, 
 	if (!greatest) {
 		take_first(l, p, keep);
 		l->guess = 0;
-		return;
+		return 0;
 	}
 	if (guess)
 		topk_collect(l, p, count, 0, guess);
@@ -243,4 +244,5 @@ void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, 
 	}
 	least = narrow(l, keep, guess, greatest + 1);
 	l->guess = l->guess ? l->guess - l->guess / 4 + least / 4 : least;
+	return least;
 }

@@ -66,7 +66,9 @@ uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t cut
 /*
  * topk_block() - the list becomes the `keep` greatest of a block p[count], indices within it
  * @greatest: magnitude in it
+ * Return: a magnitude that all of them have.
  */
-void topk_block(struct topk_list *l, const float *p, size_t count, size_t keep, uint32_t greatest);
+uint32_t topk_block(struct topk_list *l, const float *p, size_t count, size_t keep,
+		    uint32_t greatest);
 
 #endif
