@@ -281,20 +281,22 @@ LANE void code_any(enum int_kind kind, bool stochastic, enum residual_store stor
 		code_block(kind, false, false, store, c, p, count, ahead, out, left);
 }
 
-/* Blocks that fit in p, step by step, so that none waits for the maximum of one block. */
+/*
+ * Blocks that fit in p, step by step, so that none waits for the maximum of one block.  What the
+ * caller knows of format, block and count, the compiler does, too: then blocks have no ends.
+ */
 LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_store store,
-			   const struct codec_setting *s, const struct codec_input *input,
-			   size_t first, size_t batch, unsigned char **out)
+			   enum int_scale format, const struct codec_input *input, size_t first,
+			   size_t block, size_t count, unsigned char **out)
 {
 	float p[INT_BLOCK_MAX] __attribute__((aligned(64)));
 	uint32_t greatest[BATCH / INT_BLOCK_MIN], most = 0;
 	float scale[BATCH / INT_BLOCK_MIN], inverse[BATCH / INT_BLOCK_MIN];
-	enum int_scale format = (enum int_scale)s->scale;
-	size_t left = input->count - first, count = left < batch ? left : batch;
-	size_t ahead = first + (left >= 2 * batch ? batch : 0), block = s->block;
+	size_t ahead = first + (input->count - first >= 2 * count ? count : 0);
+	size_t last = count % block ? count % block : block;
 
 	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		size_t length = count - at < block ? count - at : block, i = first + at;
+		size_t length = last < block && count - at < block ? last : block, i = first + at;
 		float *soon = store == RESIDUAL_KEEP ? input->residual_out + i : NULL;
 
 		greatest[n] = source_any(input, i, soon, length, p + at);
@@ -303,12 +305,13 @@ LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_st
 	if (most >= CODEC_NONFINITE_BITS)
 		return most;
 	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		scale[n] = block_scale(kind, stochastic, format, p + at,
-				       count - at < block ? count - at : block, greatest[n]);
+		size_t length = last < block && count - at < block ? last : block;
+
+		scale[n] = block_scale(kind, stochastic, format, p + at, length, greatest[n]);
 		inverse[n] = scale[n] > 0 ? (kind == INT_2 ? 0.5f : 1.0f) / scale[n] : 0;
 	}
 	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		size_t length = count - at < block ? count - at : block;
+		size_t length = last < block && count - at < block ? last : block;
 		const float *residual = input->residual ? input->residual : input->in;
 		struct ahead next = {input->in + ahead + at, residual + ahead + at};
 		struct coder c = {
@@ -331,11 +334,19 @@ LANE uint32_t encode_all(enum int_kind kind, bool stochastic, enum residual_stor
 			 const struct codec_setting *s, const struct codec_input *input,
 			 unsigned char *out)
 {
-	size_t batch = s->block > BATCH ? s->block : BATCH;
+	const size_t usual = kind == INT_8 ? 256 : kind == INT_4 ? 128 : 64;
+	size_t batch = s->block > BATCH ? s->block : BATCH, at = 0, left;
 	uint32_t most = 0;
 
-	for (size_t at = 0; at < input->count && most < CODEC_NONFINITE_BITS; at += batch)
-		most = encode_batch(kind, stochastic, store, s, input, at, batch, &out);
+	if (s->block == usual && s->scale == INT_FP16)
+		for (; input->count - at >= BATCH && most < CODEC_NONFINITE_BITS; at += BATCH)
+			most = encode_batch(kind, stochastic, store, INT_FP16, input, at, usual,
+					    BATCH, &out);
+	for (; at < input->count && most < CODEC_NONFINITE_BITS; at += batch) {
+		left = input->count - at;
+		most = encode_batch(kind, stochastic, store, (enum int_scale)s->scale, input, at,
+				    s->block, left < batch ? left : batch, &out);
+	}
 	if (store == RESIDUAL_AWAY)
 		stream_end();
 	return most;
