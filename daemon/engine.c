@@ -33,17 +33,6 @@ static void publish_text(struct engine *e)
 	atomic_store_explicit(&about->version, version + 2, memory_order_release);
 }
 
-/* The first one, of engine_open(), lasts as long as any other. */
-static void refresh_text(struct engine *e)
-{
-	if (e->described_ns && e->now_ns - e->described_ns < DESCRIBE_NS)
-		return;
-	if (e->described_ns)
-		publish_text(e);
-	engine_tell_over(e);
-	e->described_ns = e->now_ns;
-}
-
 int engine_open(struct engine **out, const struct engine_options *options, struct err *err)
 {
 	struct transport_options transport = options->transport_options;
@@ -171,6 +160,46 @@ void engine_tell(struct engine *e, const struct engine_fact *fact)
 		(void)poll(NULL, 0, 1);
 	}
 	e->facts_put = true;
+}
+
+/* Whom a path that gathers frames leads to may send more of them at once. */
+static void widen(struct engine *e, uint16_t number)
+{
+	for (uint32_t g = 0; g < e->groups_end; g++) {
+		const struct engine_group *group = &e->groups[g];
+
+		if (group->used && group->node_of_peer[number] != ENGINE_NOBODY)
+			exchange_widen(group->exchange, group->node_of_peer[number]);
+	}
+}
+
+/* What paths run over, where that is news. */
+static void look_at_paths(struct engine *e)
+{
+	for (uint16_t p = 0; p < e->peers_end; p++)
+		for (uint16_t i = 0; e->peers[p].used && i < e->peers[p].link.paths; i++) {
+			struct engine_fact fact = {.kind = ENGINE_PATH_OVER, .peer = p, .path = i};
+
+			if (!e->peers[p].link.path[i].up)
+				continue;
+			if (engine_gathers(e, p, i))
+				widen(e, p);
+			fact.over = e->ops->over(e->transport, p, i, fact.about);
+			if (fact.over && fact.over != e->peers[p].over[i])
+				engine_tell(e, &fact);
+			e->peers[p].over[i] = fact.over;
+		}
+}
+
+/* The first one, of engine_open(), lasts as long as any other. */
+static void refresh_text(struct engine *e)
+{
+	if (e->described_ns && e->now_ns - e->described_ns < DESCRIBE_NS)
+		return;
+	if (e->described_ns)
+		publish_text(e);
+	look_at_paths(e);
+	e->described_ns = e->now_ns;
 }
 
 struct engine_group *engine_group_of(struct engine *e, uint64_t id)

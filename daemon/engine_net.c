@@ -83,21 +83,6 @@ void engine_peer_remove(struct engine *e, uint16_t number)
 	}
 }
 
-void engine_tell_over(struct engine *e)
-{
-	for (uint16_t p = 0; p < e->peers_end; p++)
-		for (uint16_t i = 0; e->peers[p].used && i < e->peers[p].link.paths; i++) {
-			struct engine_fact fact = {.kind = ENGINE_PATH_OVER, .peer = p, .path = i};
-
-			if (!e->peers[p].link.path[i].up)
-				continue;
-			fact.over = e->ops->over(e->transport, p, i, fact.about);
-			if (fact.over && fact.over != e->peers[p].over[i])
-				engine_tell(e, &fact);
-			e->peers[p].over[i] = fact.over;
-		}
-}
-
 static struct engine_path_stats *stats_of(struct engine *e, uint16_t peer, uint16_t path)
 {
 	return &e->path_stats[peer * WIRE_PATHS_MAX + path];
@@ -387,7 +372,7 @@ static bool send_again(struct engine *e)
 	return any;
 }
 
-/* The path of a peer with most room, or -1. */
+/* The path of a peer with most room, or the first that gathers frames and has any; or -1. */
 static int best_path(struct engine *e, uint16_t number)
 {
 	struct engine_peer *peer = &e->peers[number];
@@ -402,6 +387,8 @@ static int best_path(struct engine *e, uint16_t number)
 		if (!link_room(&peer->link, p))
 			continue;
 		room = e->ops->room(e->transport, number, p);
+		if (room && engine_gathers(e, number, p))
+			return p;
 		if (room > best_room) {
 			best_room = room;
 			best = p;

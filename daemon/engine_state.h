@@ -140,7 +140,6 @@ void engine_choice_asked(struct engine *e, const struct engine_command *c);
 /* engine_net.c */
 void engine_path_add(struct engine *e, const struct engine_command *c);
 void engine_path_cut(struct engine *e, uint16_t peer, uint16_t path);
-void engine_tell_over(struct engine *e); /* what paths run over, where that is news */
 void engine_peer_remove(struct engine *e, uint16_t peer);
 bool engine_peer_finish_removal(struct engine *e, uint16_t peer);
 bool engine_take_events(struct engine *e);
@@ -148,5 +147,10 @@ bool engine_send_frames(struct engine *e);
 void engine_call_out(struct engine *e);  /* ops that stand still: CALL */
 bool engine_pay_debts(struct engine *e); /* credits and acknowledgements */
 bool engine_arriving_in(const struct engine *e, const struct exchange *x);
+
+static inline bool engine_gathers(const struct engine *e, uint16_t peer, uint16_t path)
+{
+	return e->ops->gathers && e->ops->gathers(e->transport, peer, path);
+}
 
 #endif

@@ -18,6 +18,8 @@ enum {
 	SLOTS_BUDGET = 64, /* slots a class, shared among the other nodes  */
 	SLOTS_MIN = 2,
 	SLOTS_MAX = 8,
+	WIDE_BUDGET = 32, /* the same, with slots_more: at least what there is without */
+	WIDE_MAX = 16,
 	BUFFERS = 16,
 	CHUNK_BYTES_LEAST = 64 << 10, /* of chunk_bytes_max, so that big tensors fit */
 	CHUNK_BYTES_MOST = 1 << 20,   /* usual ones are OP_CHUNK_BYTES_USUAL           */
@@ -55,10 +57,11 @@ static void carve_pool(struct carver *c, struct pool *pool, const struct exchang
 
 static struct slot *carve_slots(struct carver *c, const struct exchange_plan *plan)
 {
-	unsigned char *memory = carve(c, plan->slots, plan->chunk_bytes_max, 4096);
-	struct slot *slots = carve(c, plan->slots, sizeof(*slots), 64);
+	uint32_t count = exchange_slots(plan);
+	unsigned char *memory = carve(c, count, plan->chunk_bytes_max, 4096);
+	struct slot *slots = carve(c, count, sizeof(*slots), 64);
 
-	for (uint32_t i = 0; c->base && i < plan->slots; i++)
+	for (uint32_t i = 0; c->base && i < count; i++)
 		slots[i].memory = memory + (size_t)i * plan->chunk_bytes_max;
 	return slots;
 }
@@ -117,11 +120,12 @@ uint64_t exchange_memory(const struct exchange_plan *plan)
 int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err)
 {
 	uint32_t others = plan->nodes > 1 ? plan->nodes - 1u : 1u;
-	uint32_t slots = SLOTS_BUDGET / others;
+	uint32_t slots = SLOTS_BUDGET / others, wide = WIDE_BUDGET / others;
 	bool agreed = plan->chunk_bytes_max != 0;
 
 	assert(!agreed || plan->chunk_bytes_max >= OP_CHUNK_BYTES_MAX_LEAST);
 	plan->slots = slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : slots;
+	plan->slots_more = 0;
 	plan->buffers = BUFFERS;
 	if (!agreed)
 		plan->chunk_bytes_max = CHUNK_BYTES_MOST;
@@ -137,6 +141,10 @@ int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, stru
 			plan->nodes, plan->lanes,
 			(unsigned long long)exchange_memory(plan) * plan->lanes,
 			(unsigned long long)inflight_bytes);
+	wide = wide > WIDE_MAX ? WIDE_MAX : wide;
+	plan->slots_more = wide > plan->slots ? wide - plan->slots : 0;
+	if (exchange_memory(plan) * plan->lanes > inflight_bytes)
+		plan->slots_more = 0; /* no other node counts on them */
 	return 0;
 }
 

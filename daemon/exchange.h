@@ -55,6 +55,7 @@ struct exchange_plan {
 	uint64_t flat_bytes_max;  /* agreed threshold for sched_choose()              */
 	uint32_t chunk_bytes_max; /* agreed; slot size                                */
 	uint32_t slots;           /* per node and class, >= 1                         */
+	uint32_t slots_more;      /* beside them: for those that exchange_widen() names */
 	uint32_t buffers;         /* for contributions, and again for finals, >= 2    */
 	const struct vec *vec;
 };
@@ -65,9 +66,9 @@ uint64_t exchange_memory(const struct exchange_plan *plan);
 /*
  * exchange_plan_size() - fill in slots, buffers and chunk_bytes_max; nodes, lanes and
  * local_ranks are set.  Slots and buffers depend on nodes alone, so all nodes agree on
- * the credits that they begin with.  A chunk_bytes_max that is set (agreed, and checked with
- * the table that says so) is kept, 0 is replaced by the largest with which all lanes together
- * map inflight_bytes at most.
+ * the credits that they begin with; slots_more is 0 where it does not fit.  A chunk_bytes_max
+ * that is set (agreed, and checked with the table that says so) is kept, 0 is replaced by the
+ * largest with which all lanes together map inflight_bytes at most.
  * Return: 0; -ENOMEM and *err with the number that would be needed.
  */
 int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err);
@@ -191,6 +192,12 @@ void exchange_called(struct exchange *x, const struct wire_frame *frame);
 
 /* Fill in the credit fields of any frame to `node`; clears exchange_owes(). */
 void exchange_announce(struct exchange *x, uint16_t node, struct wire_frame *frame);
+
+/*
+ * Grant `node` the other slots, too, if it does not have them: where frames that are sent together
+ * cost less than each alone, more of them should be under way.
+ */
+void exchange_widen(struct exchange *x, uint16_t node);
 
 /* A connection to `node` broke: credits that were announced on it may not have arrived. */
 void exchange_path_lost(struct exchange *x, uint16_t node);

@@ -28,7 +28,7 @@ struct slot *exchange_slot_of(struct exchange *x, uint16_t node, uint64_t seq, u
 {
 	struct slot *slots = x->nodes[node].contributions;
 
-	for (uint32_t i = 0; i < x->plan.slots; i++)
+	for (uint32_t i = 0; i < exchange_slots(&x->plan); i++)
 		if (slots[i].counted && slots[i].frame.seq == seq && slots[i].frame.chunk == chunk)
 			return &slots[i];
 	return NULL;
@@ -64,7 +64,7 @@ void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame 
 
 	if (!frame_fits_group(x, node, frame))
 		return NULL;
-	for (uint32_t i = 0; i < x->plan.slots; i++) {
+	for (uint32_t i = 0; i < exchange_slots(&x->plan); i++) {
 		if (slots[i].state != SLOT_FREE)
 			continue;
 		slots[i].state = SLOT_FILLING;
@@ -77,11 +77,11 @@ void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame 
 static struct slot *slot_at(struct exchange *x, uint16_t node, uint16_t kind, const void *memory)
 {
 	struct slot *slots = slots_of(x, node, kind);
+	/* They lie one behind the other. */
+	size_t from = (uintptr_t)memory - (uintptr_t)slots->memory;
+	size_t i = from / x->plan.chunk_bytes_max;
 
-	for (uint32_t i = 0; i < x->plan.slots; i++)
-		if (slots[i].memory == memory)
-			return &slots[i];
-	return NULL;
+	return i < exchange_slots(&x->plan) ? &slots[i] : NULL;
 }
 
 void exchange_unplace(struct exchange *x, uint16_t node, void *memory)
@@ -184,7 +184,7 @@ void exchange_compare_early(struct exchange *x, struct op *op)
 	for (uint16_t n = 0; n < x->plan.nodes; n++) {
 		struct slot *slots = x->nodes[n].contributions;
 
-		for (uint32_t i = 0; n != x->plan.node && i < x->plan.slots; i++)
+		for (uint32_t i = 0; n != x->plan.node && i < exchange_slots(&x->plan); i++)
 			if (slots[i].state == SLOT_HELD && slots[i].frame.seq == op->seq &&
 			    call_differs(op, &slots[i].frame))
 				exchange_note_mismatch(x, op, &slots[i].frame);
@@ -196,7 +196,7 @@ void exchange_count_early(struct exchange *x, struct op *op)
 	for (uint16_t n = 0; n < x->plan.nodes; n++) {
 		struct slot *slots = x->nodes[n].contributions;
 
-		for (uint32_t i = 0; n != x->plan.node && i < x->plan.slots; i++)
+		for (uint32_t i = 0; n != x->plan.node && i < exchange_slots(&x->plan); i++)
 			if (slots[i].state == SLOT_HELD && slots[i].frame.seq == op->seq)
 				count_contribution(x, op, n, &slots[i]);
 	}
@@ -315,7 +315,7 @@ bool exchange_retry_finals(struct exchange *x)
 	for (uint16_t n = 0; x->finals_held && n < x->plan.nodes; n++) {
 		struct slot *slots = x->nodes[n].finals;
 
-		for (uint32_t i = 0; n != x->plan.node && i < x->plan.slots; i++) {
+		for (uint32_t i = 0; n != x->plan.node && i < exchange_slots(&x->plan); i++) {
 			struct slot *slot = &slots[i];
 
 			if (slot->state != SLOT_HELD ||
@@ -330,7 +330,7 @@ bool exchange_retry_finals(struct exchange *x)
 
 static void drop_slots(struct exchange *x, uint16_t node, struct slot *slots)
 {
-	for (uint32_t i = 0; i < x->plan.slots; i++) {
+	for (uint32_t i = 0; i < exchange_slots(&x->plan); i++) {
 		struct slot *slot = &slots[i];
 
 		if (slot->state != SLOT_HELD || !exchange_seq_over(x, slot->frame.seq))

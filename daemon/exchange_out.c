@@ -435,7 +435,20 @@ enum exchange_owing exchange_owes(const struct exchange *x, uint16_t node)
 		return EXCHANGE_OWES_SOON;
 	if (!most)
 		return EXCHANGE_OWES_NOTHING;
-	return 2 * most >= x->plan.slots ? EXCHANGE_OWES_SOON : EXCHANGE_OWES_SOME;
+	return 2 * most >= (n->wide ? exchange_slots(&x->plan) : x->plan.slots)
+		       ? EXCHANGE_OWES_SOON
+		       : EXCHANGE_OWES_SOME;
+}
+
+void exchange_widen(struct exchange *x, uint16_t node)
+{
+	struct exchange_node *n = &x->nodes[node];
+
+	if (n->wide)
+		return;
+	n->wide = true;
+	n->granted_contribution += x->plan.slots_more;
+	n->granted_final += x->plan.slots_more;
 }
 
 void exchange_node_gone(struct exchange *x, uint16_t node)

@@ -53,11 +53,12 @@ struct cursor {
 /* Another node of the group, seen from this lane. */
 struct exchange_node {
 	bool gone;
-	bool bad;                   /* broke a rule: to be told once                   */
-	bool bad_pending;           /* ... and it was not yet told                     */
-	uint64_t bad_seq;           /* by a frame of this op                           */
-	struct slot *contributions; /* [plan.slots] */
-	struct slot *finals;        /* [plan.slots] */
+	bool wide;        /* slots_more are granted, too                                      */
+	bool bad;         /* broke a rule: to be told once                   */
+	bool bad_pending; /* ... and it was not yet told                     */
+	uint64_t bad_seq; /* by a frame of this op                           */
+	struct slot *contributions;                   /* [exchange_slots()] */
+	struct slot *finals;                          /* [exchange_slots()] */
 	uint32_t granted_contribution, granted_final; /* ever, to it; wrap around      */
 	uint32_t announced_contribution, announced_final;
 	bool announce_again; /* a connection that announced them is gone        */
@@ -144,6 +145,12 @@ struct exchange {
 	uint32_t troubles_pending;
 	uint32_t bad_pending; /* nodes of which a frame contradicted its op */
 };
+
+/* Of a node and class; not all need be granted. */
+static inline uint32_t exchange_slots(const struct exchange_plan *plan)
+{
+	return plan->slots + plan->slots_more;
+}
 
 /* The op of that seq, NULL if it has none (over long ago, or not yet heard of). */
 static inline struct op *exchange_op(const struct exchange *x, uint64_t seq)

@@ -413,6 +413,11 @@ static const char *fault_describe(struct transport *t)
 	return t->text;
 }
 
+static bool fault_gathers(const struct transport *t, uint16_t peer, uint16_t path)
+{
+	return t->ops->gathers && t->ops->gathers(t->inner, peer, path);
+}
+
 static void fault_remember(struct transport *t, void *base, size_t bytes)
 {
 	t->ops->remember(t->inner, base, bytes);
@@ -430,6 +435,7 @@ static const struct transport_stats *fault_stats(struct transport *t)
 
 const struct transport_ops transport_fault = {
 	.name = "fault",
+	.gathers = fault_gathers,
 	.open = fault_open,
 	.close = fault_close,
 	.describe = fault_describe,

@@ -125,6 +125,12 @@ struct transport_ops {
 	bool (*polls_memory)(const struct transport *t);
 
 	/*
+	 * Are frames that are queued on this path sent as one?  Then it costs less to queue them
+	 * all on one path of a peer, as long as it has room, than to spread them.  NULL: never.
+	 */
+	bool (*gathers)(const struct transport *t, uint16_t peer, uint16_t path);
+
+	/*
 	 * Open an instance, on the thread that will use it.
 	 * Return: 0, or negative errno and *err says what to do (which sysctl forbids io_uring...).
 	 */

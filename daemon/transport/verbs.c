@@ -447,6 +447,13 @@ static bool polls_memory(const struct transport *t)
 	return !t->tcp_paths;
 }
 
+static bool gathers(const struct transport *t, uint16_t peer, uint16_t path)
+{
+	const struct verbs_path *p = t->paths[slot_of(peer, path)];
+
+	return p && p->state == VERBS_UP;
+}
+
 static const struct transport_stats *verbs_stats(struct transport *t)
 {
 	t->sum = t->stats;
@@ -529,6 +536,7 @@ static int verbs_open(struct transport **out, const struct transport_options *op
 const struct transport_ops transport_verbs = {
 	.name = "verbs",
 	.polls_memory = polls_memory,
+	.gathers = gathers,
 	.open = verbs_open,
 	.close = verbs_close,
 	.describe = verbs_status_describe,

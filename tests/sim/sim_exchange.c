@@ -208,6 +208,7 @@ static void make_node(struct world *w, uint16_t n, uint32_t first_rank, bool one
 		fail(w, "%s", err.text);
 	if (one_slot) {
 		plan.slots = 1;
+		plan.slots_more = 0;
 		plan.buffers = 2;
 	}
 	if (exchange_new(&node->x, &plan, &err))
@@ -220,6 +221,8 @@ static void make_node(struct world *w, uint16_t n, uint32_t first_rank, bool one
 			fail(w, "no memory");
 		for (uint16_t path = 0; path < PATHS; path++)
 			(void)link_up(&node->links[p], path, 0);
+		if ((n + p) % 2)
+			exchange_widen(node->x, p);
 	}
 }
 

@@ -183,9 +183,30 @@ static void sizes_depend_on_what_all_nodes_know(void **state)
 		assert_int_equal(a.chunk_bytes_max, 1 << 20); /* the most: there is room */
 		assert_int_equal(b.chunk_bytes_max, 65536);   /* agreed: kept */
 		assert_int_equal(a.slots, b.slots);
+		assert_int_equal(a.slots_more, b.slots_more);
+		assert_in_range(a.slots + a.slots_more, a.slots, 16);
 		assert_int_equal(a.buffers, b.buffers);
 		assert_in_range(a.slots, 2, 8);
 	}
+}
+
+static void more_slots_are_only_made_where_they_fit(void **state)
+{
+	struct exchange_plan plan = plan_of(2, 0);
+	struct err err;
+	uint64_t most;
+
+	(void)state;
+	plan.lanes = 2;
+	assert_int_equal(exchange_plan_size(&plan, 1ull << 40, &err), 0);
+	assert_int_equal(plan.slots, 8);
+	assert_int_equal(plan.slots_more, 8);
+	most = exchange_memory(&plan) * 2;
+	assert_int_equal(exchange_plan_size(&plan, most, &err), 0);
+	assert_int_equal(plan.slots_more, 8);
+	assert_int_equal(exchange_plan_size(&plan, most - 1, &err), 0);
+	assert_int_equal(plan.slots, 8);
+	assert_int_equal(plan.slots_more, 0);
 }
 
 static void what_does_not_fit_is_refused_with_the_number(void **state)
@@ -261,6 +282,35 @@ static void one_slot_is_announced_at_once(void **state)
 	arrive(x, 1, 1); /* of an op that is over: its slot is free again at once */
 	exchange_announce(x, 1, &f);
 	assert_int_equal(f.credit_contribution, 3);
+	exchange_free(x);
+}
+
+static void a_wide_node_is_granted_more(void **state)
+{
+	struct exchange_plan plan = plan_of(2, 2);
+	struct wire_frame f = early(1, 2);
+	struct exchange *x = NULL;
+	struct err err;
+
+	(void)state;
+	plan.slots_more = 3;
+	assert_int_equal(exchange_new(&x, &plan, &err), 0);
+	exchange_announce(x, 1, &f);
+	assert_int_equal(f.credit_contribution, 2);
+	exchange_widen(x, 1);
+	assert_int_equal(exchange_owes(x, 1), EXCHANGE_OWES_SOON); /* 3 of 5 */
+	exchange_announce(x, 1, &f);
+	assert_int_equal(f.credit_contribution, 5);
+	assert_int_equal(f.credit_final, 5);
+	exchange_widen(x, 1); /* it has them */
+	assert_int_equal(exchange_owes(x, 1), EXCHANGE_OWES_NOTHING);
+	for (uint64_t seq = 1; seq <= 5; seq++)
+		arrive(x, 1, seq);
+	assert_null(exchange_place(x, 1, &f));
+	exchange_end(x, 1, 2, -EIO);
+	assert_int_equal(exchange_owes(x, 1), EXCHANGE_OWES_SOME); /* 2 of 5 */
+	exchange_announce(x, 1, &f);
+	assert_int_equal(f.credit_contribution, 7);
 	exchange_free(x);
 }
 
@@ -507,9 +557,11 @@ int main(void)
 		cmocka_unit_test(the_account_is_what_is_mapped),
 		cmocka_unit_test(every_allocation_may_fail),
 		cmocka_unit_test(sizes_depend_on_what_all_nodes_know),
+		cmocka_unit_test(more_slots_are_only_made_where_they_fit),
 		cmocka_unit_test(what_does_not_fit_is_refused_with_the_number),
 		cmocka_unit_test(credits_fall_due),
 		cmocka_unit_test(one_slot_is_announced_at_once),
+		cmocka_unit_test(a_wide_node_is_granted_more),
 		cmocka_unit_test(what_does_not_arrive_needs_no_credit),
 		cmocka_unit_test(ranks_post_in_order_and_not_too_many),
 		cmocka_unit_test(a_tensor_of_too_many_chunks_fails_on_all_ranks),
