@@ -150,41 +150,27 @@ static uint32_t sample_cut(struct topk_list *l, size_t count, size_t keep)
 				   l->greatest + 1, (uint32_t)1 << COARSE);
 }
 
-static uint32_t gather(struct topk_list *l, const struct codec_input *input, size_t keep,
-		       uint32_t cut, bool whole)
+uint32_t topk_gather(struct topk_list *l, const struct codec_input *input, size_t keep,
+		     uint32_t cut)
 {
 	enum { SPARE = 256 };
 	const float *residual = input->residual;
 
 	for (size_t first = 0; first < input->count; first += SPARSE_TILE) {
 		size_t count = topk_tile(input, first);
-		float *p = whole ? l->p + first : l->p;
 		uint32_t greatest =
 			l->kernels->source(input->in + first, residual ? residual + first : NULL,
-					   input->residual_scale, p, count);
+					   input->residual_scale, l->p + first, count);
 
 		l->greatest = greatest > l->greatest ? greatest : l->greatest;
 		if (!cut)
 			continue;
 		/* While the tile is in the nearest cache, and memory brings the next. */
-		topk_collect(l, p, count, first, cut);
+		topk_collect(l, l->p + first, count, first, cut);
 		if (l->n > 2 * keep + SPARE)
 			cut = narrow(l, keep, cut, l->greatest + 1);
 	}
 	return cut;
-}
-
-uint32_t topk_gather(struct topk_list *l, const struct codec_input *input, size_t keep,
-		     uint32_t cut)
-{
-	if (!cut || input->residual_out)
-		return gather(l, input, keep, cut, true);
-	/* Nobody wants p if the candidates are enough: a tile of it stays in the nearest cache. */
-	cut = gather(l, input, keep, cut, false);
-	if (l->n >= keep)
-		return cut;
-	l->n = 0;
-	return gather(l, input, keep, 0, true);
 }
 
 uint32_t topk_exact(struct topk_list *l, size_t count, size_t keep, uint32_t cut)

@@ -49,9 +49,8 @@ void topk_collect(struct topk_list *l, const float *p, size_t count, size_t firs
 
 /*
  * topk_gather() - p = in + scale * residual into l->p; unless cut is 0, the list has what reaches
- * it and may be one of the `keep` greatest.  Where there is no residual to be written and the list
- * has `keep`, l->p is undefined
- * Return: the cut, raised while there was far more than that; 0: the list is empty.
+ * it and may be one of the `keep` greatest
+ * Return: the cut, raised while there was far more than that.
  */
 uint32_t topk_gather(struct topk_list *l, const struct codec_input *input, size_t keep,
 		     uint32_t cut);
