@@ -40,6 +40,8 @@
 #include "compress/codec_table.h"
 #include "compress/copy.h"
 
+static_assert(EDEN_BLOCK_MIN == 64, "so many codes are a register of bytes");
+
 enum { EDEN_UNBIASED = 0, EDEN_MSE };
 enum { EDEN_RANK = 0, EDEN_SHARED };
 

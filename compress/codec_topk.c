@@ -554,6 +554,7 @@ static const char *const topk_examples[] = {
 	"topk:density=0.05,indices=local",
 	"topk:density=1",
 	"topk:mode=block",
+	"topk:mode=block,density=0.1",
 	"topk:mode=block,density=0.2,values=bf16",
 	"topk:mode=threshold",
 	"topk:mode=threshold,scope=tensor,values=bf16",

@@ -59,7 +59,7 @@
 #include "compress/codec.h"
 #include "compress/feedback_log.h"
 
-enum { FEEDBACK_BLOCK = 256 }; /* slices begin at multiples of it; loco has a scale for each */
+enum { FEEDBACK_BLOCK = 256 }; /* elements: loco has a scale for each */
 
 /* Numbers on the wire. */
 enum feedback_id {
@@ -163,7 +163,8 @@ const char *feedback_refuse(const struct feedback_setting *s, const struct codec
 
 /*
  * feedback_vector_bytes() - of one copy of a vector of `count` elements; 0: there is none.
- * A slice that begins at element `first`, a multiple of FEEDBACK_BLOCK, is that many bytes in.
+ * A slice that begins at element `first`, a multiple of FEEDBACK_BLOCK (where there is a log, of
+ * FEEDBACK_CELL), is that many bytes in.
  */
 size_t feedback_vector_bytes(const struct feedback_setting *s, enum feedback_vector vector,
 			     size_t count);

@@ -1,5 +1,6 @@
 /*
- * vector_avx2.c - the kernels in 256-bit registers: AVX2 and F16C (Intel from 2013, AMD from 2015).
+ * vector_avx2.c - the kernels in 256-bit registers: AVX2, FMA and F16C (Intel from 2013, AMD from
+ * 2015).
  *
  * Only code after the pragma is compiled for these CPUs; vec_avx2_supported() runs on all.
  */

@@ -151,6 +151,7 @@ void tensor_slices(const struct tensor_op *op, const struct tensor_turn *turn, u
 		at = feedback_vector_bytes(&s->feedback, v, first);
 		out->now[v] = s->vectors[from][v] + at;
 		out->next[v] = s->vectors[to][v] + at;
+		assert(!s->marks[v] || first % FEEDBACK_CELL == 0);
 		if (s->marks[v])
 			out->log[v] = (struct feedback_log){
 				.values = (float *)(void *)(s->vectors[from][v] + at),

@@ -40,8 +40,8 @@ static const struct codec_kernels *best(void)
 	return codec_kernels_of(vec_best());
 }
 
-static void encode(struct encoded *e, const char *spec, const float *in, uint64_t first,
-		   size_t count, uint32_t rank)
+static void encode_on(struct encoded *e, const struct codec_kernels *kernels, const char *spec,
+		      const float *in, uint64_t first, size_t count, uint32_t rank)
 {
 	struct codec_result result;
 	struct codec_input input = {
@@ -64,12 +64,18 @@ static void encode(struct encoded *e, const char *spec, const float *in, uint64_
 					  .rank_key = input.rank_key,
 					  .shared_key = input.shared_key,
 					  .work = input.work};
-	result = codec_encode(&e->setting, best(), &input, e->bytes);
+	result = codec_encode(&e->setting, kernels, &input, e->bytes);
 	assert_false(result.nonfinite);
 	e->length = result.bytes;
-	assert_int_equal(codec_decode(&e->setting, best(), &e->origin, e->bytes, e->length,
+	assert_int_equal(codec_decode(&e->setting, kernels, &e->origin, e->bytes, e->length,
 				      e->decoded, count),
 			 0);
+}
+
+static void encode(struct encoded *e, const char *spec, const float *in, uint64_t first,
+		   size_t count, uint32_t rank)
+{
+	encode_on(e, best(), spec, in, first, count, rank);
 }
 
 static void drop(struct encoded *e)
@@ -459,9 +465,37 @@ static void greatest_inputs(void **state)
 	}
 }
 
+/* Blocks longer than what is turned at once, longer than any of test_codec_bits.c. */
+static void long_blocks_have_the_same_bits(void **state)
+{
+	static const char *const specs[] = {"eden:bits=3,block=32768", "eden:bits=1,block=65536"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		size_t count = 65536;
+		float *in = draw_vector(DRAW_GAUSS, count, 1, i);
+		struct encoded right, e;
+
+		encode_on(&right, codec_kernels_of(vec_variants[0]), specs[i], in, 0, count, 3);
+		for (size_t v = 0; vec_variants[v]; v++) {
+			if (!vec_supported(vec_variants[v]))
+				continue;
+			encode_on(&e, codec_kernels_of(vec_variants[v]), specs[i], in, 0, count, 3);
+			assert_int_equal(e.length, right.length);
+			assert_memory_equal(e.bytes, right.bytes, right.length);
+			assert_memory_equal(e.decoded, right.decoded, count * sizeof(float));
+			assert_memory_equal(e.left, right.left, count * sizeof(float));
+			drop(&e);
+		}
+		drop(&right);
+		free(in);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(long_blocks_have_the_same_bits),
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(centroids_are_means),
 		cmocka_unit_test(bytes_of_a_spike),

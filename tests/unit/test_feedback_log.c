@@ -138,7 +138,7 @@ static void taken_back(void **state)
 
 static void all_of_it(void **state)
 {
-	struct vector v = vector_of(1000, 2);
+	struct vector v = vector_of(2 * CELL + 500, 2);
 	float *before = copy(&v);
 
 	(void)state;
@@ -155,14 +155,14 @@ static void all_of_it(void **state)
 
 static void what_is_no_number(void **state)
 {
-	struct vector v = vector_of(600, 3);
+	struct vector v = vector_of(3000, 3);
 	float *before = copy(&v);
 	const float values[] = {3e38f, 1, 3e38f, -INFINITY, NAN};
-	const uint32_t places[] = {3, 300, 301, 599, 7};
+	const uint32_t places[] = {3, 1500, 1501, 2999, 7};
 	const bool found[] = {false, false, true, true, true};
 
 	(void)state;
-	v.log.values[301] = before[301] = 3e38f;
+	v.log.values[1501] = before[1501] = 3e38f;
 	for (int i = 0; i < 5; i++) {
 		struct codec_few few = {&places[i], &values[i], 1};
 		size_t next = 0;
