@@ -197,7 +197,7 @@ static void one_choice_a_class(void **state)
 	chooser_free(w.chooser);
 }
 
-/* However short ops are, changes do not come faster than a person can read them. */
+/* However short ops are, a class does not change faster than a person can read it. */
 static void pauses(void **state)
 {
 	struct world w = begin(3);
@@ -276,8 +276,9 @@ static void short_ops(void **state)
 	struct world w = begin(3);
 
 	(void)state;
+	w.now_ns = 1000 * MS; /* slow just then, and no time since anything */
 	run(&w, 1);
-	while (w.now_ns < 60000 * MS) {
+	while (w.now_ns < 61000 * MS) {
 		for (uint8_t a = 0; a < 3; a++)
 			w.ns[20][a] = w.now_ns / MS % 40 < 6 ? 3 * ns[a] : ns[a];
 		run(&w, 10);
@@ -338,6 +339,41 @@ static void no_time_at_all(void **state)
 			assert_int_equal(changes, 0);
 	}
 	assert_true(changes >= 1);
+	chooser_free(c);
+}
+
+/* The same of so many that not each sample is kept. */
+static void together(void **state)
+{
+	struct chooser *c;
+	struct choice_decision l;
+	uint64_t now_ns = 0;
+	uint8_t now = 0;
+	uint32_t changes = 0;
+
+	(void)state;
+	assert_int_equal(chooser_new(&c), 0);
+	for (uint64_t seq = 1; seq < 200000; seq++) {
+		struct choice_sample s = {.seq = seq,
+					  .bytes = 1 << 20,
+					  .list = LIST,
+					  .size_class = 20,
+					  .alternatives = 2};
+
+		if (chooser_lease(c, seq, now_ns, &l) && l.count) {
+			now = l.changes[0].alternative;
+			for (uint8_t a = 0; a < 2; a++) /* 30 and 60 us for a MiB */
+				assert_true(l.changes[0].cost[a] == 0 ||
+					    l.changes[0].cost[a] == 30000u * (a + 1u));
+			changes++;
+		}
+		s.alternative = now;
+		s.ns = seq % 4 ? 0 : 4u * 30000 * (now + 1u);
+		now_ns += s.ns;
+		chooser_note(c, &s);
+	}
+	assert_true(changes >= 2);
+	assert_int_equal(now, 0);
 	chooser_free(c);
 }
 
@@ -435,6 +471,7 @@ int main(void)
 		cmocka_unit_test(short_ops),
 		cmocka_unit_test(outliers),
 		cmocka_unit_test(no_time_at_all),
+		cmocka_unit_test(together),
 		cmocka_unit_test(leases),
 		cmocka_unit_test(few_samples),
 		cmocka_unit_test(too_many_lists),
