@@ -126,6 +126,7 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		.schedule = group->schedule,
 		.flat_bytes_max = group->flat_bytes_max,
 		.chunk_bytes_max = group->chunk_bytes_max,
+		.gathers = (peers_offers(c->peers) & WIRE_OFFER_VERBS) != 0,
 		.vec = c->vec,
 	};
 	struct tensors_options tensors = {

@@ -179,10 +179,11 @@ static void look_at_paths(struct engine *e)
 	for (uint16_t p = 0; p < e->peers_end; p++)
 		for (uint16_t i = 0; e->peers[p].used && i < e->peers[p].link.paths; i++) {
 			struct engine_fact fact = {.kind = ENGINE_PATH_OVER, .peer = p, .path = i};
+			uint32_t waiting;
 
 			if (!e->peers[p].link.path[i].up)
 				continue;
-			if (engine_gathers(e, p, i))
+			if (engine_gathers(e, p, i, &waiting))
 				widen(e, p);
 			fact.over = e->ops->over(e->transport, p, i, fact.about);
 			if (fact.over && fact.over != e->peers[p].over[i])

@@ -372,7 +372,7 @@ static bool send_again(struct engine *e)
 	return any;
 }
 
-/* The path of a peer with most room, or the first that gathers frames and has any; or -1. */
+/* The path of a peer with most room, or one where frames wait for another to go with; or -1. */
 static int best_path(struct engine *e, uint16_t number)
 {
 	struct engine_peer *peer = &e->peers[number];
@@ -382,12 +382,12 @@ static int best_path(struct engine *e, uint16_t number)
 	if (!peer->used || peer->removing)
 		return -1;
 	for (uint16_t p = 0; p < peer->link.paths; p++) {
-		uint32_t room;
+		uint32_t room, waiting = 0;
 
 		if (!link_room(&peer->link, p))
 			continue;
 		room = e->ops->room(e->transport, number, p);
-		if (room && engine_gathers(e, number, p))
+		if (room && engine_gathers(e, number, p, &waiting) && waiting)
 			return p;
 		if (room > best_room) {
 			best_room = room;

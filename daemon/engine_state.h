@@ -148,9 +148,10 @@ void engine_call_out(struct engine *e);  /* ops that stand still: CALL */
 bool engine_pay_debts(struct engine *e); /* credits and acknowledgements */
 bool engine_arriving_in(const struct engine *e, const struct exchange *x);
 
-static inline bool engine_gathers(const struct engine *e, uint16_t peer, uint16_t path)
+static inline bool engine_gathers(const struct engine *e, uint16_t peer, uint16_t path,
+				  uint32_t *waiting)
 {
-	return e->ops->gathers && e->ops->gathers(e->transport, peer, path);
+	return e->ops->gathers && e->ops->gathers(e->transport, peer, path, waiting);
 }
 
 #endif

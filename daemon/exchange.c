@@ -142,7 +142,7 @@ int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, stru
 			(unsigned long long)exchange_memory(plan) * plan->lanes,
 			(unsigned long long)inflight_bytes);
 	wide = wide > WIDE_MAX ? WIDE_MAX : wide;
-	plan->slots_more = wide > plan->slots ? wide - plan->slots : 0;
+	plan->slots_more = plan->gathers && wide > plan->slots ? wide - plan->slots : 0;
 	if (exchange_memory(plan) * plan->lanes > inflight_bytes)
 		plan->slots_more = 0; /* no other node counts on them */
 	return 0;

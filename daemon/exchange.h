@@ -55,7 +55,8 @@ struct exchange_plan {
 	uint64_t flat_bytes_max;  /* agreed threshold for sched_choose()              */
 	uint32_t chunk_bytes_max; /* agreed; slot size                                */
 	uint32_t slots;           /* per node and class, >= 1                         */
-	uint32_t slots_more;      /* beside them: for those that exchange_widen() names */
+	bool gathers;             /* exchange_widen() may be called                   */
+	uint32_t slots_more;      /* beside the others: of those that it names        */
 	uint32_t buffers;         /* for contributions, and again for finals, >= 2    */
 	const struct vec *vec;
 };
@@ -64,11 +65,11 @@ struct exchange_plan {
 uint64_t exchange_memory(const struct exchange_plan *plan);
 
 /*
- * exchange_plan_size() - fill in slots, buffers and chunk_bytes_max; nodes, lanes and
- * local_ranks are set.  Slots and buffers depend on nodes alone, so all nodes agree on
- * the credits that they begin with; slots_more is 0 where it does not fit.  A chunk_bytes_max
- * that is set (agreed, and checked with the table that says so) is kept, 0 is replaced by the
- * largest with which all lanes together map inflight_bytes at most.
+ * exchange_plan_size() - fill in slots, buffers and chunk_bytes_max; nodes, lanes, local_ranks
+ * and gathers are set.  Slots and buffers depend on nodes alone, so all nodes agree on
+ * the credits that they begin with; slots_more is 0 where it does not fit, or nothing gathers.
+ * A chunk_bytes_max that is set (agreed, and checked with the table that says so) is kept, 0 is
+ * replaced by the largest with which all lanes together map inflight_bytes at most.
  * Return: 0; -ENOMEM and *err with the number that would be needed.
  */
 int exchange_plan_size(struct exchange_plan *plan, uint64_t inflight_bytes, struct err *err);

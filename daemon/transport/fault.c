@@ -413,9 +413,10 @@ static const char *fault_describe(struct transport *t)
 	return t->text;
 }
 
-static bool fault_gathers(const struct transport *t, uint16_t peer, uint16_t path)
+static bool fault_gathers(const struct transport *t, uint16_t peer, uint16_t path,
+			  uint32_t *waiting)
 {
-	return t->ops->gathers && t->ops->gathers(t->inner, peer, path);
+	return t->ops->gathers && t->ops->gathers(t->inner, peer, path, waiting);
 }
 
 static void fault_remember(struct transport *t, void *base, size_t bytes)

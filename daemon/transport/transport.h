@@ -125,10 +125,10 @@ struct transport_ops {
 	bool (*polls_memory)(const struct transport *t);
 
 	/*
-	 * Are frames that are queued on this path sent as one?  Then it costs less to queue them
-	 * all on one path of a peer, as long as it has room, than to spread them.  NULL: never.
+	 * Are frames that are queued on this path sent as one?  Then the next one costs least where
+	 * others wait.  *waiting: how many do.  NULL: never.
 	 */
-	bool (*gathers)(const struct transport *t, uint16_t peer, uint16_t path);
+	bool (*gathers)(const struct transport *t, uint16_t peer, uint16_t path, uint32_t *waiting);
 
 	/*
 	 * Open an instance, on the thread that will use it.

@@ -447,11 +447,14 @@ static bool polls_memory(const struct transport *t)
 	return !t->tcp_paths;
 }
 
-static bool gathers(const struct transport *t, uint16_t peer, uint16_t path)
+static bool gathers(const struct transport *t, uint16_t peer, uint16_t path, uint32_t *waiting)
 {
 	const struct verbs_path *p = t->paths[slot_of(peer, path)];
 
-	return p && p->state == VERBS_UP;
+	if (!p || p->state != VERBS_UP)
+		return false;
+	*waiting = p->tx.tail - p->tx.posted;
+	return true;
 }
 
 static const struct transport_stats *verbs_stats(struct transport *t)

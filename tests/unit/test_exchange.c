@@ -50,6 +50,7 @@ static struct exchange_plan plan_of(uint16_t nodes, uint32_t slots)
 		.flat_bytes_max = 4096,
 		.chunk_bytes_max = 65536,
 		.slots = slots,
+		.gathers = true,
 		.buffers = 4,
 		.vec = vec_best(),
 	};
@@ -205,6 +206,10 @@ static void more_slots_are_only_made_where_they_fit(void **state)
 	assert_int_equal(exchange_plan_size(&plan, most, &err), 0);
 	assert_int_equal(plan.slots_more, 8);
 	assert_int_equal(exchange_plan_size(&plan, most - 1, &err), 0);
+	assert_int_equal(plan.slots, 8);
+	assert_int_equal(plan.slots_more, 0);
+	plan.gathers = false; /* over TCP */
+	assert_int_equal(exchange_plan_size(&plan, 1ull << 40, &err), 0);
 	assert_int_equal(plan.slots, 8);
 	assert_int_equal(plan.slots_more, 0);
 }
