@@ -81,7 +81,7 @@ static struct slot *slot_at(struct exchange *x, uint16_t node, uint16_t kind, co
 	size_t from = (uintptr_t)memory - (uintptr_t)slots->memory;
 	size_t i = from / x->plan.chunk_bytes_max;
 
-	return i < exchange_slots(&x->plan) ? &slots[i] : NULL;
+	return i < exchange_slots(&x->plan) && slots[i].memory == memory ? &slots[i] : NULL;
 }
 
 void exchange_unplace(struct exchange *x, uint16_t node, void *memory)
