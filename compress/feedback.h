@@ -215,9 +215,8 @@ int feedback_add(const struct feedback_op *op, struct random_key key, float weig
  * elements for this way, or one is no finite number
  */
 struct feedback_sum {
-	float *room
-		[2]; /* float32[count] each: the list is in room[at], the next goes to the other */
-	size_t n;    /* elements in room[at]                                   */
+	float *room[2]; /* float32[count] each: the list in [at], the next one in the other */
+	size_t n;       /* elements of the list                                   */
 	int at;
 };
 bool feedback_adds_few(const struct feedback_op *op, uint32_t nodes);
