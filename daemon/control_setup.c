@@ -53,6 +53,7 @@ void setup_free(struct control *c, struct control_group *g, uint64_t now_ns)
 			peers_drop(c->peers, g->peers[n], now_ns);
 	tensors_free(g->tensors);
 	chooser_free(g->chooser);
+	op_clock_free(g->clock);
 	group_free(g->group);
 	free(g->owners);
 	free(g->peers);
@@ -140,7 +141,7 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 	tensors.chunk_bytes_max = plan.chunk_bytes_max;
 	if (tensors_new(&g->tensors, &tensors))
 		return err_set(err, -ENOMEM, "no memory for group \"%s\"", group->name);
-	if (group->node == 0 && chooser_new(&g->chooser))
+	if (group->node == 0 && (chooser_new(&g->chooser) || op_clock_new(&g->clock, plan.lanes)))
 		return err_set(err, -ENOMEM, "no memory for group \"%s\"", group->name);
 	for (uint32_t i = 0; i < group->local_ranks; i++)
 		g->local_rank[i] = group->local[i].rank;
@@ -243,6 +244,7 @@ static void start_lanes(struct control *c, struct control_group *g, uint64_t now
 							 .peers = g->peers,
 							 .tensors = g->tensors,
 							 .stats = &g->stats[lane],
+							 .clock = g->clock,
 							 .chooser = lane ? NULL : g->chooser});
 	for (uint16_t n = 0; n < g->group->nodes; n++)
 		for (uint16_t lane = 0; lane < g->group->lanes; lane++)

@@ -84,6 +84,7 @@ struct control_group {
 	uint64_t memory_bytes;
 	struct tensors *tensors; /* the lanes read them                  */
 	struct chooser *chooser; /* lane 0's until GROUP_REMOVED; NULL: not on this node        */
+	struct op_clock *clock;  /* the lanes'; with the chooser */
 	struct choice_record choices;
 	uint32_t local_rank[EXCHANGE_LOCAL_MAX];         /* numbers of the local ranks, for plans */
 	struct engine_group_stats stats[WIRE_LANES_MAX]; /* written by the lanes      */

@@ -235,6 +235,7 @@ static void group_add(struct engine *e, const struct engine_command *c)
 	group->peers = c->peers;
 	group->stats = c->stats;
 	group->tensors = c->tensors;
+	group->clock = c->clock;
 	group->chooser = c->chooser;
 	memset(group->node_of_peer, 0xff, sizeof(group->node_of_peer));
 	for (uint16_t n = 0; n < plan->nodes; n++)

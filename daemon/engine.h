@@ -30,6 +30,7 @@
 #include "daemon/err.h"
 #include "daemon/exchange.h"
 #include "daemon/mailbox.h"
+#include "daemon/op_clock.h"
 #include "daemon/transport/transport.h"
 #include "proto/shm.h"
 #include "proto/wire.h"
@@ -104,7 +105,9 @@ struct engine_command {
 				  * stays the main thread's, valid until GROUP_REMOVED      */
 	const struct tensors *tensors;    /* GROUP_ADD: NULL or the main thread's, as long */
 	struct engine_group_stats *stats; /* GROUP_ADD: NULL or the main thread's, as long */
-	struct chooser *chooser;          /* GROUP_ADD: the lane's until GROUP_REMOVED; or NULL */
+	struct op_clock *clock;           /* GROUP_ADD: of all lanes, as long; or NULL          */
+	struct chooser *chooser;          /* GROUP_ADD: the lane's until GROUP_REMOVED; or NULL;
+					     with a clock */
 	uint32_t local_rank;
 	uint32_t handle; /* RANK_ADD: as in the trainer's submissions              */
 	uint64_t first_seq, last_seq;

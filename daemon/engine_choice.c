@@ -8,6 +8,22 @@
 
 #include <assert.h>
 
+/* What ops took that are over, to the chooser. */
+static void measure(struct engine_group *group)
+{
+	struct op_time time;
+
+	while (op_clock_next(group->clock, &time)) {
+		struct engine_tally *tally = &group->tally[time.seq % EXCHANGE_OPS_MAX];
+
+		if (!time.good || !tally->measured || tally->choice.seq != time.seq)
+			continue;
+		tally->measured = false;
+		tally->choice.ns = time.ns;
+		chooser_note(group->chooser, &tally->choice);
+	}
+}
+
 /* Give a lease if it is time; `seq` is posted here or wanted elsewhere. */
 static void give_lease(struct engine *e, struct engine_group *group, uint64_t seq)
 {
@@ -25,6 +41,7 @@ void engine_choice_asked(struct engine *e, const struct engine_command *c)
 	if (group && group->chooser &&
 	    c->first_seq <= exchange_done_through(c->exchange) + 4 * EXCHANGE_OPS_MAX) {
 		group->choosing = true;
+		measure(group);
 		give_lease(e, group, c->first_seq);
 	}
 }
@@ -46,7 +63,8 @@ void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t
 	bool waits = exchange_waits_for_lease(group->exchange, seq);
 
 	if (group->chooser) {
-		tally->posted_ns = e->now_ns; /* of several local ranks the last one counts */
+		measure(group);
+		op_clock_called(group->clock, seq, e->now_ns);
 		tally->measured = exchange_choice(group->exchange, seq, &tally->choice);
 		group->choosing |= waits;
 		if (group->choosing)
@@ -61,13 +79,6 @@ void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t
 
 void engine_choice_over(struct engine *e, struct engine_group *group, uint64_t seq, bool good)
 {
-	struct engine_tally *tally = &group->tally[seq % EXCHANGE_OPS_MAX];
-	uint64_t begun_ns = tally->posted_ns > group->over_ns ? tally->posted_ns : group->over_ns;
-
-	group->over_ns = e->now_ns;
-	if (!group->chooser || !tally->measured || !good)
-		return;
-	tally->measured = false;
-	tally->choice.ns = e->now_ns - begun_ns;
-	chooser_note(group->chooser, &tally->choice);
+	if (group->clock)
+		op_clock_over(group->clock, e->options.lane, seq, e->now_ns, good);
 }

@@ -46,12 +46,11 @@ struct engine_group {
 		uint64_t seq;   /* of the last op here that is over           */
 		uint64_t bytes; /* of the tensor of the last op here, posted  */
 		/* with a chooser: */
-		uint64_t posted_ns;          /* when a local rank called it last                 */
-		struct choice_sample choice; /* of that call, if it is `measured`        */
+		struct choice_sample choice; /* of the last call, if it is `measured`     */
 		bool measured;
 	} tally[EXCHANGE_OPS_MAX]; /* by seq % EXCHANGE_OPS_MAX */
+	struct op_clock *clock;    /* of all lanes; NULL: nobody chooses on this node      */
 	struct chooser *chooser;   /* NULL: not on this lane                              */
-	uint64_t over_ns;          /* when an op was last over: what is measured begins after it */
 	uint64_t asked;            /* the last op for which we said NEEDS_LEASE            */
 	bool choosing;             /* an op has left the choice of its codec to the group  */
 	uint64_t waited_for;       /* by its op, when that was last looked at; 0: none */
