@@ -11,9 +11,10 @@ enum {
 	SAMPLES_MAX = 128,  /* of a period; a multiple of 2                            */
 	SETTLED_FIRST = 32, /* periods until others are tried again                    */
 	SETTLED_MOST = 1024,
-	ALL_EVERY = 4, /* of these sessions each so many-th tries all          */
-	ROUNDS = 3,    /* at most, of a session                                */
-	SMOOTH = 8,    /* periods that the mean time of what is settled is made of */
+	ALL_EVERY = 4,     /* of these sessions each so many-th tries all          */
+	ROUNDS = 3,        /* at most, of a session: so many trials of each        */
+	SMOOTH = 8,        /* periods that the mean time of what is settled is made of */
+	LEASE_MOST = 4096, /* ops */
 };
 
 #define HARDLY 1.03    /* times the least: not worth to lose more        */
@@ -25,16 +26,17 @@ struct entry {
 	uint32_t list;
 	uint8_t size_class, alternatives, current;
 	bool settled;
-	bool all;                               /* settled: the next session tries all    */
-	uint8_t to_try;                         /* bits; while not settled                */
-	uint8_t rounds;                         /* of this session                        */
-	uint8_t tried[CHOICE_ALTERNATIVES_MAX]; /* times, in this session               */
-	uint32_t sessions;                      /* finished                               */
-	uint64_t from;                          /* the first op of `current`              */
-	uint64_t until, until_ns;               /* settled: when to try again: both       */
-	uint64_t periods;                       /* ... which was so long a time           */
-	double chosen_cost;                     /* settled: when it was chosen            */
-	double cost[CHOICE_ALTERNATIVES_MAX];   /* ns for a MiB; 0: not measured yet      */
+	bool all;                                      /* settled: the next session tries all    */
+	uint8_t to_try;                                /* bits; while not settled                */
+	uint8_t rounds;                                /* of this session                        */
+	uint8_t tried[CHOICE_ALTERNATIVES_MAX];        /* times, in this session                 */
+	double trial[CHOICE_ALTERNATIVES_MAX][ROUNDS]; /* ... and what was measured              */
+	uint32_t sessions;                             /* finished                               */
+	uint64_t from;                                 /* the first op of `current`              */
+	uint64_t until, until_ns;                      /* settled: when to try again: both       */
+	uint64_t periods;                              /* ... which was so long a time           */
+	double chosen_cost;                            /* settled: when it was chosen            */
+	double cost[CHOICE_ALTERNATIVES_MAX];          /* ns for a MiB; 0: not measured yet      */
 	uint64_t judged_ns; /* when a choice was judged last, or the first began */
 	uint64_t taken;     /* samples of it since then               */
 	uint64_t every;     /* ... of which each so many-th is kept   */
@@ -45,7 +47,11 @@ struct entry {
 
 struct chooser {
 	uint64_t through;
-	uint64_t now_ns;      /* when an op began last */
+	uint64_t now_ns; /* when an op began last */
+	struct lease {
+		uint64_t seq, ns; /* where the group was when it was given */
+		uint64_t ops;
+	} last;
 	uint32_t count, next; /* next: which entry may change first */
 	bool full, said_full; /* a list and class had no room       */
 	struct entry entries[CHOICE_LISTS_MAX];
@@ -183,17 +189,30 @@ static void begin_session(struct entry *e)
 {
 	memset(e->tried, 0, sizeof(e->tried));
 	e->tried[e->current] = 1;
+	e->trial[e->current][0] = e->cost[e->current];
 	e->rounds = 0;
 }
 
-/* Of those that were tried: which cannot be told apart by so few trials, as times vary? */
+static double best_trial(const struct entry *e, uint8_t a)
+{
+	double min = INFINITY;
+
+	for (uint8_t t = 0; t < e->tried[a]; t++)
+		min = fmin(min, e->trial[a][t]);
+	return min;
+}
+
+/*
+ * Of those that were tried: which cannot be told apart by so few trials, as times vary?  A first
+ * trial may be wrong by a factor.
+ */
 static uint8_t too_close(const struct entry *e)
 {
-	double min = least(e);
+	double most = (e->rounds > 1 ? TOO_CLOSE : CLOSE) * least(e);
 	uint8_t bits = 0;
 
 	for (uint8_t a = 0; a < e->alternatives; a++)
-		if (e->tried[a] && e->cost[a] <= TOO_CLOSE * min)
+		if (best_trial(e, a) <= most)
 			bits |= (uint8_t)(1u << a);
 	return bits & (bits - 1) ? bits : 0;
 }
@@ -270,13 +289,20 @@ static void look_again(struct entry *e, double cost, uint64_t from, uint64_t now
 	}
 }
 
-/* A session takes the mean of its trials. */
+/* A session goes by the median of its trials, of two by their mean. */
 static void tried(struct entry *e, double cost)
 {
+	double *trial = e->trial[e->current];
 	uint8_t times = e->tried[e->current]++;
-	double *mean = &e->cost[e->current];
 
-	*mean = times ? *mean + (cost - *mean) / (times + 1) : cost;
+	_Static_assert(ROUNDS == 3, "the median below is of three");
+	assert(times < ROUNDS);
+	trial[times] = cost;
+	if (times == 1)
+		cost = (trial[0] + trial[1]) / 2;
+	else if (times == 2)
+		cost = fmax(fmin(trial[0], trial[1]), fmin(fmax(trial[0], trial[1]), trial[2]));
+	e->cost[e->current] = cost;
 }
 
 static uint32_t saturated(double ns)
@@ -317,6 +343,23 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 	return true;
 }
 
+/*
+ * How long is the next lease?  Each wakes a thread on every node, which takes ops of some 50 us
+ * half as long again where processors are few.  Nothing is judged before CHOOSER_PAUSE_NS are
+ * over, so it may last a good part of that; but nobody knows how fast ops are by a new choice.
+ */
+static uint64_t lease_ops(const struct chooser *c, uint64_t seq, uint64_t now_ns, bool changed)
+{
+	double ops = (double)(seq - c->last.seq), ns = (double)(now_ns - c->last.ns);
+	double wanted;
+
+	if (changed || seq <= c->last.seq || ns <= 0)
+		return CHOOSER_PERIOD;
+	wanted = ops * (CHOOSER_PAUSE_NS / 2.0) / ns;
+	wanted = fmin(wanted, fmin(4.0 * (double)c->last.ops, LEASE_MOST));
+	return (uint64_t)fmax(wanted, CHOOSER_PERIOD);
+}
+
 bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choice_decision *out)
 {
 	uint64_t from = c->through + 1, most = seq > from ? seq : from;
@@ -325,10 +368,7 @@ bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choi
 	c->now_ns = now_ns;
 	if (seq + CHOOSER_MARGIN <= c->through)
 		return false;
-	*out = (struct choice_decision){.from = from,
-					.through = most + CHOOSER_PERIOD - 1,
-					.full = c->full && !c->said_full};
-	c->through = out->through;
+	*out = (struct choice_decision){.from = from, .full = c->full && !c->said_full};
 	c->said_full = c->full;
 	for (uint32_t i = 0; i < c->count && out->count < WIRE_CHOICES_MAX; i++) {
 		struct entry *e = &c->entries[(first + i) % c->count];
@@ -337,5 +377,9 @@ bool chooser_lease(struct chooser *c, uint64_t seq, uint64_t now_ns, struct choi
 			out->count++;
 		c->next = (first + i + 1) % c->count;
 	}
+	c->last = (struct lease){
+		.seq = seq, .ns = now_ns, .ops = lease_ops(c, seq, now_ns, out->count > 0)};
+	out->through = most + c->last.ops - 1;
+	c->through = out->through;
 	return true;
 }

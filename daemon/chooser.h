@@ -3,9 +3,9 @@
  *
  * For each list of alternatives and class of sizes (choice.h) it is told how long ops took.  Each
  * alternative is tried for a period of so many ops and so long a time, all over which it is
- * measured, and those that are too close to tell are tried again, twice: the same op takes 10 to
- * 30 % more or less from one second to the next where processors are shared, and short ones take
- * twice as long for some milliseconds.  The one with the least median time for its bytes is taken,
+ * measured, and those that are too close to tell are tried again, twice, and the median counts: the
+ * same op takes 10 to 30 % more or less from one second to the next where processors are shared,
+ * and short ones take twice as long for some milliseconds, or seconds.  The one with the least median time for its bytes is taken,
  * or one that loses less and is hardly slower.  Then it stays, until
  *
  *   - it has become slower (by a quarter, in the mean of the last periods): those that were faster
@@ -15,7 +15,7 @@
  *     its own time has become another one.
  *
  * Changes hold from the op on with which the last lease ended; leases are at least CHOOSER_PERIOD
- * ops long, so nothing changes twice in so many ops.
+ * ops long, so nothing changes twice in so many ops.  They are longer where ops are short.
  * Pure: the time is passed in.  One of a group, on one lane of its lowest node.
  */
 #ifndef DAEMON_CHOOSER_H

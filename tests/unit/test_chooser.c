@@ -95,7 +95,7 @@ static void settles_on_the_fastest(void **state)
 		for (uint8_t a = 1; a < 3; a++)
 			if (times[i][a] < times[i][best])
 				best = a;
-		run(&w, 500);
+		run(&w, 900);
 		assert_int_equal(w.last[0], best);
 		for (uint8_t a = 0; a < 3; a++)
 			assert_true(w.ops[20][a] >= CHOOSER_SAMPLES_MIN);
@@ -188,7 +188,7 @@ static void one_choice_a_class(void **state)
 	set(&w, 16, 9, 7, 8);
 	set(&w, 18, 30, 20, 10);
 	set(&w, 20, 50, 40, 60);
-	run(&w, 2500);
+	run(&w, 4000);
 	assert_int_equal(w.last[0], 0);
 	assert_int_equal(w.last[1], 1);
 	assert_int_equal(w.last[2], 2);
@@ -242,6 +242,21 @@ static void a_lucky_trial(void **state)
 	run(&w, 800);
 	assert_int_equal(w.last[0], 0);
 	assert_int_equal(w.changes[0], 6); /* three trials each */
+	chooser_free(w.chooser);
+}
+
+/* Slower for once, by nearly two: one trial does not rule it out. */
+static void an_unlucky_trial(void **state)
+{
+	struct world w = begin(2);
+
+	(void)state;
+	set(&w, 20, 100, 190, 0);
+	run(&w, 200); /* the first trial of 1 */
+	assert_int_equal(w.last[0], 1);
+	set(&w, 20, 100, 70, 0);
+	run(&w, 2000);
+	assert_int_equal(w.last[0], 1);
 	chooser_free(w.chooser);
 }
 
@@ -401,6 +416,46 @@ static void leases(void **state)
 	chooser_free(NULL);
 }
 
+/* They last half a pause, as ops go, but for the first after a change. */
+static void long_leases(void **state)
+{
+	struct chooser *c;
+	struct choice_decision l = {0};
+	uint64_t now_ns = 0, longest = 0, changed = 0;
+
+	(void)state;
+	assert_int_equal(chooser_new(&c), 0);
+	for (uint64_t seq = 1; seq < 40000; seq++) {
+		struct choice_sample s = {.seq = seq,
+					  .bytes = 4096,
+					  .ns = 50000,
+					  .list = LIST,
+					  .size_class = 12,
+					  .alternatives = 2};
+
+		if (chooser_lease(c, seq, now_ns, &l)) {
+			assert_true(l.through - l.from + 1 >= CHOOSER_PERIOD);
+			if (l.count) {
+				assert_int_equal(l.through - l.from + 1, CHOOSER_PERIOD);
+				changed++;
+			}
+			if (l.through - l.from > longest)
+				longest = l.through - l.from;
+		}
+		now_ns += s.ns;
+		chooser_note(c, &s);
+	}
+	assert_true(changed > 0);
+	assert_in_range(longest, 450, 550); /* 25 ms */
+	/* Slow now: the next may be the last that is too long. */
+	for (uint64_t seq = 40000, next = l.through; seq < next + 200; seq++) {
+		if (chooser_lease(c, seq, now_ns, &l) && seq > next)
+			assert_int_equal(l.through - l.from + 1, CHOOSER_PERIOD);
+		now_ns += 20 * MS;
+	}
+	chooser_free(c);
+}
+
 /* A class that has had few ops is not judged, however many there were of others. */
 static void few_samples(void **state)
 {
@@ -467,12 +522,14 @@ int main(void)
 		cmocka_unit_test(pauses),
 		cmocka_unit_test(bursts),
 		cmocka_unit_test(a_lucky_trial),
+		cmocka_unit_test(an_unlucky_trial),
 		cmocka_unit_test(slow_spells),
 		cmocka_unit_test(short_ops),
 		cmocka_unit_test(outliers),
 		cmocka_unit_test(no_time_at_all),
 		cmocka_unit_test(together),
 		cmocka_unit_test(leases),
+		cmocka_unit_test(long_leases),
 		cmocka_unit_test(few_samples),
 		cmocka_unit_test(too_many_lists),
 	};
