@@ -55,28 +55,28 @@ carry() {
 			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
 }
 
-# chosen RATE CODEC: in place, after the out-of-place ops, in which "auto" has tried all.  Short ops
-# take up to twice as long from one second to the next, whatever the codec: many of them, and as
-# many before them for all codecs.
+# chosen RATE CODEC: out of place, that is one op after the other: in place carry-perf fills the
+# tensor anew before each and waits for all ranks, while links make up for what a short op
+# owes them.  Short ops take up to twice as long from one run to the next, whatever the codec, by
+# where threads happen to run: many ops, and many before them for all codecs.
 chosen() {
-	local n w=10 tries
-	# Ops until it has settled: 1,000, and in no less than half a second.
+	local n w=10 settled=1000
+	# Ops until it has settled: 1,000, and in no less than two seconds.
 	case $BYTES in
-	4096) n=20000 tries=20000 ;;
-	65536) n=4000 tries=6000 ;;
-	1048576) n=60 tries=1000 ;;
-	*) n=50 tries=1000 ;;
+	4096) n=8000 w=12000 settled=40000 ;;
+	65536) n=4000 w=6000 settled=12000 ;;
+	1048576) n=60 ;;
+	*) n=50 ;;
 	esac
 	case $1-$BYTES in
-	100mbit-4096) n=8000 tries=12000 ;;
-	100mbit-65536) n=1000 tries=2000 ;;
+	100mbit-65536) n=1000 w=2000 settled=3000 ;;
 	# 100 dense ops take ten seconds; codecs are not too close there.
-	100mbit-1048576 | 1gbit-16777216) tries=330 ;;
+	100mbit-1048576 | 1gbit-16777216) settled=330 ;;
 	esac
-	[ "$2" != auto ] && [ "$BYTES" -gt 65536 ] || w=$tries
+	[ "$2" != auto ] || w=$settled
 	perf 1 $n $w --codec "$2"
-	sample carry "$1-$2" "$(jq '.results[0] | {time_us: .in_place.time_us_median,
-		p99_us: .in_place.time_us_p99, wire_bytes: .in_place.wire_bytes}' "$WORK/perf")"
+	sample carry "$1-$2" "$(jq '.results[0] | {time_us: .time_us_median,
+		p99_us: .time_us_p99, wire_bytes}' "$WORK/perf")"
 }
 
 # peer_figures: of what a peer's program wrote
