@@ -5,8 +5,8 @@
  * alternative is tried for a period of so many ops and so long a time, all over which it is
  * measured, and those that are too close to tell are tried again, twice, and the median counts: the
  * same op takes 10 to 30 % more or less from one second to the next where processors are shared,
- * and short ones take twice as long for some milliseconds, or seconds.  The one with the least median time for its bytes is taken,
- * or one that loses less and is hardly slower.  Then it stays, until
+ * and short ones take twice as long for some milliseconds, or seconds.  The one with the least time
+ * for its bytes is taken, or one that loses less and is hardly slower.  Then it stays, until
  *
  *   - it has become slower (by a quarter, in the mean of the last periods): those that were faster
  *     than this are tried again at once;
