@@ -21,11 +21,14 @@ enum {
 #define CLOSE 2.0      /* times the least: worth another session        */
 #define TOO_CLOSE 1.25 /* times the least: one trial cannot tell which is faster */
 #define DRIFTED 1.25   /* times what it was when it was chosen, or its inverse */
+/* A trial of less may be of a bad moment as a whole, and be wrong by a factor. */
+#define BRIEF_NS UINT64_C(500000000)
 
 struct entry {
 	uint32_t list;
 	uint8_t size_class, alternatives, current;
 	bool settled;
+	bool brief;                                    /* a trial of this session was */
 	bool all;                                      /* settled: the next session tries all    */
 	uint8_t to_try;                                /* bits; while not settled                */
 	uint8_t rounds;                                /* of this session                        */
@@ -191,6 +194,7 @@ static void begin_session(struct entry *e)
 	e->tried[e->current] = 1;
 	e->trial[e->current][0] = e->cost[e->current];
 	e->rounds = 0;
+	e->brief = false;
 }
 
 static double best_trial(const struct entry *e, uint8_t a)
@@ -202,13 +206,10 @@ static double best_trial(const struct entry *e, uint8_t a)
 	return min;
 }
 
-/*
- * Of those that were tried: which cannot be told apart by so few trials, as times vary?  A first
- * trial may be wrong by a factor.
- */
+/* Of those that were tried: which cannot be told apart by so few trials, as times vary? */
 static uint8_t too_close(const struct entry *e)
 {
-	double most = (e->rounds > 1 ? TOO_CLOSE : CLOSE) * least(e);
+	double most = (e->brief && e->rounds == 1 ? CLOSE : TOO_CLOSE) * least(e);
 	uint8_t bits = 0;
 
 	for (uint8_t a = 0; a < e->alternatives; a++)
@@ -290,7 +291,7 @@ static void look_again(struct entry *e, double cost, uint64_t from, uint64_t now
 }
 
 /* A session goes by the median of its trials, of two by their mean. */
-static void tried(struct entry *e, double cost)
+static void tried(struct entry *e, double cost, uint64_t duration_ns)
 {
 	double *trial = e->trial[e->current];
 	uint8_t times = e->tried[e->current]++;
@@ -298,6 +299,7 @@ static void tried(struct entry *e, double cost)
 	_Static_assert(ROUNDS == 3, "the median below is of three");
 	assert(times < ROUNDS);
 	trial[times] = cost;
+	e->brief |= duration_ns < BRIEF_NS;
 	if (times == 1)
 		cost = (trial[0] + trial[1]) / 2;
 	else if (times == 2)
@@ -315,10 +317,10 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 {
 	uint8_t before = e->current;
 	bool was_settled = e->settled;
+	uint64_t duration_ns = now_ns - e->judged_ns;
 	double cost;
 
-	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2 ||
-	    now_ns - e->judged_ns < CHOOSER_PAUSE_NS)
+	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2 || duration_ns < CHOOSER_PAUSE_NS)
 		return false;
 	cost = median(e);
 	e->judged_ns = now_ns;
@@ -326,7 +328,7 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 	if (e->settled) {
 		look_again(e, cost, from, now_ns);
 	} else {
-		tried(e, cost);
+		tried(e, cost, duration_ns);
 		go_on(e, from, now_ns);
 	}
 	if (e->current != before)

@@ -188,7 +188,7 @@ static void one_choice_a_class(void **state)
 	set(&w, 16, 9, 7, 8);
 	set(&w, 18, 30, 20, 10);
 	set(&w, 20, 50, 40, 60);
-	run(&w, 4000);
+	run(&w, 2500);
 	assert_int_equal(w.last[0], 0);
 	assert_int_equal(w.last[1], 1);
 	assert_int_equal(w.last[2], 2);
@@ -251,12 +251,26 @@ static void an_unlucky_trial(void **state)
 	struct world w = begin(2);
 
 	(void)state;
-	set(&w, 20, 100, 190, 0);
-	run(&w, 200); /* the first trial of 1 */
+	set(&w, 20, 1, 2, 0);
+	w.ns[20][1] -= MS / 10;
+	run(&w, 200); /* the first trial of 1, in 190 ms */
 	assert_int_equal(w.last[0], 1);
-	set(&w, 20, 100, 70, 0);
+	w.ns[20][1] = 7 * MS / 10;
 	run(&w, 2000);
 	assert_int_equal(w.last[0], 1);
+	chooser_free(w.chooser);
+}
+
+/* But one of a second does. */
+static void a_long_trial(void **state)
+{
+	struct world w = begin(3);
+
+	(void)state;
+	set(&w, 20, 100, 19, 10);
+	run(&w, 900);
+	assert_int_equal(w.last[0], 2);
+	assert_int_equal(w.changes[0], 2);
 	chooser_free(w.chooser);
 }
 
@@ -523,6 +537,7 @@ int main(void)
 		cmocka_unit_test(bursts),
 		cmocka_unit_test(a_lucky_trial),
 		cmocka_unit_test(an_unlucky_trial),
+		cmocka_unit_test(a_long_trial),
 		cmocka_unit_test(slow_spells),
 		cmocka_unit_test(short_ops),
 		cmocka_unit_test(outliers),
