@@ -142,6 +142,7 @@ static int settings(struct carry *c, struct ctl_attach *attach, const struct car
 					    spin, SPIN_US_MAX);
 		c->spin_ns = spin_us * 1000u;
 	}
+	c->spinning_ns = c->spin_ns;
 #ifdef CARRY_DEBUG
 	c->debug = true;
 #endif

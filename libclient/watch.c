@@ -1,9 +1,10 @@
 /*
  * watch.c - completions and answers come in here; see "watcher" in internal.h.
  *
- * A round: consume the rings; if that gave nothing, spin for c->spin_ns, then set the sleep
+ * A round: consume the rings; if that gave nothing, spin for c->spinning_ns, then set the sleep
  * flag, look again and sleep on wake_fd and socket; consume.  Who spins lets everybody else on
  * the processor go first, so that it delays nobody: least of all the lane that it waits for.
+ * It still costs a processor, so where ops take long it is given up, until one is short again.
  *
  * Once carry_event_fd() was called somebody may sleep on the descriptors without being in
  * libcarry.  So whoever stops watching leaves wake_fd empty, the flag set and the rings looked at
@@ -171,22 +172,28 @@ static bool sleep_until(struct carry *c, uint64_t deadline_ns)
 	return fds[1].revents != 0;
 }
 
+uint64_t watch_spin_next(uint64_t spinning_ns, uint64_t most_ns, uint64_t slept_ns)
+{
+	return slept_ns < 2 * most_ns ? most_ns : spinning_ns / 2;
+}
+
 /* Watcher, unlocked: wait for a completion.  Return: whether the socket wants to be read. */
 static bool idle(struct carry *c, uint64_t deadline_ns)
 {
-	uint64_t now = now_ns();
-	uint64_t spin_until = now + c->spin_ns < deadline_ns ? now + c->spin_ns : deadline_ns;
+	uint64_t now = now_ns(), spin_until = now + c->spinning_ns;
 	bool answers = false;
 
-	while (now < spin_until) {
+	while (now < spin_until && now < deadline_ns) {
 		if (completions_there(c))
 			return false;
 		(void)sched_yield();
 		now = now_ns();
 	}
 	shm_sleep_prepare(&c->header->trainer_sleeps);
-	if (!completions_there(c))
+	if (!completions_there(c)) {
 		answers = sleep_until(c, deadline_ns);
+		c->spinning_ns = watch_spin_next(c->spinning_ns, c->spin_ns, now_ns() - now);
+	}
 	shm_sleep_cancel(&c->header->trainer_sleeps);
 	return answers;
 }

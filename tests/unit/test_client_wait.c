@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "libclient/internal.h"
 #include "tests/unit/fake_daemon.h"
 
 #define LANES 4
@@ -29,6 +30,15 @@
 #define MILLISECOND INT64_C(1000000)
 
 static struct fake *fake;
+static _Atomic uint32_t yields;
+
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
+int __wrap_sched_yield(void)
+{
+	atomic_fetch_add(&yields, 1);
+	return __real_sched_yield();
+}
 static struct carry *c;
 static struct carry_group *g;
 
@@ -84,7 +94,7 @@ static struct carry_work *post(struct carry_group *group, int32_t *x)
 	return w;
 }
 
-static int64_t now_ns(void)
+static int64_t time_ns(void)
 {
 	struct timespec t;
 
@@ -108,10 +118,10 @@ static void test_timeouts(void **state)
 	(void)state;
 	hold(true);
 	w = post(g, &x);
-	start = now_ns();
+	start = time_ns();
 	assert_int_equal(carry_wait(w, 0, NULL), -ETIMEDOUT);
 	assert_int_equal(carry_wait(w, 30 * MILLISECOND, NULL), -ETIMEDOUT);
-	assert_true(now_ns() - start >= 30 * MILLISECOND);
+	assert_true(time_ns() - start >= 30 * MILLISECOND);
 	assert_int_equal(carry_test(w), 0);
 	hold(false);
 	assert_int_equal(carry_wait(w, INT64_MAX, NULL), 0);
@@ -387,7 +397,7 @@ static void test_signals(void **state)
 {
 	struct sigaction action = {.sa_handler = on_signal}; /* without SA_RESTART */
 	struct waiter waiter = {.timeout_ns = 60 * MILLISECOND};
-	int64_t start = now_ns();
+	int64_t start = time_ns();
 	int32_t x = 1;
 	pthread_t thread;
 
@@ -403,7 +413,7 @@ static void test_signals(void **state)
 	}
 	pthread_join(thread, NULL);
 	assert_int_equal(waiter.r, -ETIMEDOUT);
-	assert_true(now_ns() - start >= 60 * MILLISECOND);
+	assert_true(time_ns() - start >= 60 * MILLISECOND);
 	assert_true(signals > 5);
 	hold(false);
 	assert_int_equal(carry_wait(waiter.w, -1, NULL), 0);
@@ -422,6 +432,38 @@ static void test_no_sigpipe(void **state)
 	assert_int_equal(carry_group_create(&joined, c, &o), -ECONNRESET);
 }
 
+static void test_spin_next(void **state)
+{
+	(void)state;
+	assert_int_equal(watch_spin_next(50000, 50000, 100000), 25000);
+	assert_int_equal(watch_spin_next(25000, 50000, 3000000), 12500);
+	assert_int_equal(watch_spin_next(1, 50000, 3000000), 0);
+	assert_int_equal(watch_spin_next(0, 50000, 99999), 50000);
+	assert_int_equal(watch_spin_next(0, 0, 5), 0);
+}
+
+/* Where ops take long nobody spins any more. */
+static void test_spins_less(void **state)
+{
+	struct carry_work *w;
+	uint32_t before;
+	int32_t x = 4;
+
+	(void)state;
+	hold(true);
+	w = post(g, &x);
+	before = atomic_load(&yields);
+	assert_int_equal(carry_wait(w, MILLISECOND, NULL), -ETIMEDOUT);
+	assert_true(atomic_load(&yields) > before);
+	for (int i = 0; i < 17; i++) /* 2^16 > 50,000 ns */
+		assert_int_equal(carry_wait(w, MILLISECOND, NULL), -ETIMEDOUT);
+	before = atomic_load(&yields);
+	assert_int_equal(carry_wait(w, MILLISECOND, NULL), -ETIMEDOUT);
+	assert_int_equal(atomic_load(&yields), before);
+	hold(false);
+	assert_int_equal(carry_wait(w, -1, NULL), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define SPIN(name) cmocka_unit_test_setup_teardown(name, setup_spinning, teardown)
 
@@ -429,6 +471,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_timeouts),
+		cmocka_unit_test(test_spin_next),
+		SPIN(test_spins_less),
 		TEST(test_test),
 		TEST(test_test_daemon_dies),
 		TEST(test_event_fd),
