@@ -93,7 +93,7 @@ uint8_t choices_at(struct choices *c, uint32_t list, uint8_t size_class, uint64_
 /* An op that went by a choice, for the chooser. */
 struct choice_sample {
 	uint64_t seq, bytes;
-	/* From when it was called, or the one before it was over; 0: too short to tell. */
+	/* As op_clock.h says; 0: it was over with the one before it. */
 	uint64_t ns;
 	uint32_t list;
 	uint8_t size_class;

@@ -237,6 +237,7 @@ static void group_add(struct engine *e, const struct engine_command *c)
 	group->tensors = c->tensors;
 	group->clock = c->clock;
 	group->chooser = c->chooser;
+	assert(c->clock || !c->chooser);
 	memset(group->node_of_peer, 0xff, sizeof(group->node_of_peer));
 	for (uint16_t n = 0; n < plan->nodes; n++)
 		if (c->peers[n] != ENGINE_NOBODY)

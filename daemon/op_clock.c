@@ -9,9 +9,9 @@
 #include "proto/shm.h"
 #include "proto/wire.h"
 
-/* An op's share in a lane.  Who sees `seq` sees the others. */
+/* An op's share in a lane.  Who sees the same `seq` before and after has seen what is its own. */
 struct share {
-	_Atomic uint64_t seq; /* of the last op here that is over */
+	_Atomic uint64_t seq; /* of the last op here that is over; 0: none, or being written */
 	_Atomic uint64_t over_ns;
 	_Atomic bool good;
 };
@@ -52,6 +52,9 @@ void op_clock_over(struct op_clock *c, uint32_t lane, uint64_t seq, uint64_t now
 {
 	struct share *share = &c->lane[lane].share[seq % SHM_OPS_MAX];
 
+	assert(lane < c->lanes);
+	atomic_store_explicit(&share->seq, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
 	atomic_store_explicit(&share->over_ns, now_ns, memory_order_relaxed);
 	atomic_store_explicit(&share->good, good, memory_order_relaxed);
 	atomic_store_explicit(&share->seq, seq, memory_order_release);
@@ -69,11 +72,15 @@ static bool over_on_all(struct op_clock *c, uint64_t seq, struct op_time *out, u
 
 		if (last < seq)
 			return false;
+		out->good &= atomic_load_explicit(&share->good, memory_order_relaxed);
+		atomic_thread_fence(memory_order_acquire);
+		last = atomic_load_explicit(&share->seq, memory_order_relaxed);
+		if (last < seq)
+			return false;
 		if (last > out->seq)
 			out->seq = last;
 		if (ns > *over_ns)
 			*over_ns = ns;
-		out->good &= atomic_load_explicit(&share->good, memory_order_relaxed);
 	}
 	return true;
 }
@@ -81,12 +88,15 @@ static bool over_on_all(struct op_clock *c, uint64_t seq, struct op_time *out, u
 bool op_clock_next(struct op_clock *c, struct op_time *out)
 {
 	uint64_t called_ns, begun_ns, over_ns;
+	bool all = true;
 
-	do {
+	for (;; all = false) {
 		if (!over_on_all(c, c->read + 1, out, &over_ns))
 			return false;
-	} while (out->seq != ++c->read);
-
+		if (out->seq == ++c->read)
+			break;
+	}
+	out->good &= all;
 	called_ns = c->called_ns[c->read % SHM_OPS_MAX];
 	begun_ns = c->over_ns;
 	if (called_ns > begun_ns && called_ns - begun_ns > OP_CLOCK_TURN_NS)

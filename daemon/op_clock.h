@@ -9,7 +9,9 @@
  * An op is measured from when the one before it was over: ops that are under way together share the
  * time, and what an op leaves to its successor (a trainer to be woken up, a link that has to make
  * up for a burst) is its own.  What a trainer does between ops is not, so of the time until
- * it calls again OP_CLOCK_TURN_NS count at most.
+ * it calls again OP_CLOCK_TURN_NS count at most.  (They count for who computes longer, too, so that
+ * a moment's more work makes no op seem shorter.  Beside them differences of some us between short
+ * ops are small; who computes so long does not feel these.)
  *
  * Threads: op_clock_over() on each lane, for itself; the others on lane 0 alone.
  */
@@ -40,7 +42,8 @@ void op_clock_over(struct op_clock *c, uint32_t lane, uint64_t seq, uint64_t now
 
 /*
  * op_clock_next() - the next op, in order of seq, that is over on all lanes.
- * Those that were not read before SHM_OPS_MAX more were over are left out.
+ * Those that were not read before SHM_OPS_MAX more were over are left out; the next one's time is
+ * not known then, and it counts as not good.
  * Return: false: there is none yet.
  */
 bool op_clock_next(struct op_clock *c, struct op_time *out);
