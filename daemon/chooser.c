@@ -11,17 +11,17 @@ enum {
 	SAMPLES_MAX = 128,  /* of a period; a multiple of 2                            */
 	SETTLED_FIRST = 32, /* periods until others are tried again                    */
 	SETTLED_MOST = 1024,
-	ALL_EVERY = 4,     /* of these sessions each so many-th tries all          */
-	ROUNDS = 3,        /* at most, of a session: so many trials of each        */
-	SMOOTH = 8,        /* periods that the mean time of what is settled is made of */
-	LEASE_MOST = 4096, /* ops */
+	ALL_EVERY = 4,    /* of these sessions each so many-th tries all          */
+	ROUNDS = 3,       /* at most, of a session: so many trials of each        */
+	SMOOTH = 8,       /* periods that the mean time of what is settled is made of */
+	LEASE_MOST = 400, /* ops: they cannot be taken back should ops become large */
 };
 
 #define HARDLY 1.03    /* times the least: not worth to lose more        */
 #define CLOSE 2.0      /* times the least: worth another session        */
 #define TOO_CLOSE 1.25 /* times the least: one trial cannot tell which is faster */
 #define DRIFTED 1.25   /* times what it was when it was chosen, or its inverse */
-/* A trial of less may be of a bad moment as a whole, and be wrong by a factor. */
+/* A trial by ops of less may be of a bad moment as a whole, and be wrong by a factor. */
 #define BRIEF_NS UINT64_C(500000000)
 
 struct entry {
@@ -42,6 +42,7 @@ struct entry {
 	double cost[CHOICE_ALTERNATIVES_MAX];          /* ns for a MiB; 0: not measured yet      */
 	uint64_t judged_ns; /* when a choice was judged last, or the first began */
 	uint64_t taken;     /* samples of it since then               */
+	uint64_t taken_ns;  /* ... which took so long                 */
 	uint64_t every;     /* ... of which each so many-th is kept   */
 	uint32_t kept;
 	uint64_t last_ns, last_bytes; /* of the last one                        */
@@ -115,6 +116,7 @@ static void keep(struct entry *e, double sample)
 static void forget(struct entry *e)
 {
 	e->taken = 0;
+	e->taken_ns = 0;
 	e->kept = 0;
 	e->every = 1;
 }
@@ -131,6 +133,7 @@ void chooser_note(struct chooser *c, const struct choice_sample *s)
 	e->last_bytes = s->ns ? s->bytes : e->last_bytes + s->bytes;
 	e->last_ns = s->ns ? s->ns : e->last_ns;
 	e->taken += s->ns != 0;
+	e->taken_ns += s->ns;
 	if ((e->taken - 1) % e->every)
 		return;
 	e->kept -= !s->ns; /* it is known better now */
@@ -291,7 +294,7 @@ static void look_again(struct entry *e, double cost, uint64_t from, uint64_t now
 }
 
 /* A session goes by the median of its trials, of two by their mean. */
-static void tried(struct entry *e, double cost, uint64_t duration_ns)
+static void tried(struct entry *e, double cost, uint64_t taken_ns)
 {
 	double *trial = e->trial[e->current];
 	uint8_t times = e->tried[e->current]++;
@@ -299,7 +302,7 @@ static void tried(struct entry *e, double cost, uint64_t duration_ns)
 	_Static_assert(ROUNDS == 3, "the median below is of three");
 	assert(times < ROUNDS);
 	trial[times] = cost;
-	e->brief |= duration_ns < BRIEF_NS;
+	e->brief |= taken_ns < BRIEF_NS;
 	if (times == 1)
 		cost = (trial[0] + trial[1]) / 2;
 	else if (times == 2)
@@ -317,10 +320,11 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 {
 	uint8_t before = e->current;
 	bool was_settled = e->settled;
-	uint64_t duration_ns = now_ns - e->judged_ns;
+	uint64_t taken_ns = e->taken_ns;
 	double cost;
 
-	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2 || duration_ns < CHOOSER_PAUSE_NS)
+	if (e->taken < CHOOSER_SAMPLES_MIN || e->alternatives < 2 ||
+	    now_ns - e->judged_ns < CHOOSER_PAUSE_NS)
 		return false;
 	cost = median(e);
 	e->judged_ns = now_ns;
@@ -328,7 +332,7 @@ static bool judge(struct entry *e, uint64_t from, uint64_t now_ns, struct wire_c
 	if (e->settled) {
 		look_again(e, cost, from, now_ns);
 	} else {
-		tried(e, cost, duration_ns);
+		tried(e, cost, taken_ns);
 		go_on(e, from, now_ns);
 	}
 	if (e->current != before)
@@ -355,7 +359,8 @@ static uint64_t lease_ops(const struct chooser *c, uint64_t seq, uint64_t now_ns
 	double ops = (double)(seq - c->last.seq), ns = (double)(now_ns - c->last.ns);
 	double wanted;
 
-	if (changed || seq <= c->last.seq || ns <= 0)
+	assert(seq > c->last.seq || !c->last.seq);
+	if (changed || ns <= 0)
 		return CHOOSER_PERIOD;
 	wanted = ops * (CHOOSER_PAUSE_NS / 2.0) / ns;
 	wanted = fmin(wanted, fmin(4.0 * (double)c->last.ops, LEASE_MOST));

@@ -4,9 +4,11 @@
  * For each list of alternatives and class of sizes (choice.h) it is told how long ops took.  Each
  * alternative is tried for a period of so many ops and so long a time, all over which it is
  * measured, and those that are too close to tell are tried again, twice, and the median counts: the
- * same op takes 10 to 30 % more or less from one second to the next where processors are shared,
- * and short ones take twice as long for some milliseconds, or seconds.  The one with the least time
- * for its bytes is taken, or one that loses less and is hardly slower.  Then it stays, until
+ * same op takes 10 to 30 % more or less from one second to the next where processors are shared.
+ * Short ones take twice as long for some milliseconds, or seconds: where trials were of less than
+ * half a second of ops, what was within a factor of two is tried again at least once.  The one
+ * with the least time for its bytes is taken, or one that loses less and is hardly slower.
+ * Then it stays, until
  *
  *   - it has become slower (by a quarter, in the mean of the last periods): those that were faster
  *     than this are tried again at once;
@@ -15,7 +17,8 @@
  *     its own time has become another one.
  *
  * Changes hold from the op on with which the last lease ended; leases are at least CHOOSER_PERIOD
- * ops long, so nothing changes twice in so many ops.  They are longer where ops are short.
+ * ops long, so nothing changes twice in so many ops.  They are longer, up to 400, where
+ * ops are short; so ops that become large go by what was chosen before for so many.
  * Pure: the time is passed in.  One of a group, on one lane of its lowest node.
  */
 #ifndef DAEMON_CHOOSER_H
