@@ -135,6 +135,7 @@ struct carry {
 	bool debug;                   /* refuse races on a group                        */
 	uint64_t spin_ns;             /* before sleeping, at most                       */
 	uint64_t spinning_ns;         /* ... and this time; the watcher's               */
+	uint64_t waiting_since_ns;    /* for the next op to end; 0: nobody; the watcher's */
 	uint64_t socket_looked_ns;    /* when the socket was last looked at             */
 	char path[108];               /* of the socket                                  */
 	char version[CTL_NAME_BYTES]; /* of the daemon                                */
@@ -213,9 +214,9 @@ int watch_changed(struct carry *c, uint64_t deadline_ns);
 
 /*
  * watch_spin_next() - how long to spin next time, when spinning was in vain and a sleep was needed:
- * where that was short, all of it pays; where not, ever less.
+ * where an op's end was waited for but shortly, all of it pays; where not, ever less.
  */
-uint64_t watch_spin_next(uint64_t spinning_ns, uint64_t most_ns, uint64_t slept_ns);
+uint64_t watch_spin_next(uint64_t spinning_ns, uint64_t most_ns, uint64_t waited_ns);
 
 /* watch_tell() - locked: wake those who sleep in watch_changed(). */
 void watch_tell(struct carry *c);

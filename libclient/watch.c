@@ -79,8 +79,10 @@ static void take_completion(struct carry *c, uint32_t lane, const struct shm_com
 			snprintf(w->text, sizeof(w->text), "op %llu of group \"%s\" failed: %s",
 				 (unsigned long long)w->seq, g->name, strerror(-w->status));
 	}
-	if (!w->lanes_left)
+	if (!w->lanes_left) {
+		c->waiting_since_ns = 0;
 		work_land(w);
+	}
 }
 
 /* Locked, watcher.  Return: whether there was anything. */
@@ -172,9 +174,10 @@ static bool sleep_until(struct carry *c, uint64_t deadline_ns)
 	return fds[1].revents != 0;
 }
 
-uint64_t watch_spin_next(uint64_t spinning_ns, uint64_t most_ns, uint64_t slept_ns)
+/* As lanes do, daemon/engine_thread.c. */
+uint64_t watch_spin_next(uint64_t spinning_ns, uint64_t most_ns, uint64_t waited_ns)
 {
-	return slept_ns < 2 * most_ns ? most_ns : spinning_ns / 2;
+	return waited_ns < 2 * most_ns ? most_ns : spinning_ns / 2;
 }
 
 /* Watcher, unlocked: wait for a completion.  Return: whether the socket wants to be read. */
@@ -183,6 +186,8 @@ static bool idle(struct carry *c, uint64_t deadline_ns)
 	uint64_t now = now_ns(), spin_until = now + c->spinning_ns;
 	bool answers = false;
 
+	if (!c->waiting_since_ns)
+		c->waiting_since_ns = now;
 	while (now < spin_until && now < deadline_ns) {
 		if (completions_there(c))
 			return false;
@@ -192,7 +197,8 @@ static bool idle(struct carry *c, uint64_t deadline_ns)
 	shm_sleep_prepare(&c->header->trainer_sleeps);
 	if (!completions_there(c)) {
 		answers = sleep_until(c, deadline_ns);
-		c->spinning_ns = watch_spin_next(c->spinning_ns, c->spin_ns, now_ns() - now);
+		c->spinning_ns =
+			watch_spin_next(c->spinning_ns, c->spin_ns, now_ns() - c->waiting_since_ns);
 	}
 	shm_sleep_cancel(&c->header->trainer_sleeps);
 	return answers;

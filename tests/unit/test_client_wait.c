@@ -459,6 +459,8 @@ static void test_spins_less(void **state)
 		assert_int_equal(carry_wait(w, MILLISECOND, NULL), -ETIMEDOUT);
 	before = atomic_load(&yields);
 	assert_int_equal(carry_wait(w, MILLISECOND, NULL), -ETIMEDOUT);
+	for (int i = 0; i < 20; i++) /* nor because it has no time to wait */
+		assert_int_equal(carry_wait(w, 20000, NULL), -ETIMEDOUT);
 	assert_int_equal(atomic_load(&yields), before);
 	hold(false);
 	assert_int_equal(carry_wait(w, -1, NULL), 0);
