@@ -2,8 +2,9 @@
 # systems.sh - one measurement each of carry, Open MPI, Gloo and iperf3.
 #
 # Each measures NODES nodes of LAB with tensors of BYTES and leaves a sample.  Times are medians
-# of the iterations, in place: what a training loop does with its gradients, and what costs Open
-# MPI and Gloo no copy before they start.  Out of place is measured too and kept in the JSON.
+# of the iterations, in place (but for chosen): what a training loop does with its gradients, and
+# what costs Open MPI and Gloo no copy before they start.  Out of place is measured too and kept in
+# the JSON.
 # CPU seconds per GB are of all ranks, and of the daemons, per GB of tensor (not times ranks).
 
 readonly GLOO_ALGORITHMS="ring bcube ring-chunked halving-doubling"

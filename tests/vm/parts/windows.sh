@@ -96,7 +96,8 @@ start_perftest() # BYTES
 }
 
 # A lab of its own for each type, so that its daemons can be stopped with it.  Stopped, they are
-# silent for as long as the others' windows take.  In place sums would grow beyond all numbers.
+# silent for as long as the others' windows take.  Only out of place, which comes first:
+# in place sums would grow beyond all numbers.
 start_ours() # TYPE
 {
 	local node lab=bench-$1 status
@@ -118,19 +119,19 @@ start_ours() # TYPE
 
 window() # CONTESTANT
 {
-	local bytes busy begin
+	local bytes busy us
 	signal CONT "$1"
 	nap $SETTLE
 	look
-	bytes=$MOVED busy=$BUSY begin=$NOW
+	bytes=$MOVED busy=$BUSY us=$NOW
 	nap $WINDOW
 	look
-	bytes=$((MOVED - bytes)) busy=$((BUSY - busy)) begin=$((NOW - begin))
+	bytes=$((MOVED - bytes)) busy=$((BUSY - busy)) us=$((NOW - us))
 	stop "$1"
 	[ $bytes -gt 0 ] || broken "$1 moved nothing in its window" "/run/window-$1"
 	note "window/$1/bytes" $bytes
 	note "window/$1/jiffies" $busy
-	note "window/$1/us" $begin
+	note "window/$1/us" $us
 }
 
 # end_windows - whoever is stopped must go on to end.
