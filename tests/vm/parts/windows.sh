@@ -105,6 +105,11 @@ start_ours() # TYPE
 	carry-lab up -n 2 --name "$lab" --set engine.transport=verbs --set engine.lanes=1 \
 		--set 'verbs.devices=rxe{node}' --set network.dead_ms=60000 \
 		>"/run/window-$1" 2>&1 || broken "carry-lab up failed" "/run/window-$1"
+	# QEMU adds floats with the host's instructions only where the guest's thread has seen a sum
+	# that had to be rounded (x86's sticky flag).  Those of gradients have to, carry-perf's are
+	# exact, so that they can be compared: lanes see some of a codec's first.
+	carry-lab run --name "$lab" carry-perf -b 64K -e 64K -n 2 -w 0 --codec int8 \
+		>>"/run/window-$1" 2>&1 || broken "carry-perf failed" "/run/window-$1"
 	status=$(carry-lab status --json --name "$lab")
 	MEMBERS[$1]=$(jq -j '.node[] | "\(.pid) "' <<<"$status")
 	for node in 0 1; do
