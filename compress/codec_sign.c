@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "compress/codec_kernels.h"
@@ -23,6 +24,9 @@
 #include "compress/codec_table.h"
 
 enum sign_scale { SIGN_L1, SIGN_L2 };
+
+/* Of so many elements two p fit in a near cache. */
+enum { SIGN_BLOCK_SHARED = 8192 };
 
 static size_t sign_block_bytes(size_t count)
 {
@@ -38,7 +42,7 @@ static size_t sign_bound(const struct codec_setting *s, size_t count)
 
 static size_t sign_work(const struct codec_setting *s, size_t count)
 {
-	return (count < s->block ? count : s->block) * sizeof(float);
+	return (count < 2 * s->block ? count : 2 * s->block) * sizeof(float);
 }
 
 static double sign_sum(const float *p, size_t count)
@@ -51,33 +55,53 @@ static double sign_sum(const float *p, size_t count)
 }
 
 /* p of a block is in `work` between its two passes, in the nearest cache for usual blocks. */
+static float *block_p(const struct codec_setting *s, const struct codec_input *input, size_t first)
+{
+	return (float *)input->work + (first / s->block % 2 ? s->block : 0);
+}
+
+/*
+ * Return: whether the second pass of the block at `first` may wait for the first pass of the next,
+ * which then does both, so that memory is read and written at once.
+ */
+static bool may_wait(const struct codec_setting *s, const struct codec_input *input, size_t first)
+{
+	return input->away && input->count - first >= 2 * s->block && s->block % SIGN_GROUP == 0 &&
+	       s->block <= SIGN_BLOCK_SHARED && (uintptr_t)(input->residual_out + first) % 64 == 0;
+}
+
 static struct codec_result sign_encode(const struct codec_setting *s, const struct codec_kernels *k,
 				       const struct codec_input *input, void *out)
 {
 	const struct sign_kernels *sign = k->sign;
-	bool squares = s->scale == SIGN_L2;
+	bool squares = s->scale == SIGN_L2, waits = false;
 	unsigned char *to = out;
+	struct sign_left left = {0};
 
 	for (size_t first = 0; first < input->count; first += s->block) {
-		size_t left = input->count - first, count = left < s->block ? left : s->block;
+		size_t rest = input->count - first, count = rest < s->block ? rest : s->block;
 		const float *residual = input->residual ? input->residual + first : NULL;
-		double sum =
-			sign->pack(to + sizeof(float), input->work, input->in + first, residual,
-				   input->residual_scale, count, squares, input->away);
+		float *p = block_p(s, input, first);
+		double sum = sign->pack(to + sizeof(float), p, input->in + first, residual,
+					input->residual_scale, count, squares, input->away,
+					waits ? &left : NULL);
 		double mean;
 		float scale;
 
 		if (!isfinite(sum))
-			sum = sign_sum(input->work, count);
+			sum = sign_sum(p, count);
 		if (!isfinite(sum))
 			return (struct codec_result){.nonfinite = true};
 		mean = sum / (double)count;
 		scale = (float)(squares ? sqrt(mean) : mean);
 		memcpy(to, &scale, sizeof(scale));
 		to += sign_block_bytes(count);
-		if (input->residual_out)
-			sign->residual(input->residual_out + first, input->work, scale, count,
-				       input->away);
+		if (!input->residual_out)
+			continue;
+		left = (struct sign_left){input->residual_out + first, p, scale};
+		waits = may_wait(s, input, first);
+		if (!waits)
+			sign->residual(left.out, p, scale, count, input->away);
 	}
 	return (struct codec_result){.bytes = (size_t)(to - (unsigned char *)out)};
 }

@@ -66,9 +66,17 @@ INLINE void pack_16(struct pack *pack, v16 *part, unsigned char *bits, float *p,
 		*part = add16(*part, magnitudes16(v));
 }
 
+INLINE void leave_16(const struct sign_left *left, size_t i)
+{
+	v16 v = load16(left->p + i);
+
+	stream16(left->out + i,
+		 subtract16(v, by_sign16(v, splat16(left->scale), splat16(-left->scale))));
+}
+
 INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const float *in,
 		    const float *residual, float residual_scale, size_t count, bool feedback,
-		    bool squares, bool away)
+		    bool squares, bool away, const struct sign_left *left)
 {
 	v16 scale = splat16(residual_scale);
 
@@ -89,6 +97,10 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 				source(in + i, r, scale, feedback), squares);
 			pack_16(pack, &pack->odd, bits + i / 8 + 2, p + i + LANES,
 				source(in + i + LANES, r + LANES, scale, feedback), squares);
+			if (left) {
+				leave_16(left, i);
+				leave_16(left, i + LANES);
+			}
 		}
 		if (!squares)
 			pack->sums = sums_add(pack->sums, add16(pack->even, pack->odd));
@@ -96,19 +108,25 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 }
 
 INLINE double pack_all(unsigned char *bits, float *p, const float *in, const float *residual,
-		       float residual_scale, size_t count, bool feedback, bool squares, bool away)
+		       float residual_scale, size_t count, bool feedback, bool squares, bool away,
+		       const struct sign_left *before)
 {
 	size_t left = count % SIGN_GROUP, whole = count - left;
 	float rest[3][SIGN_GROUP]; /* in, residual, p */
 	unsigned char rest_bits[SIGN_GROUP / 8];
 	struct pack pack = {.sums = sums_zero()};
 
-	if (away)
+	if (before) {
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
-			true);
-	else
+			true, before);
+		FENCE();
+	} else if (away) {
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
-			false);
+			true, NULL);
+	} else {
+		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
+			false, NULL);
+	}
 	if (left) {
 		size_t padded = (left + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
 
@@ -117,7 +135,7 @@ INLINE double pack_all(unsigned char *bits, float *p, const float *in, const flo
 		if (feedback)
 			memcpy(rest[1], residual + whole, left * sizeof(float));
 		pack_as(&pack, rest_bits, rest[2], rest[0], rest[1], residual_scale, padded,
-			feedback, squares, false);
+			feedback, squares, false, NULL);
 		memcpy(p + whole, rest[2], left * sizeof(float));
 		memcpy(bits + whole / 8, rest_bits, (left + 7) / 8);
 	}
@@ -125,15 +143,18 @@ INLINE double pack_all(unsigned char *bits, float *p, const float *in, const flo
 }
 
 static double sign_pack(unsigned char *bits, float *p, const float *in, const float *residual,
-			float residual_scale, size_t count, bool squares, bool away)
+			float residual_scale, size_t count, bool squares, bool away,
+			const struct sign_left *left)
 {
 	if (residual && squares)
-		return pack_all(bits, p, in, residual, residual_scale, count, true, true, away);
+		return pack_all(bits, p, in, residual, residual_scale, count, true, true, away,
+				left);
 	if (residual)
-		return pack_all(bits, p, in, residual, residual_scale, count, true, false, away);
+		return pack_all(bits, p, in, residual, residual_scale, count, true, false, away,
+				left);
 	if (squares)
-		return pack_all(bits, p, in, NULL, 0, count, false, true, away);
-	return pack_all(bits, p, in, NULL, 0, count, false, false, away);
+		return pack_all(bits, p, in, NULL, 0, count, false, true, away, left);
+	return pack_all(bits, p, in, NULL, 0, count, false, false, away, left);
 }
 
 static void sign_residual(float *out, const float *p, float scale, size_t count, bool away)

@@ -149,6 +149,46 @@ static void extremes(void **state)
 	free(residual);
 }
 
+/*
+ * Past the caches a block's residual is made with the signs of the next one: the same bytes and
+ * residual on every CPU, also where a block is the last, or too long for that.
+ */
+static void blocks_two_at_a_time(void **state)
+{
+	static const char *const specs[] = {"sign",          "sign:scale=l2",   "sign:block=256",
+					    "sign:block=64", "sign:block=8192", "sign:block=16384"};
+	static const size_t counts[] = {1024, 2047, 2048, 5 * 1024 + 300, 3 * 16384 + 77};
+	enum { MOST = 3 * 16384 + 77 };
+	float *in = case_vector(CASE_GAUSS, MOST, 3), *residual = case_vector(CASE_GAUSS, MOST, 4);
+	struct codec_case near, away;
+
+	(void)state;
+	for (size_t n = 0; n < sizeof(specs) / sizeof(specs[0]) * 5; n++) {
+		struct case_input input = {.in = in, .count = counts[n % 5], .residual = residual};
+
+		for (const struct vec *const *on = vec_variants; *on; on++) {
+			if (!vec_supported(*on))
+				continue;
+			input.on = *on;
+			input.away = false;
+			case_encode(&near, specs[n / 5], &input);
+			input.away = true;
+			case_encode(&away, specs[n / 5], &input);
+			assert_int_equal(near.result.bytes, away.result.bytes);
+			assert_memory_equal(near.bytes, away.bytes, near.result.bytes);
+			assert_memory_equal(near.residual, away.residual,
+					    input.count * sizeof(*in));
+			for (size_t i = 0; i < input.count; i++)
+				assert_true(away.residual[i] ==
+					    in[i] + residual[i] - away.decoded[i]);
+			case_drop(&near);
+			case_drop(&away);
+		}
+	}
+	free(in);
+	free(residual);
+}
+
 static void hostile_bytes(void **state)
 {
 	static const float scales_refused[] = {INFINITY, -INFINITY, NAN, -1, -0.0f};
@@ -185,6 +225,7 @@ int main(void)
 		cmocka_unit_test(scales),
 		cmocka_unit_test(losses),
 		cmocka_unit_test(extremes),
+		cmocka_unit_test(blocks_two_at_a_time),
 		cmocka_unit_test(hostile_bytes),
 	};
 
