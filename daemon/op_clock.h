@@ -1,10 +1,9 @@
 /*
  * op_clock.h - how long ops take, on all lanes of a node together.
  *
- * A lane sees the end of its own share only, and shares do not end alike: where lanes have a slow
- * link in common, that of one may take a tenth of the other's time, op after op.  So every lane
- * writes down when its share was over, and lane 0, which saw the ops begin, reads what the slowest
- * took.
+ * A lane sees the end of its own share only, and shares do not end alike: a small op is a chunk of
+ * one lane, and the others' are empty; lanes may have other links.  So every lane writes down when
+ * its share was over, and lane 0, which saw the ops begin, reads what the slowest took.
  *
  * An op is measured from when the one before it was over: ops that are under way together share the
  * time, and what an op leaves to its successor (a trainer to be woken up, a link that has to make
