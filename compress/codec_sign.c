@@ -40,9 +40,17 @@ static size_t sign_bound(const struct codec_setting *s, size_t count)
 	return count / s->block * sign_block_bytes(s->block) + (rest ? sign_block_bytes(rest) : 0);
 }
 
+/* Of a block whose second pass may wait for the first pass of the next one. */
+static bool sign_shares(const struct codec_setting *s)
+{
+	return s->block % SIGN_GROUP == 0 && s->block <= SIGN_BLOCK_SHARED;
+}
+
 static size_t sign_work(const struct codec_setting *s, size_t count)
 {
-	return (count < 2 * s->block ? count : 2 * s->block) * sizeof(float);
+	size_t most = sign_shares(s) ? 2 * s->block : s->block;
+
+	return (count < most ? count : most) * sizeof(float);
 }
 
 static double sign_sum(const float *p, size_t count)
@@ -57,17 +65,20 @@ static double sign_sum(const float *p, size_t count)
 /* p of a block is in `work` between its two passes, in the nearest cache for usual blocks. */
 static float *block_p(const struct codec_setting *s, const struct codec_input *input, size_t first)
 {
-	return (float *)input->work + (first / s->block % 2 ? s->block : 0);
+	bool second = sign_shares(s) && first / s->block % 2;
+
+	return (float *)input->work + (second ? s->block : 0);
 }
 
 /*
- * Return: whether the second pass of the block at `first` may wait for the first pass of the next,
+ * Return: whether the second pass of the block at `first` waits for the first pass of the next,
  * which then does both, so that memory is read and written at once.
  */
-static bool may_wait(const struct codec_setting *s, const struct codec_input *input, size_t first)
+static bool block_waits(const struct codec_setting *s, const struct codec_input *input,
+			size_t first)
 {
-	return input->away && input->count - first >= 2 * s->block && s->block % SIGN_GROUP == 0 &&
-	       s->block <= SIGN_BLOCK_SHARED && (uintptr_t)(input->residual_out + first) % 64 == 0;
+	return input->away && sign_shares(s) && input->count - first >= 2 * s->block &&
+	       (uintptr_t)(input->residual_out + first) % 64 == 0;
 }
 
 static struct codec_result sign_encode(const struct codec_setting *s, const struct codec_kernels *k,
@@ -76,7 +87,7 @@ static struct codec_result sign_encode(const struct codec_setting *s, const stru
 	const struct sign_kernels *sign = k->sign;
 	bool squares = s->scale == SIGN_L2, waits = false;
 	unsigned char *to = out;
-	struct sign_left left = {0};
+	struct sign_pending pending = {0};
 
 	for (size_t first = 0; first < input->count; first += s->block) {
 		size_t rest = input->count - first, count = rest < s->block ? rest : s->block;
@@ -84,7 +95,7 @@ static struct codec_result sign_encode(const struct codec_setting *s, const stru
 		float *p = block_p(s, input, first);
 		double sum = sign->pack(to + sizeof(float), p, input->in + first, residual,
 					input->residual_scale, count, squares, input->away,
-					waits ? &left : NULL);
+					waits ? &pending : NULL);
 		double mean;
 		float scale;
 
@@ -98,10 +109,10 @@ static struct codec_result sign_encode(const struct codec_setting *s, const stru
 		to += sign_block_bytes(count);
 		if (!input->residual_out)
 			continue;
-		left = (struct sign_left){input->residual_out + first, p, scale};
-		waits = may_wait(s, input, first);
+		pending = (struct sign_pending){input->residual_out + first, p, scale};
+		waits = block_waits(s, input, first);
 		if (!waits)
-			sign->residual(left.out, p, scale, count, input->away);
+			sign->residual(pending.out, p, scale, count, input->away);
 	}
 	return (struct codec_result){.bytes = (size_t)(to - (unsigned char *)out)};
 }

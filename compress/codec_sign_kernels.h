@@ -12,8 +12,8 @@
 
 enum { SIGN_GROUP = 256 };
 
-/* The second pass of a block whose scale is known: see residual() below. */
-struct sign_left {
+/* A block whose scale is known, and whose second pass, residual() below, is still to be made. */
+struct sign_pending {
 	float *out; /* aligned to 64 */
 	const float *p;
 	float scale;
@@ -29,13 +29,13 @@ struct sign_kernels {
 	 * Lanes are added as a tree.  A sum of magnitudes may overflow within a group although all
 	 * of p is finite; a sum of squares is finite exactly if all of p is.
 	 * away: in and residual are not in the caches.
-	 * left: NULL; or what is left of the block before, which has `count` elements, too, a
-	 * multiple of SIGN_GROUP: written past the caches, so that memory is read and written
-	 * at once.
+	 * pending: NULL; or the block before, which has `count` elements, too, a multiple of
+	 * SIGN_GROUP: its residual is written past the caches meanwhile, so that memory is read and
+	 * written at once.
 	 */
 	double (*pack)(unsigned char *bits, float *p, const float *in, const float *residual,
 		       float residual_scale, size_t count, bool squares, bool away,
-		       const struct sign_left *left);
+		       const struct sign_pending *pending);
 	/* out = p - (p < 0 ? -scale : scale); out may be p.  away: past the caches if aligned. */
 	void (*residual)(float *out, const float *p, float scale, size_t count, bool away);
 	/* out = bit ? -scale : scale, or added to sum.  away: past the caches if aligned. */

@@ -66,17 +66,26 @@ INLINE void pack_16(struct pack *pack, v16 *part, unsigned char *bits, float *p,
 		*part = add16(*part, magnitudes16(v));
 }
 
-INLINE void leave_16(const struct sign_left *left, size_t i)
+/* The second pass.  away: past the caches, to aligned to 64. */
+INLINE void residual_16(float *out, const float *p, v16 plus, v16 minus, bool away)
 {
-	v16 v = load16(left->p + i);
+	v16 v = load16(p), left = subtract16(v, by_sign16(v, plus, minus));
 
-	stream16(left->out + i,
-		 subtract16(v, by_sign16(v, splat16(left->scale), splat16(-left->scale))));
+	if (away)
+		stream16(out, left);
+	else
+		store16(out, left);
+}
+
+INLINE void pending_16(const struct sign_pending *pending, size_t i)
+{
+	residual_16(pending->out + i, pending->p + i, splat16(pending->scale),
+		    splat16(-pending->scale), true);
 }
 
 INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const float *in,
 		    const float *residual, float residual_scale, size_t count, bool feedback,
-		    bool squares, bool away, const struct sign_left *left)
+		    bool squares, bool away, const struct sign_pending *pending)
 {
 	v16 scale = splat16(residual_scale);
 
@@ -97,9 +106,9 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 				source(in + i, r, scale, feedback), squares);
 			pack_16(pack, &pack->odd, bits + i / 8 + 2, p + i + LANES,
 				source(in + i + LANES, r + LANES, scale, feedback), squares);
-			if (left) {
-				leave_16(left, i);
-				leave_16(left, i + LANES);
+			if (pending) {
+				pending_16(pending, i);
+				pending_16(pending, i + LANES);
 			}
 		}
 		if (!squares)
@@ -109,16 +118,16 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 
 INLINE double pack_all(unsigned char *bits, float *p, const float *in, const float *residual,
 		       float residual_scale, size_t count, bool feedback, bool squares, bool away,
-		       const struct sign_left *before)
+		       const struct sign_pending *pending)
 {
 	size_t left = count % SIGN_GROUP, whole = count - left;
 	float rest[3][SIGN_GROUP]; /* in, residual, p */
 	unsigned char rest_bits[SIGN_GROUP / 8];
 	struct pack pack = {.sums = sums_zero()};
 
-	if (before) {
+	if (pending) {
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
-			true, before);
+			true, pending);
 		FENCE();
 	} else if (away) {
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
@@ -144,17 +153,17 @@ INLINE double pack_all(unsigned char *bits, float *p, const float *in, const flo
 
 static double sign_pack(unsigned char *bits, float *p, const float *in, const float *residual,
 			float residual_scale, size_t count, bool squares, bool away,
-			const struct sign_left *left)
+			const struct sign_pending *pending)
 {
 	if (residual && squares)
 		return pack_all(bits, p, in, residual, residual_scale, count, true, true, away,
-				left);
+				pending);
 	if (residual)
 		return pack_all(bits, p, in, residual, residual_scale, count, true, false, away,
-				left);
+				pending);
 	if (squares)
-		return pack_all(bits, p, in, NULL, 0, count, false, true, away, left);
-	return pack_all(bits, p, in, NULL, 0, count, false, false, away, left);
+		return pack_all(bits, p, in, NULL, 0, count, false, true, away, pending);
+	return pack_all(bits, p, in, NULL, 0, count, false, false, away, pending);
 }
 
 static void sign_residual(float *out, const float *p, float scale, size_t count, bool away)
@@ -164,25 +173,16 @@ static void sign_residual(float *out, const float *p, float scale, size_t count,
 	float rest[LANES] = {0};
 
 	if (away && (uintptr_t)out % 64 == 0) {
-		for (size_t i = 0; i < whole; i += LANES) {
-			v16 v = load16(p + i);
-
-			stream16(out + i, subtract16(v, by_sign16(v, plus, minus)));
-		}
+		for (size_t i = 0; i < whole; i += LANES)
+			residual_16(out + i, p + i, plus, minus, true);
 		FENCE();
 	} else {
-		for (size_t i = 0; i < whole; i += LANES) {
-			v16 v = load16(p + i);
-
-			store16(out + i, subtract16(v, by_sign16(v, plus, minus)));
-		}
+		for (size_t i = 0; i < whole; i += LANES)
+			residual_16(out + i, p + i, plus, minus, false);
 	}
 	if (left) {
-		v16 v;
-
 		memcpy(rest, p + whole, left * sizeof(float));
-		v = load16(rest);
-		store16(rest, subtract16(v, by_sign16(v, plus, minus)));
+		residual_16(rest, rest, plus, minus, false);
 		memcpy(out + whole, rest, left * sizeof(float));
 	}
 }
