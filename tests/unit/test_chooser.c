@@ -261,6 +261,24 @@ static void an_unlucky_trial(void **state)
 	chooser_free(w.chooser);
 }
 
+/* Nor does the last of three, the others of which were faster. */
+static void an_unlucky_last_trial(void **state)
+{
+	struct world w = begin(2);
+
+	(void)state;
+	set(&w, 20, 10, 9, 0);
+	while (w.changes[0] < 5) /* 1 0 1 0 1 */
+		run(&w, 1);
+	set(&w, 20, 10, 19, 0);
+	run(&w, 150);
+	set(&w, 20, 10, 9, 0);
+	run(&w, 1000);
+	assert_int_equal(w.last[0], 1);
+	assert_int_equal(w.changes[0], 5);
+	chooser_free(w.chooser);
+}
+
 /* But one of a second does. */
 static void a_long_trial(void **state)
 {
@@ -544,6 +562,7 @@ int main(void)
 		cmocka_unit_test(bursts),
 		cmocka_unit_test(a_lucky_trial),
 		cmocka_unit_test(an_unlucky_trial),
+		cmocka_unit_test(an_unlucky_last_trial),
 		cmocka_unit_test(a_long_trial),
 		cmocka_unit_test(slow_spells),
 		cmocka_unit_test(short_ops),

@@ -462,8 +462,10 @@ static void test_spins_less(void **state)
 	for (int i = 0; i < 20; i++) /* nor because it has no time to wait */
 		assert_int_equal(carry_wait(w, 20000, NULL), -ETIMEDOUT);
 	assert_int_equal(atomic_load(&yields), before);
+	assert_int_not_equal(c->waiting_since_ns, 0);
 	hold(false);
 	assert_int_equal(carry_wait(w, -1, NULL), 0);
+	assert_int_equal(c->waiting_since_ns, 0); /* the next op's wait is its own */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
