@@ -3,9 +3,10 @@
  * codec_int_VARIANT.c includes it once, after sixteen lanes (lanes_VARIANT.h) and VARIANT, the
  * name of its table: int_VARIANT.
  *
- * Some blocks at a time are read once, into p on the stack (in the first cache), for their greatest
- * magnitudes; from there they are coded, and what the codes lose is written as the residual.  While
- * one batch is coded, the next one is fetched: else memory would wait for the arithmetic.
+ * Some blocks at a time, a batch, are read once, into p on the stack (in the first cache), for
+ * their greatest magnitudes; from there they are coded, and what the codes lose is written as the
+ * residual.  While one batch is coded, the next one is fetched; where the residual goes past the
+ * caches, it is read in the same loop: else memory would wait for the arithmetic.
  *
  * The random numbers u of stochastic rounding are within (-1/2, 1/2), of 16 bits for int8 and of 20
  * for the others, so that an integer + u is exact and rounds to the integer: what lies on a level
@@ -281,52 +282,173 @@ LANE void code_any(enum int_kind kind, bool stochastic, enum residual_store stor
 		code_block(kind, false, false, store, c, p, count, ahead, out, left);
 }
 
+/* Blocks that fit in p, and what turns them into codes. */
+struct batch {
+	float p[INT_BLOCK_MAX] __attribute__((aligned(64)));
+	uint32_t greatest[BATCH / INT_BLOCK_MIN]; /* bits of |p| in a block */
+	struct coder coder[BATCH / INT_BLOCK_MIN];
+};
+
+LANE size_t block_length(size_t block, size_t count, size_t at)
+{
+	return count % block && count - at < block ? count - at : block;
+}
+
+/* Return: the greatest bits of |p| in the batch. */
+LANE uint32_t batch_read(enum residual_store store, const struct codec_input *input, size_t first,
+			 size_t block, size_t count, struct batch *batch)
+{
+	uint32_t most = 0;
+
+	for (size_t at = 0, n = 0; at < count; at += block, n++) {
+		float *soon = store == RESIDUAL_KEEP ? input->residual_out + first + at : NULL;
+		uint32_t greatest = source_any(input, first + at, soon,
+					       block_length(block, count, at), batch->p + at);
+
+		batch->greatest[n] = greatest;
+		most = greatest > most ? greatest : most;
+	}
+	return most;
+}
+
+/* Of all blocks before the first is coded, so that none waits for the division of one block. */
+LANE void batch_scales(enum int_kind kind, bool stochastic, enum int_scale format,
+		       const struct codec_input *input, size_t first, size_t block, size_t count,
+		       struct batch *batch)
+{
+	for (size_t at = 0, n = 0; at < count; at += block, n++) {
+		float s = block_scale(kind, stochastic, format, batch->p + at,
+				      block_length(block, count, at), batch->greatest[n]);
+
+		batch->coder[n] = (struct coder){
+			.s = s,
+			.inverse = s > 0 ? (kind == INT_2 ? 0.5f : 1.0f) / s : 0,
+			.key = random_key_at(input->rank_key, input->first + first + at),
+			.element = (uint32_t)(input->first + first + at),
+			.clamp = s >= int_scale_max(kind, format),
+		};
+	}
+}
+
 /*
- * Blocks that fit in p, step by step, so that none waits for the maximum of one block.  What the
- * caller knows of format, block and count, the compiler does, too: then blocks have no ends.
+ * A batch, step by step, so that none waits for the maximum of one block.  What the caller knows of
+ * format, block and count, the compiler does, too: then blocks have no ends.
  */
 LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_store store,
 			   enum int_scale format, const struct codec_input *input, size_t first,
 			   size_t block, size_t count, unsigned char **out)
 {
-	float p[INT_BLOCK_MAX] __attribute__((aligned(64)));
-	uint32_t greatest[BATCH / INT_BLOCK_MIN], most = 0;
-	float scale[BATCH / INT_BLOCK_MIN], inverse[BATCH / INT_BLOCK_MIN];
+	struct batch batch;
+	uint32_t most = batch_read(store, input, first, block, count, &batch);
 	size_t ahead = first + (input->count - first >= 2 * count ? count : 0);
-	size_t last = count % block ? count % block : block;
+	const float *residual = input->residual ? input->residual : input->in;
 
-	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		size_t length = last < block && count - at < block ? last : block, i = first + at;
-		float *soon = store == RESIDUAL_KEEP ? input->residual_out + i : NULL;
-
-		greatest[n] = source_any(input, i, soon, length, p + at);
-		most = greatest[n] > most ? greatest[n] : most;
-	}
 	if (most >= CODEC_NONFINITE_BITS)
 		return most;
+	batch_scales(kind, stochastic, format, input, first, block, count, &batch);
 	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		size_t length = last < block && count - at < block ? last : block;
-
-		scale[n] = block_scale(kind, stochastic, format, p + at, length, greatest[n]);
-		inverse[n] = scale[n] > 0 ? (kind == INT_2 ? 0.5f : 1.0f) / scale[n] : 0;
-	}
-	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		size_t length = last < block && count - at < block ? last : block;
-		const float *residual = input->residual ? input->residual : input->in;
+		size_t length = block_length(block, count, at);
 		struct ahead next = {input->in + ahead + at, residual + ahead + at};
-		struct coder c = {
-			.s = scale[n],
-			.inverse = inverse[n],
-			.key = random_key_at(input->rank_key, input->first + first + at),
-			.element = (uint32_t)(input->first + first + at),
-			.clamp = scale[n] >= int_scale_max(kind, format),
-		};
 
-		*out = int_scale_put(format, scale[n], *out);
-		code_any(kind, stochastic, store, c, p + at, length, next, *out,
+		*out = int_scale_put(format, batch.coder[n].s, *out);
+		code_any(kind, stochastic, store, batch.coder[n], batch.p + at, length, next, *out,
 			 store == RESIDUAL_NONE ? NULL : input->residual_out + first + at);
 		*out += int_code_bytes(kind, length);
 	}
+	return most;
+}
+
+/* Where to a block of p goes while the same block of the next batch is read. */
+struct step {
+	struct block block;
+	unsigned char *out;
+	const float *in, *residual;
+	float scale;
+	float *p;
+};
+
+LANE uint32_t step_block(enum int_kind kind, bool stochastic, bool clamp, struct step s,
+			 size_t count)
+{
+	const enum residual_store away = RESIDUAL_AWAY;
+	u32x16 greatest[2] = {u_set(0), u_set(0)}, codes[4];
+
+	for (size_t at = 0; at < count; at += 4 * LANE_COUNT) {
+		for (size_t i = 0; i < 4; i++) {
+			size_t line = at + i * LANE_COUNT;
+
+			greatest[i % 2] = source_line(SOURCE_SCALED, s.in + line, s.residual + line,
+						      s.scale, s.p + line, greatest[i % 2]);
+			codes[i] = code_line(kind, stochastic, clamp, away, &s.block, line);
+		}
+		narrow_64(kind, s.out + int_code_bytes(kind, at), codes[0], codes[1], codes[2],
+			  codes[3]);
+	}
+	return u_most(u_max(greatest[0], greatest[1]));
+}
+
+LANE uint32_t step_any(enum int_kind kind, bool stochastic, struct step s, size_t count)
+{
+	if (stochastic && s.block.coder.s > 0)
+		return step_block(kind, true, true, s, count);
+	if (kind == INT_2 || s.block.coder.clamp)
+		return step_block(kind, false, true, s, count);
+	return step_block(kind, false, false, s, count);
+}
+
+/*
+ * The second half of one batch and the first half of the next in one loop.
+ * Return: the greatest bits of |p| in the next one.
+ */
+LANE uint32_t code_and_read(enum int_kind kind, bool stochastic, const struct codec_input *input,
+			    size_t first, size_t block, const struct batch *batch,
+			    struct batch *next, unsigned char **out)
+{
+	size_t ahead = first + BATCH + (input->count - first >= 3 * BATCH ? BATCH : 0);
+	uint32_t most = 0;
+
+	for (size_t at = 0, n = 0; at < BATCH; at += block, n++) {
+		size_t from = first + BATCH + at;
+		unsigned char *codes = int_scale_put(INT_FP16, batch->coder[n].s, *out);
+		struct step s = {
+			.block = {batch->coder[n],
+				  batch->p + at,
+				  {input->in + ahead + at, input->residual + ahead + at},
+				  input->residual_out + first + at},
+			.out = codes,
+			.in = input->in + from,
+			.residual = input->residual + from,
+			.scale = input->residual_scale,
+			.p = next->p + at,
+		};
+
+		next->greatest[n] = step_any(kind, stochastic, s, block);
+		most = next->greatest[n] > most ? next->greatest[n] : most;
+		*out = codes + int_code_bytes(kind, block);
+	}
+	return most;
+}
+
+/*
+ * The whole batches but the last, of usual blocks.
+ * *done: elements coded; no more than the first batch was read if there are not two.
+ * Return: the greatest bits of |p| in what was read.
+ */
+LANE uint32_t encode_steps(enum int_kind kind, bool stochastic, const struct codec_input *input,
+			   size_t block, unsigned char **out, size_t *done)
+{
+	struct batch batch[2];
+	uint32_t most = batch_read(RESIDUAL_AWAY, input, 0, block, BATCH, &batch[0]);
+	size_t at = 0;
+
+	for (size_t n = 0; input->count - at >= 2 * BATCH && most < CODEC_NONFINITE_BITS; n++) {
+		struct batch *now = &batch[n % 2], *next = &batch[(n + 1) % 2];
+
+		batch_scales(kind, stochastic, INT_FP16, input, at, block, BATCH, now);
+		most = code_and_read(kind, stochastic, input, at, block, now, next, out);
+		at += BATCH;
+	}
+	*done = at;
 	return most;
 }
 
@@ -338,10 +460,13 @@ LANE uint32_t encode_all(enum int_kind kind, bool stochastic, enum residual_stor
 	size_t batch = s->block > BATCH ? s->block : BATCH, at = 0, left;
 	uint32_t most = 0;
 
-	if (s->block == usual && s->scale == INT_FP16)
+	if (s->block == usual && s->scale == INT_FP16) {
+		if (store == RESIDUAL_AWAY && input->residual && input->count >= 2 * BATCH)
+			most = encode_steps(kind, stochastic, input, usual, &out, &at);
 		for (; input->count - at >= BATCH && most < CODEC_NONFINITE_BITS; at += BATCH)
 			most = encode_batch(kind, stochastic, store, INT_FP16, input, at, usual,
 					    BATCH, &out);
+	}
 	for (; at < input->count && most < CODEC_NONFINITE_BITS; at += batch) {
 		left = input->count - at;
 		most = encode_batch(kind, stochastic, store, (enum int_scale)s->scale, input, at,

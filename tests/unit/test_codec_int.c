@@ -337,6 +337,68 @@ static void least_codes(void **state)
 	}
 }
 
+/*
+ * Past the caches a batch is coded while the next one is read: the same bytes and residual on every
+ * CPU where blocks in turn are zeros, at the limits of their scale and between, and wherever a NaN
+ * is, it is seen.
+ */
+static void batches_two_at_a_time(void **state)
+{
+	static const char *const specs[] = {
+		"int8", "int8:rounding=stochastic", "int4", "int4:rounding=stochastic",
+		"int2", "int2:rounding=stochastic",
+	};
+	static const enum case_shape shapes[] = {CASE_GAUSS, CASE_ZERO, CASE_LARGEST, CASE_SMALL,
+						 CASE_HUGE_AND_TINY};
+	enum { BLOCK = 256, MOST = 7 * 1024 + 300, SHAPES = sizeof(shapes) / sizeof(*shapes) };
+	static const size_t counts[] = {1024, 2047, 2048, 3 * 1024, MOST};
+	float *in = malloc(MOST * sizeof(*in)), *residual = calloc(MOST, sizeof(*residual));
+	struct codec_case near, away;
+
+	(void)state;
+	for (size_t shape = 0; shape < SHAPES; shape++) {
+		float *all = case_vector(shapes[shape], MOST, shape);
+
+		for (size_t at = shape * BLOCK; at < MOST; at += SHAPES * BLOCK) {
+			size_t length = MOST - at < BLOCK ? MOST - at : BLOCK;
+
+			memcpy(in + at, all + at, length * sizeof(*in));
+			if (shapes[shape] == CASE_GAUSS)
+				memcpy(residual + at, all, length * sizeof(*in));
+		}
+		free(all);
+	}
+	for (size_t n = 0; n < sizeof(specs) / sizeof(*specs) * 5; n++) {
+		struct case_input input = {.in = in, .residual = residual, .count = counts[n % 5]};
+
+		for (const struct vec *const *on = vec_variants; *on; on++) {
+			if (!vec_supported(*on))
+				continue;
+			input.on = *on;
+			input.away = false;
+			case_encode(&near, specs[n / 5], &input);
+			input.away = true;
+			case_encode(&away, specs[n / 5], &input);
+			assert_int_equal(near.result.bytes, away.result.bytes);
+			assert_memory_equal(near.bytes, away.bytes, near.result.bytes);
+			assert_memory_equal(near.residual, away.residual,
+					    input.count * sizeof(*in));
+			for (size_t at = n; at < input.count; at += 500) {
+				float was = in[at];
+
+				in[at] = NAN;
+				case_again(&away, &input);
+				assert_true(away.result.nonfinite);
+				in[at] = was;
+			}
+			case_drop(&near);
+			case_drop(&away);
+		}
+	}
+	free(in);
+	free(residual);
+}
+
 static void bad_options(void **state)
 {
 	struct codec_setting s;
@@ -362,6 +424,7 @@ int main(void)
 		cmocka_unit_test(errors_as_in_float64),
 		cmocka_unit_test(bytes_that_are_refused),
 		cmocka_unit_test(least_codes),
+		cmocka_unit_test(batches_two_at_a_time),
 		cmocka_unit_test(bad_options),
 	};
 
