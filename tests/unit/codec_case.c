@@ -37,6 +37,7 @@ const struct codec_kernels *case_best(void)
 	return codec_kernels_of(case_vec());
 }
 
+/* Aligned as what is written past the caches must be. */
 static void *room(size_t bytes)
 {
 	void *p = NULL;
@@ -75,8 +76,8 @@ void case_encode(struct codec_case *c, const char *spec, const struct case_input
 	*c = (struct codec_case){.setting = case_setting(spec), .count = input->count};
 	c->kernels = codec_kernels_of(input->on ? input->on : case_vec());
 	c->room = malloc(codec_bound(&c->setting, c->count));
-	c->decoded = malloc(c->count * sizeof(float));
-	c->residual = malloc(c->count * sizeof(float));
+	c->decoded = room(c->count * sizeof(float));
+	c->residual = room(c->count * sizeof(float));
 	c->origin.work = room(codec_work_bytes(&c->setting, c->count));
 	encode(c, input);
 	if (c->result.nonfinite)
