@@ -43,7 +43,7 @@ INLINE void ahead(const float *at)
 {
 	enum { AHEAD = 1024 }; /* elements: a usual block */
 
-	__builtin_prefetch((const void *)((uintptr_t)at + AHEAD * sizeof(*at)), 0, 2);
+	__builtin_prefetch((const void *)((uintptr_t)at + AHEAD * sizeof(*at)));
 }
 
 /* Of the elements whose p is known: signs and sum. */

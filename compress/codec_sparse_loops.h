@@ -27,7 +27,7 @@ INLINE void ahead(const float *at)
 {
 	uintptr_t next = (uintptr_t)at + SPARSE_TILE * sizeof(*at);
 
-	__builtin_prefetch((const void *)next, 0, 2);
+	__builtin_prefetch((const void *)next);
 }
 
 INLINE uint32_t magnitude_of(float value)
