@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "compress/codec_dither_kernels.h"
 #include "compress/codec_kernels.h"
 #include "compress/codec_table.h"
 #include "compress/codec_topk.h"
@@ -132,21 +133,23 @@ static struct codec_result randk_encode(const struct codec_setting *s,
 }
 
 /* The length is right and all values are finite. */
-static int randk_check(struct randk_draw draw, const unsigned char *bytes, size_t length,
-		       size_t count)
+static int randk_check(const struct codec_kernels *k, struct randk_draw draw,
+		       const unsigned char *bytes, size_t length, size_t count)
 {
-	uint32_t greatest = 0;
+	size_t left = length / sizeof(float);
+	float values[RANDK_BLOCK];
 
 	if (length != randk_bytes(draw, count))
 		return -EBADMSG;
-	for (size_t at = 0; at < length; at += sizeof(float)) {
-		uint32_t bits;
+	while (left) {
+		size_t some = left < RANDK_BLOCK ? left : RANDK_BLOCK;
 
-		memcpy(&bits, bytes + at, sizeof(bits));
-		bits &= 0x7fffffffu;
-		greatest = bits > greatest ? bits : greatest;
+		if (k->sparse->read(bytes, false, some, values) >= CODEC_NONFINITE_BITS)
+			return -EBADMSG;
+		bytes += some * sizeof(*values);
+		left -= some;
 	}
-	return greatest < CODEC_NONFINITE_BITS ? 0 : -EBADMSG;
+	return 0;
 }
 
 static int randk_decode(const struct codec_setting *s, const struct codec_kernels *k,
@@ -156,18 +159,16 @@ static int randk_decode(const struct codec_setting *s, const struct codec_kernel
 	struct randk_draw draw = draw_of(s, origin->shared_key, origin->first, count);
 	const unsigned char *at = bytes;
 
-	(void)k;
-	if (randk_check(draw, bytes, length, count))
+	if (randk_check(k, draw, bytes, length, count))
 		return -EBADMSG;
+	memset(out, 0, count * sizeof(*out)); /* at once: most are zeros */
 	for (size_t i = 0; i < count; i += RANDK_BLOCK) {
 		size_t block = count - i < RANDK_BLOCK ? count - i : RANDK_BLOCK;
 
-		if (draw_next(&draw)) {
-			memcpy(out + i, at, block * sizeof(*out));
-			at += block * sizeof(*out);
-		} else {
-			memset(out + i, 0, block * sizeof(*out));
-		}
+		if (!draw_next(&draw))
+			continue;
+		memcpy(out + i, at, block * sizeof(*out));
+		at += block * sizeof(*out);
 	}
 	return 0;
 }
@@ -180,8 +181,7 @@ static int randk_decode_add(const struct codec_setting *s, const struct codec_ke
 	const unsigned char *at = bytes;
 	float values[RANDK_BLOCK];
 
-	(void)k;
-	if (randk_check(draw, bytes, length, count))
+	if (randk_check(k, draw, bytes, length, count))
 		return -EBADMSG;
 	for (size_t i = 0; i < count; i += RANDK_BLOCK) {
 		size_t block = count - i < RANDK_BLOCK ? count - i : RANDK_BLOCK;
@@ -190,8 +190,7 @@ static int randk_decode_add(const struct codec_setting *s, const struct codec_ke
 			continue;
 		memcpy(values, at, block * sizeof(*values));
 		at += block * sizeof(*values);
-		for (size_t j = 0; j < block; j++)
-			sum[i + j] += weight * values[j];
+		k->dither->add(sum + i, values, weight, block);
 	}
 	return 0;
 }
