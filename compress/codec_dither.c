@@ -91,7 +91,8 @@ struct codec_result dither_encode(const struct codec_setting *s, const struct co
 }
 
 static int check(const struct dither_format *f, const struct codec_setting *s,
-		 const unsigned char *from, size_t length, size_t count)
+		 const struct dither_kernels *k, const unsigned char *from, size_t length,
+		 size_t count)
 {
 	if (length != dither_bound(s, count))
 		return -EBADMSG;
@@ -104,7 +105,7 @@ static int check(const struct dither_format *f, const struct codec_setting *s,
 		for (size_t i = 0; i < block; i += f->tile) {
 			size_t tile = at_most(block - i, f->tile);
 
-			if (!f->good_tile(s, from, tile))
+			if (!f->good_tile(s, k, from, tile))
 				return -EBADMSG;
 			from += f->bytes(s, tile);
 		}
@@ -130,7 +131,7 @@ int dither_decode(const struct codec_setting *s, const struct codec_kernels *k,
 {
 	const struct dither_format *f = format_of(s);
 	const unsigned char *from = bytes;
-	int error = check(f, s, from, length, count);
+	int error = check(f, s, k->dither, from, length, count);
 
 	(void)origin;
 	for (size_t first = 0; !error && first < count; first += s->block) {
@@ -156,7 +157,7 @@ int dither_decode_add(const struct codec_setting *s, const struct codec_kernels 
 {
 	const struct dither_format *f = format_of(s);
 	const unsigned char *from = bytes;
-	int error = check(f, s, from, length, count);
+	int error = check(f, s, k->dither, from, length, count);
 	float decoded[DITHER_TILE];
 
 	(void)origin;

@@ -28,7 +28,8 @@ struct dither_format {
 		       const unsigned char *header, const unsigned char *bytes, float *out,
 		       size_t count);
 	bool (*good_header)(const unsigned char *header);
-	bool (*good_tile)(const struct codec_setting *s, const unsigned char *bytes, size_t count);
+	bool (*good_tile)(const struct codec_setting *s, const struct dither_kernels *k,
+			  const unsigned char *bytes, size_t count);
 };
 
 extern const struct dither_format dither_natural, dither_qsgd, dither_terngrad;

@@ -48,6 +48,9 @@ struct dither_kernels {
 	void (*qsgd_decode)(float *out, const unsigned char *codes, float step, uint32_t levels,
 			    size_t count);
 
+	/* The greatest of bytes; 0 of none. */
+	unsigned char (*greatest_byte)(const unsigned char *bytes, size_t count);
+
 	/* Up to DITHER_TERNARY elements, (count + 4) / 5 bytes; shift as in dither_step. */
 	void (*tern_encode)(unsigned char *bytes, const float *p, float scale, float shift,
 			    struct random_key key, uint32_t element, size_t count);

@@ -216,6 +216,15 @@ static void tern_decode(float *restrict out, const unsigned char *restrict bytes
 	}
 }
 
+static unsigned char greatest_byte(const unsigned char *bytes, size_t count)
+{
+	unsigned char greatest = 0;
+
+	for (size_t i = 0; i < count; i++)
+		greatest = bytes[i] > greatest ? bytes[i] : greatest;
+	return greatest;
+}
+
 #define PASTE(a, b) a##b
 #define NAMED(a, b) PASTE(a, b)
 
@@ -227,6 +236,7 @@ const struct dither_kernels NAMED(dither_, VARIANT) = {
 	.natural_decode = natural_decode,
 	.qsgd_encode = qsgd_encode,
 	.qsgd_decode = qsgd_decode,
+	.greatest_byte = greatest_byte,
 	.tern_encode = tern_encode,
 	.tern_decode = tern_decode,
 };

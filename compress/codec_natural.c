@@ -61,10 +61,11 @@ static bool natural_good_header(const unsigned char *header)
 	return true;
 }
 
-static bool natural_good_tile(const struct codec_setting *s, const unsigned char *bytes,
-			      size_t count)
+static bool natural_good_tile(const struct codec_setting *s, const struct dither_kernels *k,
+			      const unsigned char *bytes, size_t count)
 {
 	(void)s;
+	(void)k;
 	(void)bytes;
 	(void)count;
 	return true;

@@ -131,14 +131,20 @@ static void qsgd_decode_tile(const struct codec_setting *s, const struct dither_
 {
 	unsigned char codes[DITHER_TILE + sizeof(uint64_t)];
 
+	if (qsgd_width(s) == 8) { /* they are codes already */
+		k->qsgd_decode(out, bytes, dither_scale(header), s->levels, count);
+		return;
+	}
 	qsgd_unpack(codes, bytes, qsgd_bytes(s, count), qsgd_width(s));
 	k->qsgd_decode(out, codes, dither_scale(header), s->levels, count);
 }
 
-static bool qsgd_good_tile(const struct codec_setting *s, const unsigned char *bytes, size_t count)
+static bool qsgd_good_tile(const struct codec_setting *s, const struct dither_kernels *k,
+			   const unsigned char *bytes, size_t count)
 {
 	size_t bits = count * qsgd_width(s);
 
+	(void)k;
 	return bits % 8 == 0 || bytes[bits / 8] >> bits % 8 == 0;
 }
 

@@ -62,20 +62,16 @@ static void terngrad_decode_tile(const struct codec_setting *s, const struct dit
 }
 
 /* The first bytes have one digit more than the last ones where count is no multiple of 5. */
-static bool terngrad_good_tile(const struct codec_setting *s, const unsigned char *bytes,
-			       size_t count)
+static bool terngrad_good_tile(const struct codec_setting *s, const struct dither_kernels *k,
+			       const unsigned char *bytes, size_t count)
 {
 	static const unsigned char end[] = {1, 3, 9, 27, 81, 243};
 	size_t length = (count + 4) / 5, digits = count / length;
 	size_t more = count - digits * length;
-	bool good = true;
 
 	(void)s;
-	for (size_t i = 0; i < more; i++)
-		good &= bytes[i] < end[digits + 1];
-	for (size_t i = more; i < length; i++)
-		good &= bytes[i] < end[digits];
-	return good;
+	return (!more || k->greatest_byte(bytes, more) < end[digits + 1]) &&
+	       k->greatest_byte(bytes + more, length - more) < end[digits];
 }
 
 const struct dither_format dither_terngrad = {
