@@ -81,10 +81,10 @@ static bool block_waits(const struct codec_setting *s, const struct codec_input 
 	       (uintptr_t)(input->residual_out + first) % 64 == 0;
 }
 
-static struct codec_result sign_encode(const struct codec_setting *s, const struct codec_kernels *k,
-				       const struct codec_input *input, void *out)
+static struct codec_result encode_blocks(const struct codec_setting *s,
+					 const struct sign_kernels *sign,
+					 const struct codec_input *input, void *out)
 {
-	const struct sign_kernels *sign = k->sign;
 	bool squares = s->scale == SIGN_L2, waits = false;
 	unsigned char *to = out;
 	struct sign_pending pending = {0};
@@ -115,6 +115,15 @@ static struct codec_result sign_encode(const struct codec_setting *s, const stru
 			sign->residual(pending.out, p, scale, count, input->away);
 	}
 	return (struct codec_result){.bytes = (size_t)(to - (unsigned char *)out)};
+}
+
+static struct codec_result sign_encode(const struct codec_setting *s, const struct codec_kernels *k,
+				       const struct codec_input *input, void *out)
+{
+	struct codec_result result = encode_blocks(s, k->sign, input, out);
+
+	k->sign->fence();
+	return result;
 }
 
 static float sign_scale_at(const unsigned char *bytes)
@@ -154,6 +163,7 @@ static int sign_decode(const struct codec_setting *s, const struct codec_kernels
 				origin->away);
 		from += sign_block_bytes(block);
 	}
+	k->sign->fence();
 	return error;
 }
 

@@ -10,7 +10,6 @@
 #include "compress/inline.h"
 
 #define VARIANT avx2
-#define FENCE() _mm_sfence()
 
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,f16c"))), apply_to = function)
@@ -140,6 +139,11 @@ INLINE void sums_store(double *to, sums16 s)
 	_mm256_storeu_pd(to + 4, s.b);
 	_mm256_storeu_pd(to + 8, s.c);
 	_mm256_storeu_pd(to + 12, s.d);
+}
+
+static void fence(void)
+{
+	_mm_sfence();
 }
 
 #include "compress/codec_sign_loops.h"

@@ -10,7 +10,6 @@
 #include "compress/inline.h"
 
 #define VARIANT avx512
-#define FENCE() _mm_sfence()
 
 #ifdef __clang__
 #pragma clang attribute push(                                                    \
@@ -116,6 +115,11 @@ INLINE void sums_store(double *to, sums16 s)
 {
 	_mm512_storeu_pd(to, s.low);
 	_mm512_storeu_pd(to + 8, s.high);
+}
+
+static void fence(void)
+{
+	_mm_sfence();
 }
 
 #include "compress/codec_sign_loops.h"

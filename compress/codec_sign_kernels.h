@@ -41,6 +41,7 @@ struct sign_kernels {
 	/* out = bit ? -scale : scale, or added to sum.  away: past the caches if aligned. */
 	void (*unpack)(float *out, const unsigned char *bits, float scale, size_t count, bool away);
 	void (*unpack_add)(float *sum, const unsigned char *bits, float scale, size_t count);
+	void (*fence)(void); /* after the last of what goes past the caches */
 };
 
 extern const struct sign_kernels sign_scalar;

@@ -10,7 +10,7 @@
  *              v16 by_bits16(bits, plus, minus): the same by bits
  *   sums       sums16 sums_zero(void), sums_add(s, v), sums_squares(s, v): s + v, s + v^2
  *              void sums_store(to, s): to double[16]
- *   FENCE()    after streaming
+ *   void fence(void)   orders what was streamed
  *   VARIANT    its name; the table will be sign_VARIANT
  *
  * What is left at the end is padded with zeros, which add nothing.
@@ -77,17 +77,13 @@ INLINE void residual_16(float *out, const float *p, v16 plus, v16 minus, bool aw
 		store16(out, left);
 }
 
-INLINE void pending_16(const struct sign_pending *pending, size_t i)
-{
-	residual_16(pending->out + i, pending->p + i, splat16(pending->scale),
-		    splat16(-pending->scale), true);
-}
-
 INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const float *in,
 		    const float *residual, float residual_scale, size_t count, bool feedback,
 		    bool squares, bool away, const struct sign_pending *pending)
 {
+	const struct sign_pending before = pending ? *pending : (struct sign_pending){0};
 	v16 scale = splat16(residual_scale);
+	v16 plus = splat16(before.scale), minus = splat16(-before.scale);
 
 	for (size_t first = 0; first < count; first += SIGN_GROUP) {
 		size_t end = count - first < SIGN_GROUP ? count : first + SIGN_GROUP;
@@ -106,10 +102,9 @@ INLINE void pack_as(struct pack *pack, unsigned char *bits, float *p, const floa
 				source(in + i, r, scale, feedback), squares);
 			pack_16(pack, &pack->odd, bits + i / 8 + 2, p + i + LANES,
 				source(in + i + LANES, r + LANES, scale, feedback), squares);
-			if (pending) {
-				pending_16(pending, i);
-				pending_16(pending, i + LANES);
-			}
+			for (size_t line = 0; pending && line < 2 * LANES; line += LANES)
+				residual_16(before.out + i + line, before.p + i + line, plus, minus,
+					    true);
 		}
 		if (!squares)
 			pack->sums = sums_add(pack->sums, add16(pack->even, pack->odd));
@@ -125,17 +120,15 @@ INLINE double pack_all(unsigned char *bits, float *p, const float *in, const flo
 	unsigned char rest_bits[SIGN_GROUP / 8];
 	struct pack pack = {.sums = sums_zero()};
 
-	if (pending) {
+	if (pending)
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
 			true, pending);
-		FENCE();
-	} else if (away) {
+	else if (away)
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
 			true, NULL);
-	} else {
+	else
 		pack_as(&pack, bits, p, in, residual, residual_scale, whole, feedback, squares,
 			false, NULL);
-	}
 	if (left) {
 		size_t padded = (left + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
 
@@ -175,7 +168,6 @@ static void sign_residual(float *out, const float *p, float scale, size_t count,
 	if (away && (uintptr_t)out % 64 == 0) {
 		for (size_t i = 0; i < whole; i += LANES)
 			residual_16(out + i, p + i, plus, minus, true);
-		FENCE();
 	} else {
 		for (size_t i = 0; i < whole; i += LANES)
 			residual_16(out + i, p + i, plus, minus, false);
@@ -210,8 +202,6 @@ INLINE void unpack_as(float *out, const unsigned char *bits, float scale, size_t
 		else
 			store16(out + i, add ? add16(load16(out + i), v) : v);
 	}
-	if (how == UNPACK_AWAY)
-		FENCE();
 	if (left) {
 		unsigned int last = left > 8 ? bits_at(bits, whole) : bits[whole / 8];
 		v16 v = by_bits16(last, plus, minus);
@@ -244,4 +234,5 @@ const struct sign_kernels NAMED(sign_, VARIANT) = {
 	.residual = sign_residual,
 	.unpack = sign_unpack,
 	.unpack_add = sign_unpack_add,
+	.fence = fence,
 };

@@ -8,7 +8,6 @@
 
 #define VARIANT scalar
 #define EACH for (size_t i = 0; i < 16; i++)
-#define FENCE() ((void)0)
 
 typedef struct {
 	float at[16];
@@ -108,6 +107,10 @@ INLINE sums16 sums_squares(sums16 s, v16 v)
 INLINE void sums_store(double *to, sums16 s)
 {
 	memcpy(to, s.at, sizeof(s.at));
+}
+
+static void fence(void)
+{
 }
 
 #include "compress/codec_sign_loops.h"
