@@ -254,6 +254,55 @@ static void goes_anywhere(const struct codec *c, const char *spec, const struct 
 	free(room);
 }
 
+/* A message lies at any address: it is decoded, and added, to the same bits. */
+static void comes_from_anywhere(const struct codec *c, const char *spec, const struct case_set *set)
+{
+	const struct vec *on[VARIANTS];
+
+	(void)c;
+	variants_of(on);
+	for (size_t n = 0; n < CASE_COUNTS; n++) {
+		size_t count = case_counts[n];
+		struct case_input input = {.in = set->in[CASE_GAUSS][n], .count = count};
+		float *sum = malloc(2 * count * sizeof(float)), *moved = sum + count;
+
+		for (size_t v = 0; on[v]; v++) {
+			struct codec_case e;
+			unsigned char *room;
+
+			input.on = on[v];
+			case_encode(&e, spec, &input);
+			room = malloc(e.result.bytes + 1);
+			memcpy(room + 1, e.bytes, e.result.bytes);
+			for (size_t i = 0; i < 2 * count; i++)
+				sum[i] = (float)(i % count);
+			assert_int_equal(codec_decode_add(&e.setting, e.kernels, &e.origin, e.bytes,
+							  e.result.bytes, 0.7f, sum, count),
+					 0);
+			assert_int_equal(codec_decode_add(&e.setting, e.kernels, &e.origin,
+							  room + 1, e.result.bytes, 0.7f, moved,
+							  count),
+					 0);
+			if (memcmp(sum, moved, count * sizeof(float)) != 0)
+				fail_msg("%s, %zu elements: added from elsewhere differs", spec,
+					 count);
+			assert_int_equal(codec_decode(&e.setting, e.kernels, &e.origin, room + 1,
+						      e.result.bytes, moved, count),
+					 0);
+			assert_memory_equal(moved, e.decoded, count * sizeof(float));
+			free(room);
+			case_drop(&e);
+		}
+		free(sum);
+	}
+}
+
+static void message_comes_from_anywhere(void **state)
+{
+	(void)state;
+	case_each(comes_from_anywhere);
+}
+
 static void residual_goes_anywhere(void **state)
 {
 	(void)state;
@@ -328,6 +377,7 @@ int main(void)
 		cmocka_unit_test(variants_agree),
 		cmocka_unit_test(variants_judge_alike),
 		cmocka_unit_test(residual_goes_anywhere),
+		cmocka_unit_test(message_comes_from_anywhere),
 		cmocka_unit_test(cuts_do_not_matter),
 	};
 
