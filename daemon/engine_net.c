@@ -270,6 +270,16 @@ static void path_down(struct engine *e, const struct transport_event *event)
 					     .frames = peer->taken[event->path]});
 }
 
+/* Where the payload of a frame that has been given a slot, or none, is to be written. */
+static void *place_of(const struct engine *e, const struct transport_event *event,
+		      const struct engine_arriving *arriving)
+{
+	if (!arriving->memory || !e->ops->at_hand ||
+	    !e->ops->at_hand(e->transport, event->peer, event->path))
+		return arriving->memory;
+	return exchange_place_at_once(arriving->exchange, arriving->node, arriving->memory);
+}
+
 static void handle(struct engine *e, const struct transport_event *event)
 {
 	struct engine_peer *peer = &e->peers[event->peer];
@@ -278,7 +288,7 @@ static void handle(struct engine *e, const struct transport_event *event)
 	case TRANSPORT_HEADER:
 		if (header_arrived(e, event))
 			e->ops->place(e->transport, event->peer, event->path,
-				      peer->arriving[event->path].memory);
+				      place_of(e, event, &peer->arriving[event->path]));
 		return;
 	case TRANSPORT_FRAME:
 		/* Without payload there was no HEADER before. */

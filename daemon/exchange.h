@@ -155,6 +155,13 @@ bool exchange_stale(const struct exchange *x, uint16_t node, const struct wire_f
 void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame *frame);
 void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will not arrive */
 
+/*
+ * Where the payload that was given this slot goes if it is written before anything else is asked of
+ * the exchange: a final that nobody else needs, into the results, where nothing may be written any
+ * more once the op is over.  Else the slot.
+ */
+void *exchange_place_at_once(struct exchange *x, uint16_t node, void *slot);
+
 /* The payload is in `slot`. */
 void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
 		      void *slot);

@@ -3,7 +3,8 @@
  *
  * A contribution stays in its slot until its chunk is closed, however early it came.
  * A final is written into the results on arrival and leaves its slot at once, unless
- * it must be passed on and there is no buffer for that.
+ * it must be passed on and there is no buffer for that.  Where its payload is written at once,
+ * that is into the results, past the slot.
  */
 #include "daemon/exchange_state.h"
 
@@ -69,6 +70,7 @@ void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame 
 			continue;
 		slots[i].state = SLOT_FILLING;
 		slots[i].frame = *frame;
+		slots[i].at = slots[i].memory;
 		return slots[i].memory;
 	}
 	return NULL;
@@ -244,26 +246,48 @@ static bool take_final(struct exchange *x, struct op *op, uint16_t node, struct 
 		buffer = exchange_queue_final(x, op, chunk, &role, &message);
 		memcpy(buffer->memory, slot->memory, slot->frame.payload_bytes);
 	}
-	exchange_write_result(x, op, chunk, slot->memory);
+	exchange_write_result(x, op, chunk, slot->at);
 	final_taken(x, op, node, slot);
 	return true;
+}
+
+/* Is it the final that this op waits for?  op: NULL: not posted. */
+static bool final_fits(const struct exchange *x, const struct op *op, uint16_t node,
+		       const struct wire_frame *f)
+{
+	bool average = op && op->call.reduce == VEC_AVG;
+	struct sched_role role;
+
+	if (!op || op->state != OP_RUNNING || call_differs(op, f) || !op_has(op, f->chunk))
+		return false;
+	role = exchange_role(x, op, f->chunk);
+	return role.final_in && role.final_from == node && payload_fits(x, op, f, false) &&
+	       f->contributors == x->plan.ranks && f->divisor == (average ? x->plan.ranks : 1) &&
+	       !op->chunks[f->chunk - op->first].final_here;
+}
+
+/*
+ * What others get, too, is not read from a trainer's memory, nor is a CRC made of it: the trainer
+ * could write there meanwhile.
+ */
+void *exchange_place_at_once(struct exchange *x, uint16_t node, void *memory)
+{
+	struct slot *slot = slot_at(x, node, WIRE_FINAL, memory);
+	const struct wire_frame *f = slot ? &slot->frame : NULL;
+	struct op *op = f ? exchange_op(x, f->seq) : NULL;
+
+	if (!op || x->plan.local_ranks > 1 || op->coded || f->payload_has_crc ||
+	    !final_fits(x, op, node, f) || exchange_role(x, op, f->chunk).final_out != SCHED_NONE)
+		return memory;
+	slot->at = exchange_result(op, 0, f->chunk);
+	return slot->at;
 }
 
 static void final_arrived(struct exchange *x, struct op *op, uint16_t node, struct slot *slot)
 {
 	const struct wire_frame *f = &slot->frame;
-	bool average = op && op->call.reduce == VEC_AVG;
-	struct sched_role role;
 
-	if (!op || op->state != OP_RUNNING || call_differs(op, f) || !op_has(op, f->chunk)) {
-		exchange_note_bad(x, node, f->seq);
-		exchange_slot_release(x, node, slot);
-		return;
-	}
-	role = exchange_role(x, op, f->chunk);
-	if (!role.final_in || role.final_from != node || !payload_fits(x, op, f, false) ||
-	    f->contributors != x->plan.ranks || f->divisor != (average ? x->plan.ranks : 1) ||
-	    op->chunks[f->chunk - op->first].final_here) {
+	if (!final_fits(x, op, node, f)) {
 		exchange_note_bad(x, node, f->seq);
 		exchange_slot_release(x, node, slot);
 		return;

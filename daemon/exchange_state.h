@@ -26,6 +26,7 @@ struct slot {
 	bool counted; /* a contribution that is in op_chunk.arrived            */
 	struct wire_frame frame;
 	unsigned char *memory; /* [chunk_bytes_max]                            */
+	unsigned char *at;     /* its payload: memory, or there in the results */
 };
 
 struct buffer {
@@ -207,6 +208,7 @@ bool exchange_retry_finals(struct exchange *x);
 struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
 			      unsigned char *room);
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final);
+unsigned char *exchange_result(const struct op *op, uint32_t local_rank, uint32_t chunk);
 /* The local ranks' chunk, summed in rank order as float32; the trainer's memory if that is all. */
 const float *exchange_own_floats(struct exchange *x, struct op *op, uint32_t chunk);
 /* Where the only local rank wants a chunk of float32; NULL: there are more, or it is no float32. */

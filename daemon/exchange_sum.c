@@ -25,7 +25,7 @@ static const unsigned char *chunk_in(const struct op *op, uint32_t local_rank, u
 	       op_offset(op, chunk) * vec_type_bytes(op_type(op));
 }
 
-static unsigned char *chunk_out(const struct op *op, uint32_t local_rank, uint32_t chunk)
+unsigned char *exchange_result(const struct op *op, uint32_t local_rank, uint32_t chunk)
 {
 	return (unsigned char *)op->ranks[local_rank].out +
 	       op_offset(op, chunk) * vec_type_bytes(op_type(op));
@@ -77,7 +77,7 @@ float *exchange_out_floats(const struct exchange *x, const struct op *op, uint32
 {
 	if (x->plan.local_ranks > 1 || op_type(op) != VEC_F32)
 		return NULL;
-	return (float *)(void *)chunk_out(op, 0, chunk);
+	return (float *)(void *)exchange_result(op, 0, chunk);
 }
 
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final)
@@ -86,7 +86,7 @@ void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, co
 	size_t tensor_bytes = op->call.count * vec_type_bytes(op_type(op));
 
 	for (uint32_t r = 0; r < x->plan.local_ranks; r++) {
-		unsigned char *out = chunk_out(op, r, chunk);
+		unsigned char *out = exchange_result(op, r, chunk);
 
 		if (!bytes || out == final)
 			continue;
@@ -174,7 +174,7 @@ static bool close_chunk(struct exchange *x, struct op *op, uint32_t chunk,
 			const struct sched_role *role)
 {
 	/* What several trainers get is never read from the memory of one of them. */
-	unsigned char *out = x->plan.local_ranks > 1 ? x->result : chunk_out(op, 0, chunk);
+	unsigned char *out = x->plan.local_ranks > 1 ? x->result : exchange_result(op, 0, chunk);
 	bool shares = role->contribute == SCHED_ALL && x->plan.nodes > 1;
 	struct buffer *sent = shares ? exchange_shared_find(x, op->seq, chunk) : NULL;
 	size_t count;

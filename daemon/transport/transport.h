@@ -131,6 +131,12 @@ struct transport_ops {
 	bool (*gathers)(const struct transport *t, uint16_t peer, uint16_t path, uint32_t *waiting);
 
 	/*
+	 * Are payloads of this path here when their HEADER is told, so that place() has written
+	 * all of one when it returns?  NULL: never.
+	 */
+	bool (*at_hand)(const struct transport *t, uint16_t peer, uint16_t path);
+
+	/*
 	 * Open an instance, on the thread that will use it.
 	 * Return: 0, or negative errno and *err says what to do (which sysctl forbids io_uring...).
 	 */

@@ -457,6 +457,12 @@ static bool gathers(const struct transport *t, uint16_t peer, uint16_t path, uin
 	return true;
 }
 
+/* What was written is in the ring when it is told. */
+static bool at_hand(const struct transport *t, uint16_t peer, uint16_t path)
+{
+	return !t->over_tcp[slot_of(peer, path)];
+}
+
 static const struct transport_stats *verbs_stats(struct transport *t)
 {
 	t->sum = t->stats;
@@ -540,6 +546,7 @@ const struct transport_ops transport_verbs = {
 	.name = "verbs",
 	.polls_memory = polls_memory,
 	.gathers = gathers,
+	.at_hand = at_hand,
 	.open = verbs_open,
 	.close = verbs_close,
 	.describe = verbs_status_describe,

@@ -41,6 +41,7 @@ struct pipe {
 	struct packet fifo[FIFO];
 	uint32_t head, tail;
 	void *placed; /* the head's payload is half way */
+	bool here;    /* ... or is written already      */
 };
 
 struct rank {
@@ -336,7 +337,7 @@ static bool send_credit(struct world *w, uint16_t from)
 }
 
 static void whole(struct world *w, uint16_t to, uint16_t from, uint16_t path, struct packet *p,
-		  void *placed)
+		  void *placed, bool here)
 {
 	struct node *node = &w->node[to];
 	struct link *link = &node->links[from];
@@ -348,7 +349,8 @@ static void whole(struct world *w, uint16_t to, uint16_t from, uint16_t path, st
 	release(link, path);
 	exchange_credit(node->x, from, p->frame.credit_contribution, p->frame.credit_final);
 	if (placed) {
-		memcpy(placed, p->payload, p->frame.payload_bytes);
+		if (!here)
+			memcpy(placed, p->payload, p->frame.payload_bytes);
 		exchange_arrived(node->x, from, &p->frame, placed);
 	}
 	free(p->payload);
@@ -372,10 +374,14 @@ static bool receive_something(struct world *w, uint16_t to)
 			pipe->placed = exchange_place(w->node[to].x, from, &packet->frame);
 			if (!pipe->placed)
 				fail(w, "no slot for a frame");
+			pipe->here = roll(&w->dice, 2);
+			if (pipe->here)
+				memcpy(exchange_place_at_once(w->node[to].x, from, pipe->placed),
+				       packet->payload, packet->frame.payload_bytes);
 			return true;
 		}
 	}
-	whole(w, to, from, path, packet, pipe->placed);
+	whole(w, to, from, path, packet, pipe->placed, pipe->here);
 	pipe->placed = NULL;
 	pipe->head++;
 	return true;

@@ -170,6 +170,37 @@ static struct transport_event next_event(struct rig *rig)
 	return event;
 }
 
+/* Who says that payloads are at hand writes all of one before place() returns. */
+static void what_is_at_hand_is_placed_at_once(const struct rig_variant *v)
+{
+	static unsigned char payload[300000], memory[sizeof(payload)];
+	struct wire_frame frame = rig_frame(0, 0, 0, sizeof(payload));
+	struct transport_event event;
+	struct rig rig;
+
+	for (size_t i = 0; i < sizeof(payload); i++)
+		payload[i] = (unsigned char)(i * 7 + i / 251);
+	memset(memory, 0, sizeof(memory));
+	rig_open(&rig, v);
+	(void)rig_join(&rig, 1, 1, 1, 1);
+	rig.ops->send(rig.side[0], 1, 1, &frame, payload, 0);
+	event = next_event(&rig);
+	assert_int_equal(event.kind, TRANSPORT_HEADER);
+	rig.ops->place(rig.side[1], 1, 1, memory);
+	if (rig.ops->at_hand && rig.ops->at_hand(rig.side[1], 1, 1)) {
+		assert_memory_equal(memory, payload, sizeof(payload));
+		memset(memory, 0x55, sizeof(memory)); /* nothing is written there any more */
+	}
+	event = next_event(&rig);
+	assert_int_equal(event.kind, TRANSPORT_FRAME);
+	assert_ptr_equal(event.payload, memory);
+	if (rig.ops->at_hand && rig.ops->at_hand(rig.side[1], 1, 1))
+		assert_int_equal(memory[0] == 0x55 && memory[sizeof(memory) - 1] == 0x55, 1);
+	else
+		assert_memory_equal(memory, payload, sizeof(payload));
+	rig_close(&rig);
+}
+
 /* Of a trainer's memory the caller is told; of any other the path is to blame. */
 static void a_wrong_checksum_is_told(const struct rig_variant *v)
 {
@@ -458,6 +489,7 @@ OVER_ALL(all_sizes_both_ways)
 OVER_ALL(many_small_frames)
 OVER_ALL(a_small_array_of_events_loses_none)
 OVER_ALL(unwanted_payloads_are_thrown_away)
+OVER_ALL(what_is_at_hand_is_placed_at_once)
 OVER_ALL(a_wrong_checksum_is_told)
 OVER_ALL(a_path_that_is_not_placed_stops_only_itself)
 OVER_ALL(room_is_the_queue)
@@ -477,6 +509,7 @@ int main(void)
 		cmocka_unit_test(each_many_small_frames),
 		cmocka_unit_test(each_a_small_array_of_events_loses_none),
 		cmocka_unit_test(each_unwanted_payloads_are_thrown_away),
+		cmocka_unit_test(each_what_is_at_hand_is_placed_at_once),
 		cmocka_unit_test(each_a_wrong_checksum_is_told),
 		cmocka_unit_test(each_a_path_that_is_not_placed_stops_only_itself),
 		cmocka_unit_test(each_room_is_the_queue),
