@@ -26,9 +26,10 @@ topk:density=0.01 none 1.0 0 -'
 
 usage() {
 	cat <<'END'
-usage: tools/demo.sh [--seeds N]
+usage: tools/demo.sh [--seeds N] [--set section.key=value]...
 Trains on 4 nodes x 2 trainers with the seeds 1 to N (default 5), then in one process, and
 compares; then with codecs, with and without error feedback (limits hold for 5 seeds and more).
+--set is as in carry-lab: a line for each node's carryd.conf.
 Needs `make` to have run; $BUILD is its folder (default build).
 Exit status: 0 done, 1 failed or the results differ, 2 bad usage.
 END
@@ -179,7 +180,8 @@ coded_table() {
 			"$(mean coded$row wire_bytes_per_step)" "$remark"
 		row=$((row + 1))
 	done <<<"$CODED"
-	printf '\nMeans of %d seeds.  Layers of less than 16 KiB are sent dense.\n' "$seeds"
+	[ "$seeds" -eq 1 ] && remark='Of one seed' || remark="Means of $seeds seeds"
+	printf '\n%s.  Layers of less than 16 KiB are sent dense.\n' "$remark"
 	return $worse
 }
 
@@ -215,12 +217,17 @@ table() {
 	done | paste -sd' ' | xargs -n 15 | compare
 }
 
-seeds=5
+seeds=5 settings=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--seeds)
 		seeds=${2:-}
 		[[ $seeds =~ ^[1-9][0-9]{0,2}$ ]] || bad_usage "--seeds wants a number, 1 to 999"
+		shift 2
+		;;
+	--set)
+		[ $# -ge 2 ] || bad_usage "--set wants section.key=value"
+		settings+=(--set "$2")
 		shift 2
 		;;
 	-h | --help) usage; exit 0 ;;
@@ -250,7 +257,7 @@ started=$SECONDS
 lab down --name "$name" >/dev/null 2>&1 # of a demo that was killed
 echo "A cluster of $NODES nodes on this machine:"
 lab_up=yes
-lab up -n $NODES --name "$name" || die "the cluster did not come up"
+lab up -n $NODES --name "$name" "${settings[@]}" || die "the cluster did not come up"
 echo "Training on it, $PER_NODE trainers a node:"
 for ((seed = 1; seed <= seeds; seed++)); do
 	on_cluster group $seed "seed $seed"
