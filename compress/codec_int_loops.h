@@ -5,8 +5,8 @@
  *
  * Some blocks at a time, a batch, are read once, into p on the stack (in the first cache), for
  * their greatest magnitudes; from there they are coded, and what the codes lose is written as the
- * residual.  While one batch is coded, the next one is fetched; where the residual goes past the
- * caches, it is read in the same loop: else memory would wait for the arithmetic.
+ * residual.  While one batch is coded, the next one is fetched, or, of usual blocks where the
+ * residual goes past the caches, read in the same loop: else memory would wait for the arithmetic.
  *
  * The random numbers u of stochastic rounding are within (-1/2, 1/2), of 16 bits for int8 and of 20
  * for the others, so that an integer + u is exact and rounds to the integer: what lies on a level
@@ -330,9 +330,30 @@ LANE void batch_scales(enum int_kind kind, bool stochastic, enum int_scale forma
 	}
 }
 
+/* What was read becomes codes. */
+LANE void batch_code(enum int_kind kind, bool stochastic, enum residual_store store,
+		     enum int_scale format, const struct codec_input *input, size_t first,
+		     size_t block, size_t count, struct batch *batch, unsigned char **out)
+{
+	size_t ahead = first + (input->count - first >= 2 * count ? count : 0);
+	const float *residual = input->residual ? input->residual : input->in;
+
+	batch_scales(kind, stochastic, format, input, first, block, count, batch);
+	for (size_t at = 0, n = 0; at < count; at += block, n++) {
+		size_t length = block_length(block, count, at);
+		struct ahead next = {input->in + ahead + at, residual + ahead + at};
+
+		*out = int_scale_put(format, batch->coder[n].s, *out);
+		code_any(kind, stochastic, store, batch->coder[n], batch->p + at, length, next,
+			 *out, store == RESIDUAL_NONE ? NULL : input->residual_out + first + at);
+		*out += int_code_bytes(kind, length);
+	}
+}
+
 /*
  * A batch, step by step, so that none waits for the maximum of one block.  What the caller knows of
  * format, block and count, the compiler does, too: then blocks have no ends.
+ * Return: the greatest bits of |p|.
  */
 LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_store store,
 			   enum int_scale format, const struct codec_input *input, size_t first,
@@ -340,31 +361,20 @@ LANE uint32_t encode_batch(enum int_kind kind, bool stochastic, enum residual_st
 {
 	struct batch batch;
 	uint32_t most = batch_read(store, input, first, block, count, &batch);
-	size_t ahead = first + (input->count - first >= 2 * count ? count : 0);
-	const float *residual = input->residual ? input->residual : input->in;
 
-	if (most >= CODEC_NONFINITE_BITS)
-		return most;
-	batch_scales(kind, stochastic, format, input, first, block, count, &batch);
-	for (size_t at = 0, n = 0; at < count; at += block, n++) {
-		size_t length = block_length(block, count, at);
-		struct ahead next = {input->in + ahead + at, residual + ahead + at};
-
-		*out = int_scale_put(format, batch.coder[n].s, *out);
-		code_any(kind, stochastic, store, batch.coder[n], batch.p + at, length, next, *out,
-			 store == RESIDUAL_NONE ? NULL : input->residual_out + first + at);
-		*out += int_code_bytes(kind, length);
-	}
+	if (most < CODEC_NONFINITE_BITS)
+		batch_code(kind, stochastic, store, format, input, first, block, count, &batch,
+			   out);
 	return most;
 }
 
-/* Where to a block of p goes while the same block of the next batch is read. */
+/* A block that is coded, and the same block of the next batch, which is read meanwhile. */
 struct step {
 	struct block block;
 	unsigned char *out;
-	const float *in, *residual;
-	float scale;
-	float *p;
+	const float *next_in, *next_residual;
+	float next_scale;
+	float *next_p;
 };
 
 LANE uint32_t step_block(enum int_kind kind, bool stochastic, bool clamp, struct step s,
@@ -377,8 +387,9 @@ LANE uint32_t step_block(enum int_kind kind, bool stochastic, bool clamp, struct
 		for (size_t i = 0; i < 4; i++) {
 			size_t line = at + i * LANE_COUNT;
 
-			greatest[i % 2] = source_line(SOURCE_SCALED, s.in + line, s.residual + line,
-						      s.scale, s.p + line, greatest[i % 2]);
+			greatest[i % 2] =
+				source_line(SOURCE_SCALED, s.next_in + line, s.next_residual + line,
+					    s.next_scale, s.next_p + line, greatest[i % 2]);
 			codes[i] = code_line(kind, stochastic, clamp, away, &s.block, line);
 		}
 		narrow_64(kind, s.out + int_code_bytes(kind, at), codes[0], codes[1], codes[2],
@@ -416,10 +427,10 @@ LANE uint32_t code_and_read(enum int_kind kind, bool stochastic, const struct co
 				  {input->in + ahead + at, input->residual + ahead + at},
 				  input->residual_out + first + at},
 			.out = codes,
-			.in = input->in + from,
-			.residual = input->residual + from,
-			.scale = input->residual_scale,
-			.p = next->p + at,
+			.next_in = input->in + from,
+			.next_residual = input->residual + from,
+			.next_scale = input->residual_scale,
+			.next_p = next->p + at,
 		};
 
 		next->greatest[n] = step_any(kind, stochastic, s, block);
@@ -430,25 +441,25 @@ LANE uint32_t code_and_read(enum int_kind kind, bool stochastic, const struct co
 }
 
 /*
- * The whole batches but the last, of usual blocks.
- * *done: elements coded; no more than the first batch was read if there are not two.
- * Return: the greatest bits of |p| in what was read.
+ * All whole batches, of usual blocks; there is one at least.  *done: elements coded.
+ * Return: the greatest bits of |p| in the batch that was read last, the first nonfinite one.
  */
 LANE uint32_t encode_steps(enum int_kind kind, bool stochastic, const struct codec_input *input,
 			   size_t block, unsigned char **out, size_t *done)
 {
 	struct batch batch[2];
 	uint32_t most = batch_read(RESIDUAL_AWAY, input, 0, block, BATCH, &batch[0]);
-	size_t at = 0;
+	size_t at = 0, n = 0;
 
-	for (size_t n = 0; input->count - at >= 2 * BATCH && most < CODEC_NONFINITE_BITS; n++) {
-		struct batch *now = &batch[n % 2], *next = &batch[(n + 1) % 2];
-
-		batch_scales(kind, stochastic, INT_FP16, input, at, block, BATCH, now);
-		most = code_and_read(kind, stochastic, input, at, block, now, next, out);
-		at += BATCH;
+	for (; input->count - at >= 2 * BATCH && most < CODEC_NONFINITE_BITS; at += BATCH, n ^= 1) {
+		batch_scales(kind, stochastic, INT_FP16, input, at, block, BATCH, &batch[n]);
+		most = code_and_read(kind, stochastic, input, at, block, &batch[n], &batch[n ^ 1],
+				     out);
 	}
-	*done = at;
+	if (most < CODEC_NONFINITE_BITS)
+		batch_code(kind, stochastic, RESIDUAL_AWAY, INT_FP16, input, at, block, BATCH,
+			   &batch[n], out);
+	*done = at + BATCH;
 	return most;
 }
 
@@ -461,7 +472,7 @@ LANE uint32_t encode_all(enum int_kind kind, bool stochastic, enum residual_stor
 	uint32_t most = 0;
 
 	if (s->block == usual && s->scale == INT_FP16) {
-		if (store == RESIDUAL_AWAY && input->residual && input->count >= 2 * BATCH)
+		if (store == RESIDUAL_AWAY && input->residual && input->count >= BATCH)
 			most = encode_steps(kind, stochastic, input, usual, &out, &at);
 		for (; input->count - at >= BATCH && most < CODEC_NONFINITE_BITS; at += BATCH)
 			most = encode_batch(kind, stochastic, store, INT_FP16, input, at, usual,

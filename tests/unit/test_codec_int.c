@@ -338,9 +338,9 @@ static void least_codes(void **state)
 }
 
 /*
- * Past the caches a batch is coded while the next one is read: the same bytes and residual on every
- * CPU where blocks in turn are zeros, at the limits of their scale and between, and wherever a NaN
- * is, it is seen.
+ * Past the caches a batch is coded while the next one is read: on every CPU the same bytes and
+ * residual as near, where blocks in turn are zeros, at the limits of their scale and between; and
+ * wherever a NaN is, it is seen.
  */
 static void batches_two_at_a_time(void **state)
 {
