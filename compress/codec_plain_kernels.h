@@ -1,4 +1,7 @@
-/* codec_plain_kernels.h - inner loops of codecs whose elements are apart: none, bf16, fp16. */
+/*
+ * codec_plain_kernels.h - inner loops of codecs whose elements are apart: none, bf16, fp16; randk
+ * adds by it.
+ */
 #ifndef COMPRESS_CODEC_PLAIN_KERNELS_H
 #define COMPRESS_CODEC_PLAIN_KERNELS_H
 

@@ -16,8 +16,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "compress/codec_dither_kernels.h"
 #include "compress/codec_kernels.h"
+#include "compress/codec_plain_kernels.h"
 #include "compress/codec_table.h"
 #include "compress/codec_topk.h"
 
@@ -190,7 +190,7 @@ static int randk_decode_add(const struct codec_setting *s, const struct codec_ke
 			continue;
 		memcpy(values, at, block * sizeof(*values));
 		at += block * sizeof(*values);
-		k->dither->add(sum + i, values, weight, block);
+		k->plain->add(values, weight, block, sum + i);
 	}
 	return 0;
 }
