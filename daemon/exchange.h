@@ -162,7 +162,7 @@ void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will
  */
 void *exchange_place_at_once(struct exchange *x, uint16_t node, void *slot);
 
-/* The payload is in `slot`. */
+/* The payload is in `slot`, or where exchange_place_at_once() said. */
 void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
 		      void *slot);
 /* It is, but is not what its sender read from its trainer's memory: the op cannot succeed. */

@@ -3,8 +3,8 @@
  *
  * A contribution stays in its slot until its chunk is closed, however early it came.
  * A final is written into the results on arrival and leaves its slot at once, unless
- * it must be passed on and there is no buffer for that.  Where its payload is written at once,
- * that is into the results, past the slot.
+ * it must be passed on and there is no buffer for that.  Where its payload is written at once
+ * and nobody else needs it, that is into the results, past the slot.
  */
 #include "daemon/exchange_state.h"
 

@@ -460,7 +460,7 @@ static bool gathers(const struct transport *t, uint16_t peer, uint16_t path, uin
 /* What was written is in the ring when it is told. */
 static bool at_hand(const struct transport *t, uint16_t peer, uint16_t path)
 {
-	return !t->over_tcp[slot_of(peer, path)];
+	return t->paths[slot_of(peer, path)] != NULL;
 }
 
 static const struct transport_stats *verbs_stats(struct transport *t)

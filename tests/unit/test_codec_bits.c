@@ -1,6 +1,7 @@
 /*
  * test_codec_bits.c - what must not change a bit (codec.h), for each entry of the table and each of
- * its examples: the CPU variant, where the residual goes, and where a tensor is cut.
+ * its examples: the CPU variant, where the residual goes, where the message lies, and where a
+ * tensor is cut.
  */
 #include "tests/unit/codec_case.h"
 

@@ -188,6 +188,50 @@ static void right_frames_end_the_op(void **state)
 	close_scene(&s);
 }
 
+/* The simulated transport, which may say that payloads are at hand, and where they were placed. */
+static struct transport_ops watched;
+static bool hand;
+static void *placed[2]; /* contribution, final */
+
+static bool at_hand(const struct transport *t, uint16_t peer, uint16_t path)
+{
+	(void)t;
+	(void)peer;
+	(void)path;
+	return hand;
+}
+
+static void watched_place(struct transport *t, uint16_t peer, uint16_t path, void *dst)
+{
+	placed[placed[0] != NULL] = dst;
+	transport_sim.place(t, peer, path, dst);
+}
+
+/* Only a final, and only where the transport is over with it when place() returns. */
+static void finals_at_hand_go_into_the_results(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 3; way++) {
+		struct scene s = open_scene(2, COUNT);
+		float *result = (float *)(void *)world_out(s.w, s.g, 0, 1) + s.theirs * CHUNK;
+
+		watched = transport_sim;
+		watched.at_hand = way ? at_hand : NULL;
+		watched.place = watched_place;
+		hand = way == 2;
+		placed[0] = placed[1] = NULL;
+		s.w->node[0].lanes[0]->ops = &watched;
+		finish_op(&s);
+		assert_non_null(placed[0]);
+		assert_ptr_not_equal(placed[0], result);
+		if (hand)
+			assert_ptr_equal(placed[1], result);
+		else
+			assert_ptr_not_equal(placed[1], result);
+		close_scene(&s);
+	}
+}
+
 #define SET(field, value) \
 	offsetof(struct wire_frame, field), sizeof(((struct wire_frame *)0)->field), (value)
 
@@ -464,6 +508,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(right_frames_end_the_op),
+		cmocka_unit_test(finals_at_hand_go_into_the_results),
 		cmocka_unit_test(wrong_fields_are_told),
 		cmocka_unit_test(what_comes_twice_is_told_and_counts_once),
 		cmocka_unit_test(without_credit_the_connection_ends),

@@ -28,7 +28,7 @@ struct set {
 	uint32_t finals;      /* ... finals                                    */
 };
 
-static void open_set(struct set *s, uint32_t local)
+static void open_set(struct set *s, uint32_t local, uint32_t slots)
 {
 	memset(s, 0, sizeof(*s));
 	owner_found(&s->owners, NODES);
@@ -46,7 +46,7 @@ static void open_set(struct set *s, uint32_t local)
 			.local_ranks = local,
 			.owners = &s->owners,
 			.chunk_bytes_max = CHUNK_BYTES,
-			.slots = 4,
+			.slots = slots,
 			.buffers = 4,
 			.vec = vec_best(),
 		};
@@ -177,7 +177,7 @@ static struct set s;
 static void finals_go_into_the_results(void **state)
 {
 	(void)state;
-	open_set(&s, 1);
+	open_set(&s, 1, 4);
 	for (uint64_t seq = 1; seq <= 3; seq++) {
 		memset(s.out, 0, sizeof(s.out));
 		post(&s, seq, &sched_direct);
@@ -196,7 +196,7 @@ static void finals_go_into_the_results(void **state)
 static void not_with_a_checksum(void **state)
 {
 	(void)state;
-	open_set(&s, 1);
+	open_set(&s, 1, 4);
 	s.crc = true;
 	post(&s, 1, &sched_direct);
 	assert_int_equal(finish(&s, 0), NODES);
@@ -208,7 +208,7 @@ static void not_with_a_checksum(void **state)
 static void not_for_two_trainers(void **state)
 {
 	(void)state;
-	open_set(&s, 2);
+	open_set(&s, 2, 4);
 	post(&s, 1, &sched_direct);
 	assert_int_equal(finish(&s, 0), NODES * 2);
 	expect_sums(&s);
@@ -220,7 +220,7 @@ static void not_for_two_trainers(void **state)
 static void not_what_is_passed_on(void **state)
 {
 	(void)state;
-	open_set(&s, 1);
+	open_set(&s, 1, 4);
 	post(&s, 1, &sched_ring);
 	assert_int_equal(finish(&s, 0), NODES);
 	expect_sums(&s);
@@ -254,7 +254,7 @@ static void an_op_that_ends_meanwhile(void **state)
 	void *slot, *at;
 
 	(void)state;
-	open_set(&s, 1);
+	open_set(&s, 1, 1);
 	owner = owner_of_first();
 	to = (uint16_t)((owner + 1) % NODES);
 	post(&s, 1, &sched_direct);
@@ -286,7 +286,7 @@ static void a_path_that_goes_down_meanwhile(void **state)
 	void *slot, *at;
 
 	(void)state;
-	open_set(&s, 1);
+	open_set(&s, 1, 4);
 	owner = owner_of_first();
 	to = (uint16_t)((owner + 1) % NODES);
 	post(&s, 1, &sched_direct);
@@ -303,6 +303,35 @@ static void a_path_that_goes_down_meanwhile(void **state)
 	close_set(&s);
 }
 
+/* The same final once more, while others are still to come. */
+static void a_final_that_comes_twice(void **state)
+{
+	struct exchange_send send;
+	uint16_t owner, to, node;
+	uint64_t seq;
+	void *slot, *at;
+
+	(void)state;
+	open_set(&s, 1, 4);
+	owner = owner_of_first();
+	to = (uint16_t)((owner + 1) % NODES);
+	post(&s, 1, &sched_direct);
+	first_final(owner, to, &send);
+	for (int time = 0; time < 2; time++) {
+		slot = place(&s, owner, to, &send.frame, &at);
+		assert_int_equal(at != slot, time == 0);
+		memcpy(at, send.payload, send.frame.payload_bytes);
+		exchange_arrived(s.x[to], owner, &send.frame, slot);
+		assert_int_equal(exchange_take_bad(s.x[to], &node, &seq), time == 1);
+	}
+	assert_int_equal(node, owner);
+	exchange_released(s.x[owner], send.buffer);
+	for (uint16_t n = 0; n < NODES; n++)
+		exchange_end(s.x[n], 1, 1, -ECANCELED);
+	assert_int_equal(finish(&s, -ECANCELED), NODES);
+	close_set(&s);
+}
+
 /* What is no final of the op is refused when it is told, and has touched no result. */
 static void what_does_not_fit(void **state)
 {
@@ -313,7 +342,7 @@ static void what_does_not_fit(void **state)
 	void *slot, *at;
 
 	(void)state;
-	open_set(&s, 1);
+	open_set(&s, 1, 4);
 	owner = owner_of_first();
 	to = (uint16_t)((owner + 1) % NODES);
 	post(&s, 1, &sched_direct);
@@ -352,6 +381,7 @@ int main(void)
 		cmocka_unit_test(not_what_is_passed_on),
 		cmocka_unit_test(an_op_that_ends_meanwhile),
 		cmocka_unit_test(a_path_that_goes_down_meanwhile),
+		cmocka_unit_test(a_final_that_comes_twice),
 		cmocka_unit_test(what_does_not_fit),
 	};
 

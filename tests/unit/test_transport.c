@@ -170,13 +170,14 @@ static struct transport_event next_event(struct rig *rig)
 	return event;
 }
 
-/* Who says that payloads are at hand writes all of one before place() returns. */
+/* Who says that payloads are at hand (verbs) writes all of one before place() returns. */
 static void what_is_at_hand_is_placed_at_once(const struct rig_variant *v)
 {
 	static unsigned char payload[300000], memory[sizeof(payload)];
 	struct wire_frame frame = rig_frame(0, 0, 0, sizeof(payload));
 	struct transport_event event;
 	struct rig rig;
+	bool at_hand;
 
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (unsigned char)(i * 7 + i / 251);
@@ -186,18 +187,21 @@ static void what_is_at_hand_is_placed_at_once(const struct rig_variant *v)
 	rig.ops->send(rig.side[0], 1, 1, &frame, payload, 0);
 	event = next_event(&rig);
 	assert_int_equal(event.kind, TRANSPORT_HEADER);
+	at_hand = rig.ops->at_hand && rig.ops->at_hand(rig.side[1], 1, 1);
+	if (strcmp(v->transport, "verbs") != 0)
+		assert_false(at_hand);
+	else if (!v->options.tcp_too)
+		assert_true(at_hand);
 	rig.ops->place(rig.side[1], 1, 1, memory);
-	if (rig.ops->at_hand && rig.ops->at_hand(rig.side[1], 1, 1)) {
+	if (at_hand) {
 		assert_memory_equal(memory, payload, sizeof(payload));
 		memset(memory, 0x55, sizeof(memory)); /* nothing is written there any more */
+		memset(payload, 0x55, sizeof(payload));
 	}
 	event = next_event(&rig);
 	assert_int_equal(event.kind, TRANSPORT_FRAME);
 	assert_ptr_equal(event.payload, memory);
-	if (rig.ops->at_hand && rig.ops->at_hand(rig.side[1], 1, 1))
-		assert_int_equal(memory[0] == 0x55 && memory[sizeof(memory) - 1] == 0x55, 1);
-	else
-		assert_memory_equal(memory, payload, sizeof(payload));
+	assert_memory_equal(memory, payload, sizeof(payload));
 	rig_close(&rig);
 }
 
