@@ -1,7 +1,7 @@
 /*
- * codec_int_loops.h - the loops of int8, int4 and int2 for one CPU variant.  Each
- * codec_int_VARIANT.c includes it once, after sixteen lanes (lanes_VARIANT.h) and VARIANT, the
- * name of its table: int_VARIANT.
+ * codec_int_loops.h - the loops of int8, int4 and int2 for one CPU variant: encoding here, decoding
+ * in codec_int_decode_loops.h.  Each codec_int_VARIANT.c includes it once, after sixteen lanes
+ * (lanes_VARIANT.h) and VARIANT, the name of its table: int_VARIANT.
  *
  * Some blocks at a time, a batch, are read once, into p on the stack (in the first cache), for
  * their greatest magnitudes; from there they are coded, and what the codes lose is written as the
@@ -68,7 +68,7 @@ LANE u32x16 code(enum int_kind kind, bool stochastic, bool clamp, struct coder c
 
 	if (kind == INT_2)
 		v = f_add(v, f_set(1.5f));
-	if (stochastic)
+	if (stochastic && c.s > 0)
 		v = f_add(v, dither(kind, c.key, c.element + (uint32_t)at));
 	if (clamp)
 		v = f_max(f_min(v, f_set(code_most(kind))), f_set(code_least(kind)));
@@ -103,11 +103,6 @@ LANE void narrow_64(enum int_kind kind, unsigned char *to, u32x16 a, u32x16 b, u
 		narrow2(to + 8, c);
 		narrow2(to + 12, d);
 	}
-}
-
-LANE f32x16 widen(enum int_kind kind, const unsigned char *from)
-{
-	return f_from(kind == INT_8 ? widen8(from) : kind == INT_4 ? widen4(from) : widen2(from));
 }
 
 /* --- encoding ----------------------------------------------------------------------------- */
@@ -270,16 +265,29 @@ LANE float block_scale(enum int_kind kind, bool stochastic, enum int_scale forma
 	return int_scale_round(format, scale, most, false);
 }
 
+/* How a block's codes are made: a block of zeros has always the same bytes, so it draws nothing. */
+enum rounding { ROUND_NEAREST, ROUND_CLAMPED, ROUND_DRAWN };
+
+LANE enum rounding rounding_of(enum int_kind kind, bool stochastic, struct coder c)
+{
+	if (stochastic && c.s > 0)
+		return ROUND_DRAWN;
+	return kind == INT_2 || c.clamp ? ROUND_CLAMPED : ROUND_NEAREST;
+}
+
 LANE void code_any(enum int_kind kind, bool stochastic, enum residual_store store, struct coder c,
 		   const float *p, size_t count, struct ahead ahead, unsigned char *out,
 		   float *left)
 {
-	if (stochastic && c.s > 0) /* a block of zeros has always the same bytes */
-		code_block(kind, true, true, store, c, p, count, ahead, out, left);
-	else if (kind == INT_2 || c.clamp)
+	switch (rounding_of(kind, stochastic, c)) {
+	case ROUND_DRAWN: code_block(kind, true, true, store, c, p, count, ahead, out, left); break;
+	case ROUND_CLAMPED:
 		code_block(kind, false, true, store, c, p, count, ahead, out, left);
-	else
+		break;
+	case ROUND_NEAREST:
 		code_block(kind, false, false, store, c, p, count, ahead, out, left);
+		break;
+	}
 }
 
 /* Blocks that fit in p, and what turns them into codes. */
@@ -400,10 +408,11 @@ LANE uint32_t step_block(enum int_kind kind, bool stochastic, bool clamp, struct
 
 LANE uint32_t step_any(enum int_kind kind, bool stochastic, struct step s, size_t count)
 {
-	if (stochastic && s.block.coder.s > 0)
-		return step_block(kind, true, true, s, count);
-	if (kind == INT_2 || s.block.coder.clamp)
-		return step_block(kind, false, true, s, count);
+	switch (rounding_of(kind, stochastic, s.block.coder)) {
+	case ROUND_DRAWN: return step_block(kind, true, true, s, count);
+	case ROUND_CLAMPED: return step_block(kind, false, true, s, count);
+	case ROUND_NEAREST: break;
+	}
 	return step_block(kind, false, false, s, count);
 }
 
@@ -442,7 +451,7 @@ LANE uint32_t code_and_read(enum int_kind kind, bool stochastic, const struct co
 
 /*
  * All whole batches, of usual blocks; there is one at least.  *done: elements coded.
- * Return: the greatest bits of |p| in the batch that was read last, the first nonfinite one.
+ * Return: the greatest bits of |p| in the batch that was read last; no other was nonfinite.
  */
 LANE uint32_t encode_steps(enum int_kind kind, bool stochastic, const struct codec_input *input,
 			   size_t block, unsigned char **out, size_t *done)
@@ -506,74 +515,7 @@ ENCODE(encode_8_stochastic, INT_8, true)
 ENCODE(encode_4_stochastic, INT_4, true)
 ENCODE(encode_2_stochastic, INT_2, true)
 
-/* --- decoding ----------------------------------------------------------------------------- */
-
-enum decoded_store { DECODED_KEEP, DECODED_AWAY, DECODED_ADD };
-
-LANE f32x16 decoded_into(bool add, f32x16 decoded, float weight, const float *out)
-{
-	return add ? f_add(f_load(out), f_mul(f_set(weight), decoded)) : decoded;
-}
-
-LANE void decode_block(enum int_kind kind, enum decoded_store store, float s, float weight,
-		       const unsigned char *bytes, float *out, size_t count)
-{
-	bool add = store == DECODED_ADD;
-	size_t whole = count / LANE_COUNT * LANE_COUNT;
-	unsigned char codes[LANE_COUNT] = {0};
-	float rest[LANE_COUNT] = {0};
-	f32x16 x;
-
-	for (size_t at = 0; at < whole; at += LANE_COUNT) {
-		x = f_mul(widen(kind, bytes + int_code_bytes(kind, at)), f_set(s));
-		x = decoded_into(add, x, weight, out + at);
-		if (store == DECODED_AWAY)
-			f_stream(out + at, x);
-		else
-			f_store(out + at, x);
-	}
-	if (whole == count)
-		return;
-	memcpy(codes, bytes + int_code_bytes(kind, whole), int_code_bytes(kind, count - whole));
-	memcpy(rest, out + whole, (count - whole) * sizeof(*rest));
-	x = f_mul(widen(kind, codes), f_set(s));
-	f_store(rest, decoded_into(add, x, weight, rest));
-	memcpy(out + whole, rest, (count - whole) * sizeof(*rest));
-}
-
-LANE void decode_all(enum int_kind kind, enum decoded_store store, const struct codec_setting *s,
-		     const unsigned char *bytes, float weight, float *out, size_t total)
-{
-	for (size_t at = 0; at < total; at += s->block) {
-		size_t count = total - at < s->block ? total - at : s->block;
-		float scale = int_scale_get((enum int_scale)s->scale, bytes);
-
-		bytes += int_scale_bytes((enum int_scale)s->scale);
-		decode_block(kind, store, scale, weight, bytes, out + at, count);
-		bytes += int_code_bytes(kind, count);
-	}
-}
-
-#define DECODE(name, kind)                                                                      \
-	static void name(const struct codec_setting *s, const unsigned char *bytes, float *out, \
-			 size_t count, bool away)                                               \
-	{                                                                                       \
-		if (!away || (uintptr_t)out % 64 != 0) {                                        \
-			decode_all(kind, DECODED_KEEP, s, bytes, 0, out, count);                \
-			return;                                                                 \
-		}                                                                               \
-		decode_all(kind, DECODED_AWAY, s, bytes, 0, out, count);                        \
-		stream_end();                                                                   \
-	}                                                                                       \
-	static void name##_add(const struct codec_setting *s, const unsigned char *bytes,       \
-			       float weight, float *sum, size_t count)                          \
-	{                                                                                       \
-		decode_all(kind, DECODED_ADD, s, bytes, weight, sum, count);                    \
-	}
-
-DECODE(decode_8, INT_8)
-DECODE(decode_4, INT_4)
-DECODE(decode_2, INT_2)
+#include "compress/codec_int_decode_loops.h"
 
 #define JOIN(a, b) a##b
 #define STRUCT_OF(variant) JOIN(int_, variant)

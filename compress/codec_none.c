@@ -65,6 +65,7 @@ static int none_decode_add(const struct codec_setting *s, const struct codec_ker
 	(void)origin;
 	if (length != count * sizeof(float))
 		return -EBADMSG;
+	/* The bytes may be anywhere; most of the time they can be added where they are. */
 	if ((uintptr_t)bytes % _Alignof(float) == 0) {
 		k->plain->add(bytes, weight, count, sum);
 		return 0;

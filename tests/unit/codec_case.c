@@ -87,6 +87,21 @@ void case_encode(struct codec_case *c, const char *spec, const struct case_input
 	assert_int_equal(case_decode(c, c->bytes, c->result.bytes), 0);
 }
 
+void case_encode_away(struct codec_case *c, const char *spec, const struct case_input *input)
+{
+	struct case_input from = *input;
+	struct codec_case near;
+
+	from.away = false;
+	case_encode(&near, spec, &from);
+	from.away = true;
+	case_encode(c, spec, &from);
+	assert_int_equal(near.result.bytes, c->result.bytes);
+	assert_memory_equal(near.bytes, c->bytes, near.result.bytes);
+	assert_memory_equal(near.residual, c->residual, c->count * sizeof(float));
+	case_drop(&near);
+}
+
 void case_again(struct codec_case *c, const struct case_input *input)
 {
 	free(c->bytes);

@@ -38,6 +38,8 @@ const struct codec_kernels *case_best(void);
 
 /* case_encode() - encode and decode; fails the test unless the message fits and is taken. */
 void case_encode(struct codec_case *c, const char *spec, const struct case_input *input);
+/* case_encode_away() - past the caches; fails the test if bytes or residual differ from near. */
+void case_encode_away(struct codec_case *c, const char *spec, const struct case_input *input);
 /* case_again() - the same of another input of that size; the message is in `room` alone. */
 void case_again(struct codec_case *c, const struct case_input *input);
 /* case_decode() - decode `bytes` into c->decoded.  Return: what codec_decode() returns. */
