@@ -208,6 +208,7 @@ bool exchange_retry_finals(struct exchange *x);
 struct vec_input exchange_own(struct exchange *x, struct op *op, uint32_t chunk,
 			      unsigned char *room);
 void exchange_write_result(struct exchange *x, struct op *op, uint32_t chunk, const void *final);
+/* Where that rank wants the chunk. */
 unsigned char *exchange_result(const struct op *op, uint32_t local_rank, uint32_t chunk);
 /* The local ranks' chunk, summed in rank order as float32; the trainer's memory if that is all. */
 const float *exchange_own_floats(struct exchange *x, struct op *op, uint32_t chunk);
