@@ -305,10 +305,12 @@ static float eden_turned(const struct codec_setting *s, const struct eden_kernel
 	float scale;
 
 	memcpy(&scale, bytes, sizeof(scale));
-	if (scale < 0 || scale > 0)
-		k->expand[s->bits](bytes + sizeof(scale), eden_known(known, s, scale < 0 ? 1 : n),
-				   n, soon, x);
-	eden_back(k, scale, n, x);
+	if (scale > 0)
+		k->transformed[s->bits](bytes + sizeof(scale), eden_known(known, s, n), n, soon, x);
+	else if (scale < 0)
+		k->expand[s->bits](bytes + sizeof(scale), eden_known(known, s, 1), n, soon, x);
+	else
+		memset(x, 0, n * sizeof(*x));
 	return fabsf(scale);
 }
 

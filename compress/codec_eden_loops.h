@@ -11,6 +11,7 @@ enum {
 	EDEN_HALVES = EDEN_WORD / EDEN_SUMS,
 	EDEN_ROW = EDEN_SUMS / LANES, /* registers of a half word */
 	EDEN_RADIX = LANES == 16 ? 16 : 8,
+	EDEN_FIRST = EDEN_RADIX * LANES, /* elements that the first pass turns together */
 	EDEN_NEAR = 4096,           /* elements that are turned while they are in the first cache */
 	EDEN_CODES = EDEN_BLOCK_MIN /* elements whose codes are read at once */
 };
@@ -80,6 +81,19 @@ INLINE f32v eden_within(f32v v)
 	return v;
 }
 
+/* All stages between as many registers as the radix says. */
+INLINE void eden_between(f32v *v, int radix)
+{
+	if (radix == 16)
+		eden_sixteen(v);
+	else if (radix == 8)
+		eden_eight(v);
+	else if (radix == 4)
+		eden_four(v);
+	else
+		eden_pair(v, v + 1);
+}
+
 INLINE void eden_pass(float *x, size_t n, size_t stride, int radix, bool within)
 {
 	for (size_t base = 0; base < n; base += stride * (size_t)radix) {
@@ -92,14 +106,7 @@ INLINE void eden_pass(float *x, size_t n, size_t stride, int radix, bool within)
 				if (within)
 					v[i] = eden_within(v[i]);
 			}
-			if (radix == 16)
-				eden_sixteen(v);
-			else if (radix == 8)
-				eden_eight(v);
-			else if (radix == 4)
-				eden_four(v);
-			else
-				eden_pair(v, v + 1);
+			eden_between(v, radix);
 			UNROLL for (int i = 0; i < radix; i++)
 				store_f32v(x + j + (size_t)i * stride, v[i]);
 		}
@@ -122,9 +129,7 @@ static void eden_passes(float *x, size_t n, size_t stride)
 /* Strides below EDEN_NEAR, or n. */
 INLINE void eden_transform_near(float *x, size_t n)
 {
-	size_t stride = LANES * EDEN_RADIX;
-
-	if (n < stride) { /* 64 or 128 elements in registers of 16 */
+	if (n < EDEN_FIRST) { /* 64 or 128 elements in registers of 16 */
 		if (n == 4 * LANES)
 			eden_pass(x, n, LANES, 4, true);
 		else
@@ -132,7 +137,7 @@ INLINE void eden_transform_near(float *x, size_t n)
 		return;
 	}
 	eden_pass(x, n, LANES, EDEN_RADIX, true);
-	eden_passes(x, n, stride);
+	eden_passes(x, n, EDEN_FIRST);
 }
 
 static void eden_transform(float *x, size_t n)
@@ -300,6 +305,54 @@ INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, si
 	}
 }
 
+#if LANES == 16
+/*
+ * Centroids, and the first pass of their transform while they are in registers, of which eight
+ * lanes have too few: there it takes longer than storing what is between.
+ */
+INLINE void eden_expand_pass(const uint8_t *codes, const struct eden_table *table, size_t n,
+			     const float *soon, float *x, uint32_t bits)
+{
+	uint8_t code[EDEN_FIRST];
+
+	for (size_t j = 0; j < n; j += EDEN_FIRST) {
+		f32v v[EDEN_RADIX];
+
+		UNROLL for (size_t g = 0; g < EDEN_FIRST; g += EDEN_CODES)
+		{
+			eden_codes(codes, bits, code + g);
+			codes += EDEN_CODES / 8 * bits;
+		}
+		UNROLL for (size_t g = 0; g < EDEN_FIRST; g += 16) eden_fetch(soon, j + g);
+		UNROLL for (int i = 0; i < EDEN_RADIX; i++) v[i] =
+			eden_within(eden_centroid(table, load_bytes(code + i * LANES), bits));
+		eden_between(v, EDEN_RADIX);
+		UNROLL for (int i = 0; i < EDEN_RADIX; i++)
+			store_f32v(x + j + (size_t)i * LANES, v[i]);
+	}
+}
+#endif
+
+/* Centroids, transformed. */
+INLINE void eden_transformed(const uint8_t *codes, const struct eden_table *table, size_t n,
+			     const float *soon, float *x, uint32_t bits)
+{
+#if LANES == 16
+	if (n >= EDEN_FIRST) {
+		for (size_t i = 0; i < n; i += EDEN_NEAR) {
+			size_t near = n < EDEN_NEAR ? n : EDEN_NEAR;
+
+			eden_expand_pass(codes + i / 8 * bits, table, near, soon + i, x + i, bits);
+			eden_passes(x + i, near, EDEN_FIRST);
+		}
+		eden_passes(x, n, EDEN_NEAR);
+		return;
+	}
+#endif
+	eden_expand(codes, table, n, soon, x, bits);
+	eden_transform(x, n);
+}
+
 /* --- results ------------------------------------------------------------------------------ */
 
 enum eden_result { EDEN_VALUE, EDEN_LEFT, EDEN_ADD };
@@ -354,6 +407,11 @@ static void eden_add(const float *x, float scale, struct random_key key, uint32_
 				       size_t n, const float *soon, float *x)                      \
 	{                                                                                          \
 		eden_expand(codes, table, n, soon, x, bits);                                       \
+	}                                                                                          \
+	static void eden_transformed_##bits(const uint8_t *codes, const struct eden_table *table,  \
+					    size_t n, const float *soon, float *x)                 \
+	{                                                                                          \
+		eden_transformed(codes, table, n, soon, x, bits);                                  \
 	}
 
 EDEN_BITS(1)
@@ -367,6 +425,8 @@ const struct eden_kernels EDEN_VARIANT = {
 	.transform = eden_transform,
 	.quantise = {NULL, eden_quantise_1, eden_quantise_2, eden_quantise_3, eden_quantise_4},
 	.expand = {NULL, eden_expand_1, eden_expand_2, eden_expand_3, eden_expand_4},
+	.transformed = {NULL, eden_transformed_1, eden_transformed_2, eden_transformed_3,
+			eden_transformed_4},
 	.value = eden_value,
 	.left = eden_left,
 	.add = eden_add,
