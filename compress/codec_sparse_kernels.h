@@ -49,6 +49,13 @@ struct sparse_kernels {
 			   size_t count);
 
 	/*
+	 * put_source() - put(left, before, .., true) of a whole tile and source() of the next in
+	 * one loop, so that memory reads and writes at once.  `left` is aligned to 64.
+	 */
+	uint32_t (*put_source)(float *left, const float *before, const float *in,
+			       const float *residual, float scale, float *p);
+
+	/*
 	 * collect() - which of p[count] have at least that magnitude, zeros after p up to a whole
 	 * group: their indices, p[0] being `first`, and values.  The lists have room for as many as
 	 * p has with its zeros; there may be anything behind what is kept.

@@ -57,10 +57,19 @@ INLINE void source_group(const float *restrict in, const float *restrict residua
 		}
 }
 
+INLINE uint32_t greatest_of(const uint32_t greatest[LINE])
+{
+	uint32_t most = 0;
+
+	for (size_t i = 0; i < LINE; i++)
+		most = greatest[i] > most ? greatest[i] : most;
+	return most;
+}
+
 static uint32_t source(const float *in, const float *residual, float scale, float *p, size_t count)
 {
 	float rest_in[SPARSE_GROUP] = {0}, rest_residual[SPARSE_GROUP] = {0};
-	uint32_t greatest[LINE] = {0}, most = 0;
+	uint32_t greatest[LINE] = {0};
 	size_t at = 0, left = count % SPARSE_GROUP;
 
 	if (residual)
@@ -75,9 +84,27 @@ static uint32_t source(const float *in, const float *residual, float scale, floa
 			memcpy(rest_residual, residual + at, left * sizeof(*in));
 		source_group(rest_in, rest_residual, residual != NULL, scale, p + at, greatest);
 	}
-	for (size_t i = 0; i < LINE; i++)
-		most = greatest[i] > most ? greatest[i] : most;
-	return most;
+	return greatest_of(greatest);
+}
+
+INLINE uint32_t put_source_as(float *restrict left, const float *restrict before, const float *in,
+			      const float *residual, bool feedback, float scale, float *p)
+{
+	uint32_t greatest[LINE] = {0};
+
+	for (size_t at = 0; at < SPARSE_TILE; at += SPARSE_GROUP) {
+		source_group(in + at, residual + at, feedback, scale, p + at, greatest);
+		for (size_t line = at; line < at + SPARSE_GROUP; line += LINE)
+			stream_line(left + line, before + line);
+	}
+	return greatest_of(greatest);
+}
+
+static uint32_t put_source(float *left, const float *before, const float *in, const float *residual,
+			   float scale, float *p)
+{
+	return residual ? put_source_as(left, before, in, residual, true, scale, p)
+			: put_source_as(left, before, in, in, false, 0, p);
 }
 
 /* A tile at a time: its masks first, so that they need not wait for branches on each. */
@@ -343,7 +370,7 @@ INLINE void read_line(const unsigned char *restrict bytes, bool narrowed, float 
 INLINE uint32_t read_as(const unsigned char *bytes, bool narrowed, size_t count, float *value)
 {
 	size_t width = narrowed ? sizeof(uint16_t) : sizeof(float);
-	uint32_t greatest[LINE] = {0}, most = 0;
+	uint32_t greatest[LINE] = {0};
 	unsigned char rest[LINE * sizeof(float)] = {0};
 	float last[LINE];
 
@@ -352,9 +379,7 @@ INLINE uint32_t read_as(const unsigned char *bytes, bool narrowed, size_t count,
 	memcpy(rest, bytes, count * width);
 	read_line(rest, narrowed, last, greatest);
 	memcpy(value, last, count * sizeof(*value));
-	for (size_t i = 0; i < LINE; i++)
-		most = greatest[i] > most ? greatest[i] : most;
-	return most;
+	return greatest_of(greatest);
 }
 
 static uint32_t read_values(const unsigned char *bytes, bool narrowed, size_t count, float *value)
@@ -412,6 +437,7 @@ static void expand_add(const unsigned char *bitmap, const float *value, float we
 
 const struct sparse_kernels STRUCT_OF(VARIANT) = {
 	.source = source,
+	.put_source = put_source,
 	.collect = collect,
 	.filter = filter,
 	.reach = reach,

@@ -34,12 +34,36 @@ size_t topk_block_bytes(const struct codec_setting *s, size_t count)
 	       (topk_block_bitmap(s) ? (count + 7) / 8 : places_bytes(s, count));
 }
 
+/* A whole tile's residual that is written while the next tile is read. */
+struct topk_late {
+	float *left; /* NULL: none */
+	const float *p;
+};
+
+/* p of the tile at `first`, and what is late to memory.  Return: the greatest magnitude. */
+static uint32_t block_source(const struct sparse_kernels *k, const struct codec_input *input,
+			     size_t first, struct topk_late *late, float *p)
+{
+	const float *in = input->in + first;
+	const float *residual = input->residual ? input->residual + first : NULL;
+	size_t count = topk_tile(input, first);
+	struct topk_late now = *late;
+
+	*late = (struct topk_late){NULL, NULL};
+	if (now.left && count == TOPK_BLOCK)
+		return k->put_source(now.left, now.p, in, residual, input->residual_scale, p);
+	if (now.left)
+		k->put(now.left, now.p, TOPK_BLOCK, true);
+	return k->source(in, residual, input->residual_scale, p, count);
+}
+
 /* The list's indices from `first` on, and what is not sent of p to the residual. */
 static void block_rest(const struct codec_setting *s, const struct topk_list *l,
 		       const struct codec_input *input, size_t first, float *p,
-		       struct topk_bits *places, unsigned char *bitmap)
+		       struct topk_bits *places, unsigned char *bitmap, struct topk_late *late)
 {
 	size_t tile = topk_tile(input, first);
+	float *left = input->residual_out ? input->residual_out + first : NULL;
 
 	for (size_t i = 0; i < l->n; i++)
 		p[l->index[i]] = l->value[i] - topk_sent(s, l->value[i]);
@@ -47,8 +71,10 @@ static void block_rest(const struct codec_setting *s, const struct topk_list *l,
 		topk_bitmap_write(l->index, l->n, tile, bitmap + first / 8);
 	else
 		topk_places_write(places, l->index, l->n);
-	if (input->residual_out)
-		l->kernels->put(input->residual_out + first, p, tile, input->away);
+	if (left && tile == TOPK_BLOCK && input->away && (uintptr_t)left % 64 == 0)
+		*late = (struct topk_late){left, p};
+	else if (left)
+		l->kernels->put(left, p, tile, input->away);
 }
 
 struct codec_result topk_block_encode(const struct codec_setting *s, struct topk_list *l,
@@ -59,9 +85,11 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 	unsigned char *bitmap = topk_block_bitmap(s) ? indices : NULL;
 	struct topk_bits places = {.out = indices};
 	struct codec_result result = {.bytes = topk_block_bytes(s, count)};
-	_Alignas(64) float p[SPARSE_TILE];
+	_Alignas(64) float tiles[2][SPARSE_TILE];
+	struct topk_late late = {NULL, NULL};
 
 	for (size_t first = 0; first < count; first += TOPK_BLOCK) {
+		float *p = tiles[first / TOPK_BLOCK % 2];
 		struct sparse_tile tile = {
 			.in = p,
 			.count = topk_tile(input, first),
@@ -70,9 +98,7 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 			.left = input->residual_out ? input->residual_out + first : NULL,
 		};
 		size_t keep = tile.count < TOPK_BLOCK ? topk_keep(s->density, tile.count) : whole;
-		uint32_t greatest = l->kernels->source(
-			input->in + first, input->residual ? input->residual + first : NULL,
-			input->residual_scale, p, tile.count);
+		uint32_t greatest = block_source(l->kernels, input, first, &late, p);
 
 		if (greatest >= CODEC_NONFINITE_BITS)
 			return (struct codec_result){.nonfinite = true};
@@ -80,8 +106,10 @@ struct codec_result topk_block_encode(const struct codec_setting *s, struct topk
 		out = topk_values_write(s, l, out);
 		if (!bitmap || tile.count < TOPK_BLOCK ||
 		    !l->kernels->split(&tile, keep, bitmap + first / 8))
-			block_rest(s, l, input, first, p, &places, bitmap);
+			block_rest(s, l, input, first, p, &places, bitmap, &late);
 	}
+	if (late.left)
+		l->kernels->put(late.left, late.p, TOPK_BLOCK, true);
 	topk_bits_end(&places);
 	l->kernels->fence();
 	return result;
