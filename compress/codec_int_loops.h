@@ -14,7 +14,8 @@
  */
 enum {
 	LANE_COUNT = 16,
-	BATCH = 1024, /* elements, or one block: p, input and residuals fit in the first cache */
+	BATCH = 1024,    /* elements, or one block: p, input and residuals fit in the first cache */
+	OUT_AHEAD = 512, /* bytes of the message that are fetched ahead of the codes */
 };
 
 enum residual_store { RESIDUAL_NONE, RESIDUAL_KEEP, RESIDUAL_AWAY };
@@ -400,6 +401,9 @@ LANE uint32_t step_block(enum int_kind kind, bool stochastic, bool clamp, struct
 					    s.next_scale, s.next_p + line, greatest[i % 2]);
 			codes[i] = code_line(kind, stochastic, clamp, away, &s.block, line);
 		}
+		__builtin_prefetch(s.out + int_code_bytes(kind, at) + 1024, 1);
+		/* Stores are done in order: one that misses would hold up the residual's. */
+		__builtin_prefetch(s.out + int_code_bytes(kind, at) + OUT_AHEAD, 1);
 		narrow_64(kind, s.out + int_code_bytes(kind, at), codes[0], codes[1], codes[2],
 			  codes[3]);
 	}
