@@ -22,7 +22,8 @@
 enum {
 	CHOICE_ALTERNATIVES_MAX = WIRE_ALTERNATIVES_MAX, /* of a list, dense included */
 	CHOICE_LISTS_MAX = 64,                           /* list and class of sizes, of a group */
-	CHOICE_PENDING_MAX = 8,                          /* leases that have not begun yet      */
+	/* Leases that have not begun yet: a lane that small ops leave asleep may be far behind. */
+	CHOICE_PENDING_MAX = 256,
 	CHOICE_SPEC_BYTES = 128,
 };
 

@@ -84,7 +84,11 @@ static uint64_t figure(const _Atomic uint64_t *of)
 	return atomic_load_explicit(of, memory_order_relaxed);
 }
 
-/* An op is done when all lanes are done with it, and failed if one failed. */
+/*
+ * An op is done when all lanes are done with it, and failed if one failed.  Lane 0 takes part in
+ * all ops; another one counts if it has something to do, as it may not have heard yet of ops that
+ * are not for it.
+ */
 static void add_figures(json_t *object, const struct control_group *g)
 {
 	uint64_t done = UINT64_MAX, failed = 0, posted = 0, bytes = UINT64_MAX, sent = 0;
@@ -94,9 +98,11 @@ static void add_figures(json_t *object, const struct control_group *g)
 		uint64_t lane_failed = figure(&s->ops_failed), lane_done = figure(&s->ops_done),
 			 lane_bytes = figure(&s->bytes_reduced);
 
-		done = lane_done < done ? lane_done : done;
+		if (lane == 0 || figure(&s->ops_posted) > lane_done + lane_failed) {
+			done = lane_done < done ? lane_done : done;
+			bytes = lane_bytes < bytes ? lane_bytes : bytes;
+		}
 		failed = lane_failed > failed ? lane_failed : failed;
-		bytes = lane_bytes < bytes ? lane_bytes : bytes;
 		sent += figure(&s->payload_sent);
 	}
 	/* Read last, so that it is never behind what is over. */

@@ -131,7 +131,6 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		.vec = c->vec,
 	};
 	struct tensors_options tensors = {
-		.lanes = group->lanes,
 		.bytes_max = c->config->state_bytes,
 	};
 	int ret = exchange_plan_size(&plan, c->config->inflight_bytes, err);

@@ -57,14 +57,15 @@ void engine_choice_lease(struct engine *e, const struct engine_command *c)
 	assert(added); /* the main thread counts them */
 }
 
-void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t seq)
+void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t seq,
+			  uint32_t lanes)
 {
 	struct engine_tally *tally = &group->tally[seq % EXCHANGE_OPS_MAX];
 	bool waits = exchange_waits_for_lease(group->exchange, seq);
 
 	if (group->chooser) {
 		measure(group);
-		op_clock_called(group->clock, seq, e->now_ns);
+		op_clock_called(group->clock, seq, lanes, e->now_ns);
 		tally->measured = exchange_choice(group->exchange, seq, &tally->choice);
 		group->choosing |= waits;
 		if (group->choosing)

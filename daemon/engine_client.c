@@ -68,7 +68,8 @@ static void copy_once(struct shm_submission *out, const struct shm_submission *s
 static void tally_posted(struct engine *e, struct engine_group *group,
 			 const struct shm_submission *s)
 {
-	engine_choice_posted(e, group, s->seq);
+	engine_choice_posted(e, group, s->seq,
+			     shm_op_lanes(s->count, exchange_plan(group->exchange)->lanes));
 	if (s->seq <= group->posted)
 		return;
 	group->posted = s->seq;
@@ -77,6 +78,20 @@ static void tally_posted(struct engine *e, struct engine_group *group,
 		engine_count(&group->stats->ops_posted, 1);
 	if (group->stats && s->coding)
 		engine_count(&group->stats->ops_coded, 1);
+}
+
+/* Of an op without this lane it is all that is ever heard. */
+static void tally_passed(struct engine_group *group, const struct shm_submission *s)
+{
+	if (s->seq <= group->posted)
+		return;
+	group->posted = s->seq;
+	if (!group->stats)
+		return;
+	engine_count(&group->stats->ops_posted, 1);
+	engine_count(&group->stats->ops_coded, s->coding ? 1 : 0);
+	engine_count(&group->stats->ops_done, 1);
+	engine_count(&group->stats->bytes_reduced, s->count * shm_type_bytes(s->type));
 }
 
 /* So does the first to hear that it is over. */
@@ -125,6 +140,24 @@ static bool take_coding(const struct engine_group *group, const struct shm_submi
 	return true;
 }
 
+/* Is it an op without this lane? */
+static bool passes(const struct engine *e, const struct engine_client *client,
+		   const struct shm_submission *s)
+{
+	const struct engine_group *group = client->seats[s->group].group;
+
+	return group && s->kind == SHM_ALLREDUCE &&
+	       e->options.lane >= shm_op_lanes(s->count, exchange_plan(group->exchange)->lanes);
+}
+
+static enum shm_verdict pass(const struct engine_seat *seat, const struct shm_submission *s)
+{
+	if (!exchange_pass(seat->group->exchange, seat->local_rank, s->seq))
+		return SHM_BAD_ORDER;
+	tally_passed(seat->group, s);
+	return SHM_OK;
+}
+
 static enum shm_verdict post(struct engine *e, struct engine_client *client,
 			     const struct shm_submission *s)
 {
@@ -156,6 +189,8 @@ static enum shm_verdict post(struct engine *e, struct engine_client *client,
 						     .local_rank = seat->local_rank});
 		return SHM_OK;
 	}
+	if (passes(e, client, s))
+		return pass(seat, s);
 	switch (exchange_post(seat->group->exchange, seat->local_rank, s->seq, &call, &rank)) {
 	case EXCHANGE_POSTED:
 	case EXCHANGE_POST_MISMATCH:
@@ -178,13 +213,13 @@ static bool handle_doubtful(struct engine_client *client, uint32_t handle)
 	return true;
 }
 
-/* Take up to `most` submissions of one trainer.  Return: how many. */
-static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
+/* Take up to `most` submissions of one trainer.  Return: was one of them more than passed? */
+static bool take_from(struct engine *e, uint32_t number, uint32_t most)
 {
 	struct engine_client *client = &e->clients[number];
-	uint32_t taken = 0;
+	bool any = false;
 
-	while (taken < most && !client->bad) {
+	while (most && !client->bad) {
 		int ready = shm_consume_ready(&client->submit);
 		struct shm_submission s;
 		enum shm_verdict verdict;
@@ -200,13 +235,14 @@ static uint32_t take_from(struct engine *e, uint32_t number, uint32_t most)
 		if (verdict == SHM_OK && handle_doubtful(client, s.group))
 			break;
 		shm_consume(&client->submit);
-		taken++;
+		most--;
+		any |= verdict != SHM_OK || !passes(e, client, &s);
 		if (verdict == SHM_OK)
 			verdict = post(e, client, &s);
 		if (verdict != SHM_OK)
 			client_bad(e, number, verdict);
 	}
-	return taken;
+	return any;
 }
 
 bool engine_take_submissions(struct engine *e)
@@ -215,7 +251,7 @@ bool engine_take_submissions(struct engine *e)
 
 	for (uint32_t i = 0; i < e->clients_end; i++)
 		if (e->clients[i].used && !e->clients[i].leaving)
-			any |= take_from(e, i, SUBMISSIONS_A_ROUND) > 0;
+			any |= take_from(e, i, SUBMISSIONS_A_ROUND);
 	return any;
 }
 

@@ -131,7 +131,8 @@ void engine_clients_awake(struct engine *e);
 bool engine_clients_ready(struct engine *e); /* is there anything in a ring? */
 
 /* engine_choice.c */
-void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t seq);
+void engine_choice_posted(struct engine *e, struct engine_group *group, uint64_t seq,
+			  uint32_t lanes);
 void engine_choice_over(struct engine *e, struct engine_group *group, uint64_t seq, bool good);
 void engine_choice_lease(struct engine *e, const struct engine_command *c);
 void engine_choice_asked(struct engine *e, const struct engine_command *c);

@@ -124,6 +124,12 @@ struct exchange_rank {
 };
 
 /*
+ * A rank passes op seq, its next: it called it, and no chunk of it is this lane's, by the size of
+ * the tensor alone.  There is no completion.  Return: false: out of order.
+ */
+bool exchange_pass(struct exchange *x, uint32_t local_rank, uint64_t seq);
+
+/*
  * Tensors that leave the choice of their codec to the group (choice.h).
  * exchange_waits_for_lease() - op seq was posted, and does not begin before a lease covers it.
  * exchange_lease() - one came; Return: false: too many lie in the future.

@@ -18,11 +18,18 @@ const struct ended *exchange_ended(const struct exchange *x, uint64_t seq)
 	return NULL;
 }
 
+/* After all ops that are over in order: have all ranks passed it? */
+static bool passed(const struct exchange *x, uint64_t seq)
+{
+	return seq <= x->posted_by_all && !exchange_op(x, seq);
+}
+
 bool exchange_seq_over(const struct exchange *x, uint64_t seq)
 {
 	const struct op *op = exchange_op(x, seq);
 
-	return seq <= x->done_through || (op && op_over(op)) || exchange_ended(x, seq);
+	return seq <= x->done_through || (op && op_over(op)) || exchange_ended(x, seq) ||
+	       passed(x, seq);
 }
 
 static uint64_t first_not_over(const struct exchange *x, uint64_t seq)
@@ -33,7 +40,7 @@ static uint64_t first_not_over(const struct exchange *x, uint64_t seq)
 
 		if (seq <= x->done_through)
 			seq = x->done_through + 1;
-		else if (op && op_over(op))
+		else if ((op && op_over(op)) || passed(x, seq))
 			seq++;
 		else if (!ended || ended->last == UINT64_MAX)
 			return seq;
@@ -56,20 +63,30 @@ struct op *exchange_op_at(const struct exchange *x, struct cursor *at)
 	return op;
 }
 
-void exchange_forget_ends(struct exchange *x)
+static void forget_ends(struct exchange *x)
 {
-	uint64_t through = x->done_through;
-	uint32_t passed = 0;
+	uint64_t through = x->done_through < x->posted_by_all ? x->done_through : x->posted_by_all;
+	uint32_t done = 0;
 
-	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
-		if (!x->left[r] && x->posted[r] < through)
-			through = x->posted[r];
-	while (passed < x->ends_count && x->ends[passed].last <= through)
-		passed++;
-	if (!passed)
+	while (done < x->ends_count && x->ends[done].last <= through)
+		done++;
+	if (!done)
 		return;
-	x->ends_count -= passed;
-	memmove(x->ends, x->ends + passed, x->ends_count * sizeof(*x->ends));
+	x->ends_count -= done;
+	memmove(x->ends, x->ends + done, x->ends_count * sizeof(*x->ends));
+}
+
+void exchange_posted(struct exchange *x, uint32_t local_rank, uint64_t seq)
+{
+	uint64_t least = UINT64_MAX;
+
+	x->posted[local_rank] = seq;
+	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
+		if (!x->left[r] && x->posted[r] < least)
+			least = x->posted[r];
+	if (seq > x->posted_by_any)
+		x->posted_by_any = seq;
+	x->posted_by_all = least < x->posted_by_any ? least : x->posted_by_any;
 }
 
 void exchange_advance(struct exchange *x)
@@ -83,12 +100,15 @@ void exchange_advance(struct exchange *x)
 			x->done_through = seq;
 			exchange_op_retire(x, op);
 		} else if (!op && ended && ended->last != UINT64_MAX) {
-			x->done_through = ended->last;
+			/* Beyond what was posted there are no ops that could still be running. */
+			x->done_through = seq <= x->posted_by_any ? seq : ended->last;
+		} else if (passed(x, seq)) {
+			x->done_through = seq;
 		} else {
 			break;
 		}
 	}
-	exchange_forget_ends(x);
+	forget_ends(x);
 }
 
 /* [first, last] lies between ends[i - 1] and ends[i].  Return: false: everything is over now. */

@@ -7,6 +7,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "proto/shm.h"
+
+static_assert(SHM_ALONE <= OP_BLOCK, "what is one lane's alone is one chunk");
 static_assert(EXCHANGE_OPS_MAX <= 64 && EXCHANGE_LOCAL_MAX <= 64, "a bit each in a word");
 
 struct tensor_op exchange_tensor_op(const struct op *op)
@@ -15,6 +18,7 @@ struct tensor_op exchange_tensor_op(const struct op *op)
 		.seq = op->seq,
 		.tensor = op->tensor,
 		.chunks = op->geometry.chunks,
+		.lanes = op->lanes,
 		.weight = op->weight,
 		.discard = op->call.discard,
 	};
@@ -137,8 +141,10 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op)
 	const struct exchange_plan *plan = &x->plan;
 	enum vec_type type = (enum vec_type)call->type;
 	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
-	bool busy = op_enter(x, op);
+	bool busy;
 
+	op->lanes = shm_op_lanes(call->count, plan->lanes);
+	busy = op_enter(x, op);
 	op->sched =
 		sched_choose(op->coded ? sched_direct.id : forced,
 			     call->count * vec_type_bytes(type), plan->nodes, plan->flat_bytes_max);
@@ -277,9 +283,18 @@ static enum exchange_posted post_ended(struct exchange *x, uint32_t local_rank, 
 		(struct failed){.seq = seq, .work = work, .error = error};
 	x->failed_tail[local_rank]++;
 	x->failing |= 1ull << local_rank;
-	x->posted[local_rank] = seq;
-	exchange_forget_ends(x);
+	exchange_posted(x, local_rank, seq);
+	exchange_advance(x);
 	return EXCHANGE_POSTED;
+}
+
+bool exchange_pass(struct exchange *x, uint32_t local_rank, uint64_t seq)
+{
+	if (seq != x->posted[local_rank] + 1)
+		return false;
+	exchange_posted(x, local_rank, seq);
+	exchange_advance(x);
+	return true;
 }
 
 enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint64_t seq,
@@ -302,7 +317,7 @@ enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint
 						 .work = rank->work,
 						 .weight = rank->weight,
 						 .posted = true};
-	x->posted[local_rank] = seq;
+	exchange_posted(x, local_rank, seq);
 	op->posted++;
 	if (op->posted == 1) {
 		op->call = *call;
@@ -358,7 +373,8 @@ bool exchange_lease(struct exchange *x, const struct choice_lease *lease)
 uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank)
 {
 	x->left[local_rank] = true;
-	exchange_forget_ends(x);
+	exchange_posted(x, local_rank, x->posted[local_rank]);
+	exchange_advance(x);
 	return x->posted[local_rank];
 }
 

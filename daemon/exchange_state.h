@@ -131,7 +131,9 @@ struct exchange {
 	uint32_t ends_count;
 
 	struct choices choices;
-	uint64_t posted[EXCHANGE_LOCAL_MAX]; /* last seq of each local rank */
+	uint64_t posted[EXCHANGE_LOCAL_MAX]; /* last seq of each local rank, passed ones, too */
+	uint64_t posted_by_all;              /* that have not left; all have: as by_any      */
+	uint64_t posted_by_any;
 	bool left[EXCHANGE_LOCAL_MAX];
 	struct failed *failed; /* [local_ranks][EXCHANGE_OPS_MAX], number % EXCHANGE_OPS_MAX */
 	uint64_t failed_head[EXCHANGE_LOCAL_MAX], failed_tail[EXCHANGE_LOCAL_MAX];
@@ -187,8 +189,9 @@ struct tensor_op exchange_tensor_op(const struct op *op);
 /* exchange_end.c */
 const struct ended *exchange_ended(const struct exchange *x, uint64_t seq); /* NULL: it was not */
 void exchange_note_end(struct exchange *x, uint64_t first, uint64_t last, int error);
-void exchange_forget_ends(struct exchange *x); /* that all have posted           */
-void exchange_advance(struct exchange *x);     /* move done_through on           */
+/* The rank has posted or passed all up to seq, or has left: exchange_advance() may be due. */
+void exchange_posted(struct exchange *x, uint32_t local_rank, uint64_t seq);
+void exchange_advance(struct exchange *x); /* move done_through on           */
 bool exchange_seq_over(const struct exchange *x, uint64_t seq);
 /* Move a cursor behind ops that are over.  Return: the op it stands at, if that is running. */
 struct op *exchange_op_at(const struct exchange *x, struct cursor *at);

@@ -100,6 +100,7 @@ struct op {
 	struct op_call call; /* of the first local rank that posted; valid from OPEN */
 	const struct sched *sched;
 	struct op_geometry geometry;
+	uint32_t lanes;              /* take part in it                                    */
 	uint32_t first, last;        /* this lane's chunks                                 */
 	uint32_t remaining;          /* of them, not done                                  */
 	uint32_t digest;             /* wire_call_digest() of the call                     */

@@ -25,6 +25,7 @@ struct op_clock {
 	uint64_t read;                   /* ops up to this one were read      */
 	uint64_t over_ns;                /* when the last of them was over    */
 	uint64_t called_ns[SHM_OPS_MAX]; /* by seq % SHM_OPS_MAX              */
+	uint32_t of_lanes[SHM_OPS_MAX];  /* ... and how many take part        */
 	struct lane lane[WIRE_LANES_MAX];
 };
 
@@ -43,8 +44,10 @@ void op_clock_free(struct op_clock *c)
 	free(c);
 }
 
-void op_clock_called(struct op_clock *c, uint64_t seq, uint64_t now_ns)
+void op_clock_called(struct op_clock *c, uint64_t seq, uint32_t lanes, uint64_t now_ns)
 {
+	assert(lanes >= 1 && lanes <= c->lanes);
+	c->of_lanes[seq % SHM_OPS_MAX] = lanes;
 	c->called_ns[seq % SHM_OPS_MAX] = now_ns;
 }
 
@@ -65,7 +68,8 @@ static bool over_on_all(struct op_clock *c, uint64_t seq, struct op_time *out, u
 {
 	*out = (struct op_time){.seq = seq, .good = true};
 	*over_ns = 0;
-	for (uint16_t lane = 0; lane < c->lanes; lane++) {
+	/* If a later op has that place, lane 0 is over with it, and the others will be. */
+	for (uint32_t lane = 0; lane < c->of_lanes[seq % SHM_OPS_MAX] || lane == 0; lane++) {
 		struct share *share = &c->lane[lane].share[seq % SHM_OPS_MAX];
 		uint64_t last = atomic_load_explicit(&share->seq, memory_order_acquire);
 		uint64_t ns = atomic_load_explicit(&share->over_ns, memory_order_relaxed);

@@ -130,7 +130,7 @@ void tensor_leave(const struct tensor_op *op, const struct tensor_turn *turn, bo
 	struct tensor_state *s = op->tensor->state;
 
 	/* As long as it is inside, no other op begins. */
-	if (good && good_lanes(atomic_fetch_add(&s->word, WORD_GOOD)) + 1 == s->lanes)
+	if (good && good_lanes(atomic_fetch_add(&s->word, WORD_GOOD)) + 1 == op->lanes)
 		commit(op, turn);
 	(void)atomic_fetch_sub(&s->word, WORD_INSIDE);
 }

@@ -66,7 +66,6 @@ struct tensor {
 struct tensors; /* of a group */
 
 struct tensors_options {
-	uint32_t lanes;
 	uint32_t chunk_bytes_max; /* of the group */
 	uint64_t bytes_max;       /* of all states together */
 };
@@ -105,6 +104,7 @@ struct tensor_op {
 	uint64_t seq;                /* greater than those of the ops before, below 2^53 */
 	const struct tensor *tensor; /* with state */
 	uint32_t chunks;             /* to leave                                                  */
+	uint32_t lanes;              /* that enter and leave                                      */
 	float weight;
 	bool discard;
 };

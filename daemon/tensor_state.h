@@ -41,7 +41,7 @@ struct tensor_state {
 	uint64_t key, count;
 	uint8_t type;
 	struct feedback_setting feedback; /* its id */
-	uint32_t lanes, chunks_max;
+	uint32_t chunks_max;
 	uint64_t bytes; /* of both copies, as mapped */
 	unsigned char *memory;
 	unsigned char *vectors[2][FEEDBACK_VECTORS];

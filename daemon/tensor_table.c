@@ -69,7 +69,6 @@ static int state_new(struct tensors *t, const struct tensor_use *use, uint8_t fe
 	s->count = use->count;
 	s->type = use->type;
 	s->feedback.id = feedback;
-	s->lanes = t->options.lanes;
 	s->chunks_max = chunks < OP_CHUNKS_MAX ? (uint32_t)chunks : OP_CHUNKS_MAX;
 	s->bytes = state_layout(s, NULL);
 	if (s->bytes > t->options.bytes_max - t->bytes) {

@@ -238,6 +238,7 @@ static int wait_for_room(struct carry_group *g)
 static void post(struct carry_work *w, const struct call *call)
 {
 	struct carry_group *g = w->group;
+	uint32_t lanes = shm_op_lanes(call->count, g->lanes);
 	struct carry *c = g->c;
 	struct shm_submission s = {
 		.work = (uintptr_t)w,
@@ -262,12 +263,14 @@ static void post(struct carry_work *w, const struct call *call)
 
 	w->seq = ++g->seq;
 	w->state = WORK_FLYING;
-	w->lanes_left = (1u << g->lanes) - 1;
+	w->lanes_left = (1u << lanes) - 1;
 	g->flying[w->seq % SHM_OPS_MAX] = w;
 	g->in_flight++;
 	c->in_flight++;
-	for (uint32_t lane = 0; lane < g->lanes; lane++)
+	for (uint32_t lane = 0; lane < lanes; lane++)
 		handle_submit(c, lane, &s);
+	for (uint32_t lane = lanes; lane < g->lanes; lane++)
+		handle_mention(c, lane, &s);
 }
 
 /* Locked: with which codec and feedback. */

@@ -64,6 +64,18 @@ void handle_submit(struct carry *c, uint32_t lane, const struct shm_submission *
 		shm_doorbell_ring(c->doorbell_fd[lane]);
 }
 
+void handle_mention(struct carry *c, uint32_t lane, const struct shm_submission *s)
+{
+	struct shm_port *port = &c->submit[lane];
+
+	if (shm_produce_unseen(port) >= SHM_UNSEEN) {
+		handle_submit(c, lane, s);
+		return;
+	}
+	shm_submissions(c->base, &c->layout, lane)[port->position % SHM_RING_ENTRIES] = *s;
+	shm_produce(port);
+}
+
 int options_read(const struct carry *c, const char *what, void *to, size_t bytes, const void *from)
 {
 	const unsigned char *given = from;

@@ -176,6 +176,9 @@ __attribute__((format(printf, 3, 4))) void handle_end(struct carry *c, int code,
 /* handle_submit() - locked, there is room: an entry for a lane, and a wake-up if it sleeps. */
 void handle_submit(struct carry *c, uint32_t lane, const struct shm_submission *s);
 
+/* handle_mention() - the same of an op without that lane: it is woken up once in a while. */
+void handle_mention(struct carry *c, uint32_t lane, const struct shm_submission *s);
+
 /*
  * options_read() - the caller's struct, which may be shorter or longer than ours.
  * @what: its name, for the sentence

@@ -204,6 +204,11 @@ int shm_produce_room(const struct shm_port *p)
 	return used < SHM_RING_ENTRIES;
 }
 
+uint64_t shm_produce_unseen(const struct shm_port *p)
+{
+	return p->position - atomic_load_explicit(&p->ring->head, memory_order_relaxed);
+}
+
 void shm_produce(struct shm_port *p)
 {
 	p->position++;

@@ -39,7 +39,7 @@
 #include <stdint.h>
 
 #define SHM_MAGIC 0x4d485343u /* "CSHM" */
-#define SHM_VERSION 1
+#define SHM_VERSION 2
 #define SHM_RING_ENTRIES 1024u /* of each ring; a power of two */
 #define SHM_GROUPS_MAX 64u     /* groups of one trainer */
 #define SHM_OPS_MAX 64u        /* ops of one group in flight; SHM_RING_ENTRIES bounds their sum */
@@ -84,7 +84,18 @@ enum shm_kind {
 
 #define SHM_DISCARD 0x01u /* with coding: take back what the last op left as state of the key */
 
-/* The trainer posts the same submission to every lane; each lane answers with one completion. */
+/*
+ * An op of at most so many elements is one chunk, which is lane 0's, however it goes over the wire.
+ */
+#define SHM_ALONE 1024u
+
+/*
+ * The trainer posts the same submission to every lane; each lane that takes part in the op,
+ * shm_op_lanes(), answers with one completion.  The others take note of its seq when they next
+ * look; they need not be woken up for it before SHM_UNSEEN entries wait in the ring.
+ */
+#define SHM_UNSEEN (SHM_RING_ENTRIES / 4)
+
 struct shm_submission {
 	uint64_t work;       /* the trainer's own name for it, returned */
 	uint64_t seq;        /* 1, 2, 3... in each group */
@@ -174,6 +185,12 @@ const char *shm_verdict_name(enum shm_verdict verdict);
 /* shm_submission_check() - @s: the daemon's own copy of an entry.  Pure. */
 enum shm_verdict shm_submission_check(const struct shm_submission *s, uint64_t arena_bytes);
 
+/* shm_op_lanes() - of the `lanes` of a group, how many take part in an op: 0 to .. - 1. */
+static inline uint32_t shm_op_lanes(uint64_t count, uint32_t lanes)
+{
+	return count <= SHM_ALONE ? 1 : lanes;
+}
+
 /* shm_type_bytes() - bytes of an element; 0 for an unknown type. */
 size_t shm_type_bytes(uint8_t type);
 
@@ -191,6 +208,8 @@ struct shm_port {
  * Return: 1, 0 if the ring is full, -EPROTO if the other side's position is impossible.
  */
 int shm_produce_room(const struct shm_port *p);
+/* shm_produce_unseen() - entries that the other side has not taken; anything if it is hostile. */
+uint64_t shm_produce_unseen(const struct shm_port *p);
 void shm_produce(struct shm_port *p); /* publish the entry at position, advance */
 
 /*

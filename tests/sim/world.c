@@ -311,7 +311,7 @@ bool world_rank_finished(const struct world *w, const struct world_group *g,
 	if (rank->gone || w->node[rank->node].dead)
 		return true;
 	for (uint64_t s = last; s >= 1; s--)
-		if (rank->done[s] != (1u << w->options.lanes) - 1)
+		if (!world_rank_over(w, g, rank, s))
 			return false;
 	return true;
 }

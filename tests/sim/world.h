@@ -186,6 +186,9 @@ void world_turns(struct world *w, uint32_t n);
 /* Turn until all ranks that live have their completions of all that they post. */
 void world_finish(struct world *w);
 bool world_finished(const struct world *w);
+/* world_rank_over() - has op `seq` ended for it on all lanes that take part? */
+bool world_rank_over(const struct world *w, const struct world_group *g,
+		     const struct world_rank *rank, uint64_t seq);
 bool world_rank_finished(const struct world *w, const struct world_group *g,
 			 const struct world_rank *rank);
 /* Ranks leave, groups, trainers and peers are removed; every lane must say so. */

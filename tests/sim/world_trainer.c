@@ -91,9 +91,12 @@ static uint32_t handle_of(const struct world *w, const struct world_group *g)
 	world_fail(w, "no such group");
 }
 
-static bool over(const struct world *w, const struct world_rank *rank, uint64_t seq)
+bool world_rank_over(const struct world *w, const struct world_group *g,
+		     const struct world_rank *rank, uint64_t seq)
 {
-	return rank->done[seq] == (1u << w->options.lanes) - 1;
+	const struct op_call *call = seq == rank->odd_seq ? &rank->odd : &g->op[seq].call;
+
+	return rank->done[seq] == (1u << shm_op_lanes(call->count, w->options.lanes)) - 1;
 }
 
 /* Post the next op of a group to one lane. */
@@ -106,7 +109,7 @@ static bool post(struct world *w, struct world_group *g, struct world_rank *rank
 
 	if (rank->gone || t->hostile || seq > rank->most || seq > g->ops)
 		return false;
-	if (seq > SHM_OPS_MAX && !over(w, rank, seq - SHM_OPS_MAX))
+	if (seq > SHM_OPS_MAX && !world_rank_over(w, g, rank, seq - SHM_OPS_MAX))
 		return false;
 	if (!world_submit(w, t, lane,
 			  &(struct shm_submission){

@@ -148,8 +148,7 @@ void world_check_op(struct world *w, const struct world_group *g, uint64_t seq)
 		const unsigned char *out;
 
 		/* Of a trainer that died nothing is left to look at. */
-		if (rank->gone || rank->done[seq] != (1u << w->options.lanes) - 1 ||
-		    rank->status[seq])
+		if (rank->gone || !world_rank_over(w, g, rank, seq) || rank->status[seq])
 			continue;
 		out = world_out(w, g, r, seq);
 		if (first && memcmp(out, first, bytes))

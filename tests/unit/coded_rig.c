@@ -57,7 +57,6 @@ static void open_node(struct coded_rig *r, uint16_t node)
 		.vec = o->vec,
 	};
 	const struct tensors_options tensors = {
-		.lanes = o->lanes,
 		.chunk_bytes_max = o->chunk_bytes_max,
 		.bytes_max = 1u << 30,
 	};

@@ -16,11 +16,12 @@
 
 #include "tests/unit/fake_state.h"
 
-static void drain(int fd)
+/* Return: had it been rung? */
+static bool drain(int fd)
 {
 	uint64_t count;
 
-	(void)!read(fd, &count, sizeof(count));
+	return read(fd, &count, sizeof(count)) > 0;
 }
 
 static void answer(struct client *k, const struct ctl_header *to, uint16_t kind, const void *body,
@@ -223,7 +224,9 @@ static void prepare_sleep(struct fake *f)
 {
 	for (size_t i = 0; i < FAKE_CLIENTS_MAX; i++)
 		for (uint32_t lane = 0; f->clients[i].attached && lane < f->lanes; lane++) {
-			drain(f->clients[i].doorbell_fd[lane]);
+			bool rung = drain(f->clients[i].doorbell_fd[lane]);
+
+			f->seen.woken += rung && lane > 0;
 			shm_sleep_prepare(&f->clients[i].submit[lane].ring->sleeps);
 		}
 }

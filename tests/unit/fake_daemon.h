@@ -71,6 +71,8 @@ struct fake_seen {
 	uint32_t aborts;
 	uint32_t holding;        /* submissions held, over all lanes     */
 	uint64_t ops;            /* submissions of lane 0                */
+	uint64_t passed;         /* submissions of lanes that don't take part */
+	uint64_t woken;          /* doorbells of lanes but 0                  */
 	uint64_t posted_through; /* ops of the last group destroyed */
 	uint64_t key;            /* of the last submission               */
 	uint16_t schedule;       /* of the last submission               */

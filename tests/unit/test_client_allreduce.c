@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "proto/shm.h"
 #include "tests/unit/fake_daemon.h"
 
 #define LANES 2
@@ -218,16 +219,19 @@ static void test_result(void **state)
 	struct carry_op_options o = {.size = sizeof(o), .key = "a", .schedule = "ring"};
 	struct carry_op_result result = {.size = sizeof(result)};
 	struct carry_work *w = NULL;
-	float x[10] = {0};
+	float x[SHM_ALONE + 1] = {0};
 
 	(void)state;
 	for (uint64_t seq = 1; seq <= 200; seq++) {
-		assert_int_equal(carry_allreduce(g, x, x, 10, CARRY_F32, CARRY_SUM, &o, &w), 0);
+		size_t count = seq % 2 ? SHM_ALONE : SHM_ALONE + 1;
+
+		assert_int_equal(carry_allreduce(g, x, x, count, CARRY_F32, CARRY_SUM, &o, &w), 0);
 		assert_int_equal(carry_wait(w, -1, &result), 0);
 		assert_int_equal(result.size, sizeof(result));
 		assert_int_equal(result.status, 0);
 		assert_int_equal(result.seq, seq);
-		assert_int_equal(result.wire_bytes, 2 * 10 + 1); /* lanes 0 and 1 */
+		/* A small op is lane 0's alone. */
+		assert_int_equal(result.wire_bytes, seq % 2 ? count : 2 * count + 1);
 	}
 	assert_int_equal(fake_look(fake).ops, 200);
 	assert_true(fake_look(fake).key == UINT64_C(0xaf63dc4c8601ec8c));
@@ -323,13 +327,14 @@ static void test_garbage(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		float x = 1;
+		float x[SHM_ALONE + 1] = {1};
 
 		fake_set(fake, (struct fake_control){.garbage = cases[i].garbage});
-		assert_int_equal(carry_allreduce(g, &x, &x, 1, CARRY_F32, CARRY_SUM, NULL, NULL),
-				 -EPROTO);
+		assert_int_equal(
+			carry_allreduce(g, x, x, SHM_ALONE + 1, CARRY_F32, CARRY_SUM, NULL, NULL),
+			-EPROTO);
 		assert_sentence(cases[i].sentence);
-		assert_int_equal(carry_allreduce(g, &x, &x, 1, CARRY_F32, CARRY_SUM, NULL, NULL),
+		assert_int_equal(carry_allreduce(g, x, x, 1, CARRY_F32, CARRY_SUM, NULL, NULL),
 				 -EPROTO);
 		fake_wait(fake, FAKE_CLIENTS, 0); /* hung up on */
 		teardown(state);
@@ -347,7 +352,7 @@ static void *die_thread(void *argument)
 static void test_daemon_dies(void **state)
 {
 	struct carry_work *works[8];
-	uint32_t held = 9 * LANES;
+	uint32_t held = 9;
 	float x[9] = {1};
 	pthread_t thread;
 

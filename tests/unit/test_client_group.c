@@ -330,7 +330,7 @@ static void until_it_waits(struct waiter *waiter)
 
 static void *abort_thread(void *argument)
 {
-	fake_wait(fake, FAKE_HOLDING, 2);
+	fake_wait(fake, FAKE_HOLDING, 1);
 	return (void *)(intptr_t)carry_group_abort(argument);
 }
 
@@ -422,7 +422,7 @@ static void test_close_without_destroy(void **state)
 	fake_set(fake, (struct fake_control){.hold = true});
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(carry_allreduce(g, &x, &x, 1, CARRY_I32, CARRY_SUM, NULL, &w), 0);
-	fake_wait(fake, FAKE_HOLDING, 6);
+	fake_wait(fake, FAKE_HOLDING, 3);
 	carry_close(c);
 	c = NULL;
 	fake_wait(fake, FAKE_CLIENTS, 0);

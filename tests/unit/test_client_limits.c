@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "proto/shm.h"
 #include "tests/unit/fake_daemon.h"
 
 #define LANES 2
@@ -129,7 +130,7 @@ static void test_64_in_flight(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, post_thread, &poster), 0);
 	pass_ms(50);
 	assert_false(poster.returned);
-	fake_wait(fake, FAKE_HOLDING, 64 * LANES);
+	fake_wait(fake, FAKE_HOLDING, 64);
 	fake_set(fake, (struct fake_control){0});
 	pthread_join(thread, NULL);
 	assert_int_equal(poster.r, 0);
@@ -174,23 +175,56 @@ static void test_handle_full(void **state)
 /* The rings are full because nobody reads them: posting waits, and goes on. */
 static void test_deaf_daemon(void **state)
 {
+	enum { COUNT = SHM_ALONE + 1 }; /* lane 1 takes part, and has them last */
+	static float x[64][COUNT];
 	struct carry_work *works[64];
-	float x[64];
 
 	(void)state;
 	fake_set(fake, (struct fake_control){.deaf = true});
-	for (int i = 0; i < 64; i++) {
-		x[i] = (float)i;
-		assert_int_equal(
-			carry_allreduce(g, &x[i], &x[i], 1, CARRY_F32, CARRY_SUM, NULL, &works[i]),
-			0);
-	}
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(carry_allreduce(g, x[i], x[i], COUNT, CARRY_F32, CARRY_SUM, NULL,
+						 &works[i]),
+				 0);
 	assert_int_equal(carry_wait(works[0], 1000000, NULL), -ETIMEDOUT);
 	assert_int_equal(carry_group_abort(g), 0);
 	fake_set(fake, (struct fake_control){0});
 	for (int i = 0; i < 64; i++)
 		assert_int_equal(carry_wait(works[i], -1, NULL), -ECANCELED);
 	assert_int_equal(fake_look(fake).aborts, 1);
+}
+
+/* A lane that takes no part in small ops hears of them in the end, and of nothing but that. */
+static void test_small_ops_leave_lanes_asleep(void **state)
+{
+	enum { GROUPS = SHM_UNSEEN / SHM_OPS_MAX };
+	static struct carry_work *works[GROUPS][SHM_OPS_MAX];
+	struct carry_group *groups[GROUPS + 1];
+	float x[1] = {1};
+	uint64_t woken;
+
+	(void)state;
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(carry_allreduce(g, x, x, 1, CARRY_F32, CARRY_SUM, NULL, NULL), 0);
+	assert_int_equal(fake_look(fake).ops, 200);
+	assert_int_equal(fake_look(fake).woken, 0);
+	for (int i = 0; i <= GROUPS; i++)
+		groups[i] = join();
+	fake_set(fake, (struct fake_control){.deaf = true});
+	woken = fake_look(fake).woken;
+	for (int i = 0; i < GROUPS; i++)
+		for (int k = 0; k < (int)SHM_OPS_MAX; k++)
+			assert_int_equal(carry_allreduce(groups[i], x, x, 0, CARRY_F32, CARRY_SUM,
+							 NULL, &works[i][k]),
+					 0);
+	pass_ms(20);
+	assert_int_equal(fake_look(fake).woken, woken);
+	assert_int_equal(
+		carry_allreduce(groups[GROUPS], x, x, 0, CARRY_F32, CARRY_SUM, NULL, &works[0][0]),
+		0);
+	pass_ms(20);
+	assert_int_equal(fake_look(fake).woken, woken + 1);
+	fake_set(fake, (struct fake_control){0});
+	assert_int_equal(carry_wait(works[0][0], -1, NULL), 0);
 }
 
 /* Two copies fit into the arena: the third op waits for the first, the results all arrive. */
@@ -328,7 +362,7 @@ static void test_race_in_debug(void **state)
 	other = join();
 	fake_set(fake, (struct fake_control){.hold = true});
 	assert_int_equal(pthread_create(&thread, NULL, blocking_thread, &poster), 0);
-	fake_wait(fake, FAKE_HOLDING, LANES);
+	fake_wait(fake, FAKE_HOLDING, 1);
 	assert_int_equal(carry_allreduce(g, &x[1], &x[1], 1, CARRY_F32, CARRY_SUM, NULL, NULL),
 			 -EBUSY);
 	assert_sentence("another thread is in carry_allreduce() on group \"world\"");
@@ -346,9 +380,15 @@ static void test_race_in_debug(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_64_in_flight),  TEST(test_handle_full),   TEST(test_deaf_daemon),
-		TEST(test_staging_waits), TEST(test_arena_full),    TEST(test_free_in_flight),
-		TEST(test_no_allocation), TEST(test_race_in_debug),
+		TEST(test_64_in_flight),
+		TEST(test_handle_full),
+		TEST(test_deaf_daemon),
+		TEST(test_staging_waits),
+		TEST(test_arena_full),
+		TEST(test_free_in_flight),
+		TEST(test_no_allocation),
+		TEST(test_race_in_debug),
+		TEST(test_small_ops_leave_lanes_asleep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,13 +60,13 @@ static void what_cannot_be_opened_is_said(void **state)
 	assert_null(e);
 }
 
-/* A node with two trainers, in one group. */
-static struct world *open_world(uint64_t ops)
+/* A node with two trainers, in one group, whose ops are small. */
+static struct world *open_lanes(uint64_t ops, uint16_t lanes)
 {
 	struct world_options o = {
 		.seed = 1,
 		.nodes = 1,
-		.lanes = 1,
+		.lanes = lanes,
 		.paths = 1,
 		.local = {2},
 		.arena_bytes = 1 << 20,
@@ -82,6 +82,11 @@ static struct world *open_world(uint64_t ops)
 	(void)world_place_ops(w);
 	world_fill(w, g);
 	return w;
+}
+
+static struct world *open_world(uint64_t ops)
+{
+	return open_lanes(ops, 1);
 }
 
 static void close_world(struct world *w)
@@ -212,6 +217,52 @@ static void an_abort_comes_before_a_leave(void **state)
 	assert_int_equal(w->facts[ENGINE_CLIENT_BAD], 0);
 	assert_int_equal(g->rank[0].posted_facts, 1);
 	close_world(w);
+}
+
+/* Small ops are lane 0's alone: another lane counts them, and has had no work with them. */
+static void small_ops_are_no_work_for_other_lanes(void **state)
+{
+	struct world *w = open_lanes(30, 2);
+	struct world_group *g = w->group[0];
+	const struct engine_group_stats *s = &g->stats[0][1];
+	struct shm_submission late = {.seq = 12,
+				      .count = 10,
+				      .group = WORLD_HANDLE,
+				      .kind = SHM_ALLREDUCE,
+				      .type = SHM_F32,
+				      .reduce = SHM_SUM,
+				      .out_offset = 1024};
+	struct engine *other;
+
+	(void)state;
+	g->rank[0].most = g->rank[1].most = 0;
+	world_start(w);
+	world_turns(w, 300);
+	other = w->node[0].lanes[1];
+	for (uint64_t seq = 1; seq <= 10; seq++) {
+		late.seq = seq;
+		for (uint32_t k = 0; k < 2; k++)
+			assert_true(world_submit(w, &w->node[0].trainers[k], 1, &late));
+	}
+	assert_int_equal(engine_round(other, w->now_ns), 0);
+	for (uint32_t k = 0; k < 2; k++) {
+		struct world_trainer *t = &w->node[0].trainers[k];
+
+		assert_int_equal(shm_produce_unseen(&t->submit[1]), 0);
+		assert_int_equal(shm_consume_ready(&t->complete[1]), 0);
+	}
+	assert_int_equal(atomic_load(&s->ops_posted), 10);
+	assert_int_equal(atomic_load(&s->ops_done), 10);
+	assert_int_equal(atomic_load(&s->bytes_reduced), 400);
+	assert_int_equal(atomic_load(&engine_stats(other)->ops_done), 0);
+
+	/* In order, as all others. */
+	w->node[0].trainers[0].hostile = true;
+	late.seq = 12;
+	assert_true(world_submit(w, &w->node[0].trainers[0], 1, &late));
+	world_turns(w, 300);
+	assert_int_equal(w->facts[ENGINE_CLIENT_BAD], 1);
+	world_close(w);
 }
 
 /* The command that adds it may be read a round later than the submission; not for ever. */
@@ -384,6 +435,7 @@ int main(void)
 		cmocka_unit_test(an_abort_is_told_once),
 		cmocka_unit_test(an_abort_comes_before_a_leave),
 		cmocka_unit_test(an_unknown_handle_is_given_one_round),
+		cmocka_unit_test(small_ops_are_no_work_for_other_lanes),
 		cmocka_unit_test(what_a_lane_refuses),
 		cmocka_unit_test(what_it_posted_before_it_died_counts),
 		cmocka_unit_test(closing_in_the_middle_leaks_nothing),

@@ -48,7 +48,7 @@ static void the_slowest_lane_counts(void **state)
 
 	(void)state;
 	assert_none(c);
-	op_clock_called(c, 1, 1000 * US);
+	op_clock_called(c, 1, 3, 1000 * US);
 	assert_none(c);
 	op_clock_over(c, 0, 1, 1010 * US, true);
 	op_clock_over(c, 2, 1, 1005 * US, true);
@@ -60,23 +60,44 @@ static void the_slowest_lane_counts(void **state)
 	op_clock_free(NULL);
 }
 
+/* A small op is lane 0's alone, and nobody waits for the others; for a large one all count. */
+static void who_takes_no_part(void **state)
+{
+	struct op_clock *c = begin(3);
+
+	(void)state;
+	for (uint64_t seq = 1; seq <= 100; seq++) {
+		op_clock_called(c, seq, 1, seq * TURN);
+		op_clock_over(c, 0, seq, seq * TURN + 10 * US, true);
+		assert_next(c, seq, seq == 1 ? 10 * US + TURN : TURN);
+	}
+	op_clock_called(c, 101, 3, 101 * TURN);
+	op_clock_over(c, 0, 101, 101 * TURN + 10 * US, true);
+	assert_none(c);
+	op_clock_over(c, 2, 101, 101 * TURN + 10 * US, true);
+	assert_none(c);
+	op_clock_over(c, 1, 101, 101 * TURN + 30 * US, true);
+	assert_next(c, 101, TURN + 20 * US);
+	op_clock_free(c);
+}
+
 /* A trainer that calls at once: from end to end.  One that computes: from its call, and a bit. */
 static void what_is_between_ops(void **state)
 {
 	struct op_clock *c = begin(1);
 
 	(void)state;
-	op_clock_called(c, 1, 1000 * US);
+	op_clock_called(c, 1, 1, 1000 * US);
 	op_clock_over(c, 0, 1, 1050 * US, true);
 	assert_next(c, 1, 50 * US + TURN);
-	op_clock_called(c, 2, 1090 * US);
+	op_clock_called(c, 2, 1, 1090 * US);
 	op_clock_over(c, 0, 2, 1200 * US, true);
 	assert_next(c, 2, 150 * US);
-	op_clock_called(c, 3, 1200 * US + TURN);
+	op_clock_called(c, 3, 1, 1200 * US + TURN);
 	op_clock_over(c, 0, 3, 1210 * US + TURN, true);
 	assert_next(c, 3, 10 * US + TURN);
-	op_clock_called(c, 4, 9000 * US); /* of two local ranks the last one counts */
-	op_clock_called(c, 4, 9500 * US);
+	op_clock_called(c, 4, 1, 9000 * US); /* of two local ranks the last one counts */
+	op_clock_called(c, 4, 1, 9500 * US);
 	op_clock_over(c, 0, 4, 9530 * US, true);
 	assert_next(c, 4, 30 * US + TURN);
 	op_clock_free(c);
@@ -89,7 +110,7 @@ static void together(void **state)
 
 	(void)state;
 	for (uint64_t seq = 1; seq <= 4; seq++)
-		op_clock_called(c, seq, 1000 * US + seq);
+		op_clock_called(c, seq, 2, 1000 * US + seq);
 	for (uint64_t seq = 4; seq > 1; seq--)
 		op_clock_over(c, 0, seq, 1010 * US, true);
 	op_clock_over(c, 1, 1, 1100 * US, true);
@@ -113,13 +134,13 @@ static void failures(void **state)
 	struct op_time time;
 
 	(void)state;
-	op_clock_called(c, 1, 1000 * US);
+	op_clock_called(c, 1, 2, 1000 * US);
 	op_clock_over(c, 0, 1, 1010 * US, true);
 	op_clock_over(c, 1, 1, 1020 * US, false);
 	assert_true(op_clock_next(c, &time));
 	assert_int_equal(time.seq, 1);
 	assert_false(time.good);
-	op_clock_called(c, 2, 1020 * US);
+	op_clock_called(c, 2, 2, 1020 * US);
 	op_clock_over(c, 0, 2, 1030 * US, true);
 	op_clock_over(c, 1, 2, 1025 * US, true);
 	assert_next(c, 2, 10 * US);
@@ -135,7 +156,7 @@ static void read_late(void **state)
 
 	(void)state;
 	for (uint64_t seq = 1; seq <= last; seq++) {
-		op_clock_called(c, seq, now_ns);
+		op_clock_called(c, seq, 2, now_ns);
 		op_clock_over(c, 0, seq, now_ns + seq * US, true);
 		op_clock_over(c, 1, seq, now_ns + seq, true);
 		now_ns += seq * US;
@@ -176,7 +197,7 @@ static void lanes_are_threads(void **state)
 		struct op_time time;
 
 		for (uint64_t seq = 1; seq <= OPS; seq++)
-			op_clock_called(c, seq, seq * TURN - 10);
+			op_clock_called(c, seq, 3, seq * TURN - 10);
 		for (uint32_t i = 0; i < 3; i++) {
 			lane[i] = (struct lane){.clock = c, .number = i};
 			assert_int_equal(pthread_create(&thread[i], NULL, lane_main, &lane[i]), 0);
@@ -197,6 +218,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_slowest_lane_counts),
+		cmocka_unit_test(who_takes_no_part),
 		cmocka_unit_test(what_is_between_ops),
 		cmocka_unit_test(together),
 		cmocka_unit_test(failures),

@@ -17,8 +17,7 @@ enum { LANES = 3, COUNT = 5000 };
 
 static struct tensors *table(uint64_t bytes_max)
 {
-	const struct tensors_options o = {
-		.lanes = LANES, .chunk_bytes_max = 1 << 20, .bytes_max = bytes_max};
+	const struct tensors_options o = {.chunk_bytes_max = 1 << 20, .bytes_max = bytes_max};
 	struct tensors *t;
 
 	assert_int_equal(tensors_new(&t, &o), 0);
@@ -196,8 +195,11 @@ static void refusals(void **state)
 
 static struct tensor_op op_of(const struct tensors *t, uint64_t seq)
 {
-	return (struct tensor_op){
-		.seq = seq, .tensor = tensors_at(t, 0), .chunks = 5, .weight = (float)seq};
+	return (struct tensor_op){.seq = seq,
+				  .tensor = tensors_at(t, 0),
+				  .chunks = 5,
+				  .lanes = LANES,
+				  .weight = (float)seq};
 }
 
 /* An op that all lanes leave; those of the mask `good` well.  Return: the copy that was read. */
@@ -301,10 +303,30 @@ static void thresholds(void **state)
 	}
 }
 
+/* A small op is one lane's: what it leaves well is the state, whatever the lanes of the group. */
+static void one_lane_alone(void **state)
+{
+	struct tensors *t = table(1 << 20);
+	struct tensor_turn turn;
+
+	(void)state;
+	assert_int_equal(add(t, "w", 1, "int4", "ef14"), 0);
+	for (uint64_t seq = 1; seq <= 3; seq++) {
+		struct tensor_op op = op_of(t, seq);
+
+		op.lanes = 1;
+		assert_true(tensor_enter(&op, &turn));
+		assert_int_equal(turn.step, seq - 1);
+		tensor_leave(&op, &turn, true);
+	}
+	assert_int_equal(run(t, 4, false, 7, 3), 1);
+	tensors_free(t);
+}
+
 static void report(void **state)
 {
 	struct tensors *t = table(1 << 20);
-	struct tensor_op op = {.seq = 1, .chunks = 1, .weight = 1};
+	struct tensor_op op = {.seq = 1, .chunks = 1, .lanes = LANES, .weight = 1};
 	struct feedback_state slices;
 	struct tensor_report r;
 	struct tensor_turn turn;
@@ -395,11 +417,11 @@ static void report_in_place(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers),         cmocka_unit_test(lists),
-		cmocka_unit_test(judgements),      cmocka_unit_test(refusals),
-		cmocka_unit_test(turns),           cmocka_unit_test(one_at_a_time),
-		cmocka_unit_test(thresholds),      cmocka_unit_test(report),
-		cmocka_unit_test(report_in_place),
+		cmocka_unit_test(numbers),        cmocka_unit_test(lists),
+		cmocka_unit_test(judgements),     cmocka_unit_test(refusals),
+		cmocka_unit_test(turns),          cmocka_unit_test(one_at_a_time),
+		cmocka_unit_test(thresholds),     cmocka_unit_test(report),
+		cmocka_unit_test(one_lane_alone), cmocka_unit_test(report_in_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
