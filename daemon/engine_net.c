@@ -238,7 +238,8 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 	if (arriving.memory && event->verdict != WIRE_OK)
 		exchange_damaged(arriving.exchange, arriving.node, frame, arriving.memory);
 	else if (arriving.memory)
-		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory);
+		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory,
+				 event->payload);
 }
 
 static void path_down(struct engine *e, const struct transport_event *event)
@@ -270,14 +271,16 @@ static void path_down(struct engine *e, const struct transport_event *event)
 					     .frames = peer->taken[event->path]});
 }
 
-/* Where the payload of a frame that has been given a slot, or none, is to be written. */
+/* Where the payload of a frame that has been given a slot, or none, goes. */
 static void *place_of(const struct engine *e, const struct transport_event *event,
 		      const struct engine_arriving *arriving)
 {
 	if (!arriving->memory || !e->ops->at_hand ||
 	    !e->ops->at_hand(e->transport, event->peer, event->path))
 		return arriving->memory;
-	return exchange_place_at_once(arriving->exchange, arriving->node, arriving->memory);
+	return exchange_may_stay(arriving->exchange, arriving->node, arriving->memory)
+		       ? TRANSPORT_STAYS
+		       : arriving->memory;
 }
 
 static void handle(struct engine *e, const struct transport_event *event)

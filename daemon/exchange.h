@@ -162,15 +162,14 @@ void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame 
 void exchange_unplace(struct exchange *x, uint16_t node, void *slot); /* it will not arrive */
 
 /*
- * Where the payload that was given this slot goes if it is written before anything else is asked of
- * the exchange: a final that nobody else needs, into the results, where nothing may be written any
- * more once the op is over.  Else the slot.
+ * May the payload that was given this slot stay where it arrived, although its sender could still
+ * write there?  Then exchange_arrived() reads it once, into the results, a sum or the slot.
  */
-void *exchange_place_at_once(struct exchange *x, uint16_t node, void *slot);
+bool exchange_may_stay(struct exchange *x, uint16_t node, const void *slot);
 
-/* The payload is in `slot`, or where exchange_place_at_once() said. */
-void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
-		      void *slot);
+/* @payload: the slot, or, if it may stay, where it is; not needed there any more afterwards. */
+void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame, void *slot,
+		      unsigned char *payload);
 /* It is, but is not what its sender read from its trainer's memory: the op cannot succeed. */
 void exchange_damaged(struct exchange *x, uint16_t node, const struct wire_frame *frame,
 		      void *slot);

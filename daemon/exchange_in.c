@@ -3,8 +3,8 @@
  *
  * A contribution stays in its slot until its chunk is closed, however early it came.
  * A final is written into the results on arrival and leaves its slot at once, unless
- * it must be passed on and there is no buffer for that.  Where its payload is written at once
- * and nobody else needs it, that is into the results, past the slot.
+ * it must be passed on and there is no buffer for that.  A payload that may stay where it arrived
+ * goes from there into the results, or into a sum that waited for nothing else; else to its slot.
  */
 #include "daemon/exchange_state.h"
 
@@ -70,7 +70,6 @@ void *exchange_place(struct exchange *x, uint16_t node, const struct wire_frame 
 			continue;
 		slots[i].state = SLOT_FILLING;
 		slots[i].frame = *frame;
-		slots[i].at = slots[i].memory;
 		return slots[i].memory;
 	}
 	return NULL;
@@ -235,6 +234,7 @@ static bool take_final(struct exchange *x, struct op *op, uint16_t node, struct 
 {
 	uint32_t chunk = slot->frame.chunk;
 	struct sched_role role = exchange_role(x, op, chunk);
+	const unsigned char *final = slot->at;
 
 	if (role.final_out != SCHED_NONE) {
 		struct exchange_message message =
@@ -244,9 +244,10 @@ static bool take_final(struct exchange *x, struct op *op, uint16_t node, struct 
 		if (!exchange_queue_room(x, &role))
 			return false;
 		buffer = exchange_queue_final(x, op, chunk, &role, &message);
-		memcpy(buffer->memory, slot->memory, slot->frame.payload_bytes);
+		memcpy(buffer->memory, slot->at, slot->frame.payload_bytes);
+		final = buffer->memory; /* what others get, too, is read once */
 	}
-	exchange_write_result(x, op, chunk, slot->at);
+	exchange_write_result(x, op, chunk, final);
 	final_taken(x, op, node, slot);
 	return true;
 }
@@ -267,20 +268,34 @@ static bool final_fits(const struct exchange *x, const struct op *op, uint16_t n
 }
 
 /*
- * What others get, too, is not read from a trainer's memory, nor is a CRC made of it: the trainer
- * could write there meanwhile.
+ * A codec reads a message twice, a CRC is another time, and several trainers that get a final must
+ * get the same.
  */
-void *exchange_place_at_once(struct exchange *x, uint16_t node, void *memory)
+bool exchange_may_stay(struct exchange *x, uint16_t node, const void *memory)
 {
-	struct slot *slot = slot_at(x, node, WIRE_FINAL, memory);
-	const struct wire_frame *f = slot ? &slot->frame : NULL;
-	struct op *op = f ? exchange_op(x, f->seq) : NULL;
+	const struct slot *slot = slot_at(x, node, WIRE_FINAL, memory);
 
-	if (!op || x->plan.local_ranks > 1 || op->coded || f->payload_has_crc ||
-	    !final_fits(x, op, node, f) || exchange_role(x, op, f->chunk).final_out != SCHED_NONE)
-		return memory;
-	slot->at = exchange_result(op, 0, f->chunk);
-	return slot->at;
+	if (!slot)
+		slot = slot_at(x, node, WIRE_CONTRIBUTION, memory);
+	return !slot->frame.codec && !slot->frame.payload_has_crc &&
+	       (slot->frame.kind == WIRE_CONTRIBUTION || x->plan.local_ranks == 1);
+}
+
+static void to_slot(struct slot *slot)
+{
+	memcpy(slot->memory, slot->at, slot->frame.payload_bytes);
+	slot->at = slot->memory;
+}
+
+/* What stayed where it arrived is read: by a sum, if that can be made now. */
+static void read_at_once(struct exchange *x, struct slot *slot)
+{
+	const struct wire_frame *f = &slot->frame;
+
+	if (slot->state != SLOT_HELD || slot->at == slot->memory)
+		return;
+	if (!slot->counted || !exchange_close(x, exchange_op(x, f->seq), f->chunk))
+		to_slot(slot);
 }
 
 static void final_arrived(struct exchange *x, struct op *op, uint16_t node, struct slot *slot)
@@ -299,13 +314,11 @@ static void final_arrived(struct exchange *x, struct op *op, uint16_t node, stru
 		x->finals_held++;
 }
 
-void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
-		      void *memory)
+static void take(struct exchange *x, uint16_t node, struct slot *slot)
 {
-	struct slot *slot = slot_at(x, node, frame->kind, memory);
+	const struct wire_frame *frame = &slot->frame;
 	struct op *op = exchange_op(x, frame->seq);
 
-	slot->state = SLOT_HELD;
 	if (exchange_seq_over(x, frame->seq)) {
 		exchange_slot_release(x, node, slot);
 		return;
@@ -320,6 +333,20 @@ void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame
 		exchange_note_mismatch(x, op, frame);
 	else if (op->state == OP_RUNNING)
 		count_contribution(x, op, node, slot);
+}
+
+void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame *frame,
+		      void *memory, unsigned char *payload)
+{
+	struct slot *slot = slot_at(x, node, frame->kind, memory);
+	const struct op *op = exchange_op(x, frame->seq);
+
+	slot->state = SLOT_HELD;
+	slot->at = payload;
+	if (op && op->coded && slot->at != slot->memory)
+		to_slot(slot);
+	take(x, node, slot);
+	read_at_once(x, slot);
 }
 
 void exchange_damaged(struct exchange *x, uint16_t node, const struct wire_frame *frame,

@@ -26,7 +26,7 @@ struct slot {
 	bool counted; /* a contribution that is in op_chunk.arrived            */
 	struct wire_frame frame;
 	unsigned char *memory; /* [chunk_bytes_max]                            */
-	unsigned char *at;     /* its payload: memory, or its place in the results */
+	unsigned char *at;     /* its payload: memory, or where it arrived, for now */
 };
 
 struct buffer {
@@ -217,7 +217,9 @@ unsigned char *exchange_result(const struct op *op, uint32_t local_rank, uint32_
 const float *exchange_own_floats(struct exchange *x, struct op *op, uint32_t chunk);
 /* Where the only local rank wants a chunk of float32; NULL: there are more, or it is no float32. */
 float *exchange_out_floats(const struct exchange *x, const struct op *op, uint32_t chunk);
+/* Close the lowest chunk that is not closed yet; or a certain one.  Return: false: not now. */
 bool exchange_close_next(struct exchange *x);
+bool exchange_close(struct exchange *x, struct op *op, uint32_t chunk);
 
 /* exchange_code.c */
 /* Does the payload fit the op's coding?  Its inside is judged when it is decoded. */

@@ -103,7 +103,7 @@ static struct vec_input slot_input(struct exchange *x, uint16_t node, const stru
 	const struct slot *slot = exchange_slot_of(x, node, op->seq, chunk);
 
 	assert(slot);
-	return (struct vec_input){slot->memory, (enum vec_type)slot->frame.payload_type};
+	return (struct vec_input){slot->at, (enum vec_type)slot->frame.payload_type};
 }
 
 /* Everything that goes into the whole sum, in order.  sent: our contribution to all, or NULL. */
@@ -212,6 +212,15 @@ static bool may_close(const struct exchange *x, const struct op *op, uint32_t ch
 	return role->final_out == SCHED_NONE || exchange_queue_room(x, role);
 }
 
+bool exchange_close(struct exchange *x, struct op *op, uint32_t chunk)
+{
+	struct sched_role role = exchange_role(x, op, chunk);
+
+	/* A final that is passed on waits for others; what is lowest must come first there. */
+	return role.closes && role.final_out != SCHED_ONE && may_close(x, op, chunk, &role) &&
+	       close_chunk(x, op, chunk, &role);
+}
+
 bool exchange_close_next(struct exchange *x)
 {
 	struct cursor *at = &x->closing;
@@ -225,7 +234,7 @@ bool exchange_close_next(struct exchange *x)
 			uint32_t chunk = at->chunk;
 			struct sched_role role = exchange_role(x, op, chunk);
 
-			if (!role.closes)
+			if (!role.closes || op->chunks[chunk - op->first].done)
 				continue;
 			if (!may_close(x, op, chunk, &role))
 				return false;

@@ -419,11 +419,6 @@ static bool fault_gathers(const struct transport *t, uint16_t peer, uint16_t pat
 	return t->ops->gathers && t->ops->gathers(t->inner, peer, path, waiting);
 }
 
-static bool fault_at_hand(const struct transport *t, uint16_t peer, uint16_t path)
-{
-	return t->ops->at_hand && t->ops->at_hand(t->inner, peer, path);
-}
-
 static void fault_remember(struct transport *t, void *base, size_t bytes)
 {
 	t->ops->remember(t->inner, base, bytes);
@@ -442,7 +437,6 @@ static const struct transport_stats *fault_stats(struct transport *t)
 const struct transport_ops transport_fault = {
 	.name = "fault",
 	.gathers = fault_gathers,
-	.at_hand = fault_at_hand,
 	.open = fault_open,
 	.close = fault_close,
 	.describe = fault_describe,

@@ -99,7 +99,7 @@ struct transport_event {
 	enum wire_verdict verdict; /* DOWN with -EBADMSG: which rule the peer broke; FRAME      */
 	uint64_t cookie;           /* SENT: as given to send()                                  */
 	struct wire_frame frame;   /* HEADER, FRAME                                             */
-	void *payload;             /* FRAME: as given to place(), NULL: discarded or none       */
+	void *payload;             /* FRAME: where it is, NULL: discarded or none               */
 };
 
 /* Counters, monotone, written by the lane's thread. */
@@ -118,6 +118,9 @@ struct transport_stats {
 	uint64_t retries_exceeded, rnr_exceeded, requests_failed;
 };
 
+/* For place(): leave it where it is. */
+#define TRANSPORT_STAYS ((void *)(uintptr_t)1)
+
 struct transport_ops {
 	const char *name; /* as in the configuration */
 
@@ -131,8 +134,8 @@ struct transport_ops {
 	bool (*gathers)(const struct transport *t, uint16_t peer, uint16_t path, uint32_t *waiting);
 
 	/*
-	 * Are payloads of this path here when their HEADER is told, so that place() has written
-	 * all of one when it returns?  NULL: never.
+	 * Are payloads of this path here when their HEADER is told?  Then place() may be given
+	 * TRANSPORT_STAYS.  NULL: never.
 	 */
 	bool (*at_hand)(const struct transport *t, uint16_t peer, uint16_t path);
 
@@ -185,7 +188,9 @@ struct transport_ops {
 
 	/*
 	 * Answer to HEADER: the payload goes to dst (frame.payload_bytes of room); NULL: throw it
-	 * away (it is not checked then).  If the path has gone down since, nothing happens.
+	 * away (it is not checked then).  TRANSPORT_STAYS: FRAME says where it is, not checked;
+	 * it may be read until the next poll(), wait() or send(), and a peer that breaks the rules
+	 * could write there meanwhile.  If the path has gone down since, nothing happens.
 	 */
 	void (*place)(struct transport *t, uint16_t peer, uint16_t path, void *dst);
 

@@ -181,7 +181,7 @@ static bool next_event(struct transport *t, struct verbs_path *p, struct transpo
 		return true;
 	if (p->state == VERBS_UP && !p->at_once && verbs_receive_event(t, p, event))
 		return true;
-	if (!p->error || (!p->at_once && something_arrived(p)))
+	if (!p->error || p->rx.lent || (!p->at_once && something_arrived(p)))
 		return false;
 	event->kind = TRANSPORT_DOWN;
 	event->error = p->error;
@@ -214,6 +214,8 @@ static size_t report(struct transport *t, struct transport_event *events, size_t
 	uint32_t count = t->active_count;
 	size_t n = 0;
 
+	for (uint32_t i = 0; i < count; i++)
+		t->paths[t->active[i]]->rx.lent = false;
 	/* From the end: a path that goes down takes the last one to its place. */
 	t->turn++;
 	for (uint32_t i = count; n < max && i-- > 0;) {

@@ -180,6 +180,8 @@ struct verbs_rx {
 	enum verbs_rx_state state;
 	struct wire_frame frame;
 	void *payload;
+	bool stays; /* it is in the ring, and the frame was not consumed            */
+	bool lent;  /* ... and was told of in this poll(): it is being read          */
 	enum wire_verdict verdict;
 	uint32_t consumed, told; /* frames; as the peer knows */
 	uint32_t units;          /* consumed since it was told */

@@ -66,7 +66,7 @@ void verbs_receive_arrived(struct transport *t, struct verbs_path *p, uint32_t i
 }
 
 /* The frame that is worked on. */
-static const unsigned char *here(const struct verbs_rx *rx)
+static unsigned char *here(const struct verbs_rx *rx)
 {
 	return rx->ring + (size_t)rx->arrived[rx->first].place * VERBS_UNIT_BYTES + rx->offset;
 }
@@ -86,6 +86,13 @@ static void consume(struct transport *t, struct verbs_rx *rx)
 	rx->offset = 0;
 	rx->first = (rx->first + 1) % VERBS_WINDOW;
 	rx->count--;
+}
+
+/* Its reader has had its time: nothing of the ring is given back but with what is posted next. */
+static void take_back(struct transport *t, struct verbs_rx *rx)
+{
+	rx->stays = false;
+	consume(t, rx);
 }
 
 /* Does the frame end where the write ends, or where there is room for another header? */
@@ -123,6 +130,12 @@ void verbs_receive_place(struct transport *t, struct verbs_path *p, void *dst)
 	struct verbs_rx *rx = &p->rx;
 
 	assert(rx->state == VERBS_RX_PLACE);
+	if (dst == TRANSPORT_STAYS) {
+		rx->payload = here(rx) + WIRE_HEADER_BYTES;
+		rx->stays = true;
+		rx->state = VERBS_RX_FRAME;
+		return;
+	}
 	if (dst) {
 		memcpy(dst, here(rx) + WIRE_HEADER_BYTES, rx->frame.payload_bytes);
 		rx->verdict = wire_check_payload(&rx->frame, dst);
@@ -140,6 +153,8 @@ bool verbs_receive_event(struct transport *t, struct verbs_path *p, struct trans
 {
 	struct verbs_rx *rx = &p->rx;
 
+	if (rx->state == VERBS_RX_IDLE && rx->stays)
+		take_back(t, rx);
 	if (rx->state == VERBS_RX_IDLE && rx->count)
 		begin(t, p);
 	if (rx->state != VERBS_RX_ANNOUNCE && rx->state != VERBS_RX_FRAME)
@@ -150,6 +165,7 @@ bool verbs_receive_event(struct transport *t, struct verbs_path *p, struct trans
 	event->verdict = rx->verdict;
 	if (rx->state == VERBS_RX_FRAME)
 		t->stats.frames_received++;
+	rx->lent |= rx->state == VERBS_RX_FRAME && rx->stays;
 	rx->state = rx->state == VERBS_RX_FRAME ? VERBS_RX_IDLE : VERBS_RX_PLACE;
 	return true;
 }

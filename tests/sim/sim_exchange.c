@@ -41,7 +41,7 @@ struct pipe {
 	struct packet fifo[FIFO];
 	uint32_t head, tail;
 	void *placed; /* the head's payload is half way */
-	bool here;    /* ... or is written already      */
+	bool stays;   /* ... or stays where it is        */
 };
 
 struct rank {
@@ -337,7 +337,7 @@ static bool send_credit(struct world *w, uint16_t from)
 }
 
 static void whole(struct world *w, uint16_t to, uint16_t from, uint16_t path, struct packet *p,
-		  void *placed, bool here)
+		  void *placed, bool stays)
 {
 	struct node *node = &w->node[to];
 	struct link *link = &node->links[from];
@@ -349,9 +349,9 @@ static void whole(struct world *w, uint16_t to, uint16_t from, uint16_t path, st
 	release(link, path);
 	exchange_credit(node->x, from, p->frame.credit_contribution, p->frame.credit_final);
 	if (placed) {
-		if (!here)
+		if (!stays)
 			memcpy(placed, p->payload, p->frame.payload_bytes);
-		exchange_arrived(node->x, from, &p->frame, placed);
+		exchange_arrived(node->x, from, &p->frame, placed, stays ? p->payload : placed);
 	}
 	free(p->payload);
 	p->payload = NULL;
@@ -374,14 +374,12 @@ static bool receive_something(struct world *w, uint16_t to)
 			pipe->placed = exchange_place(w->node[to].x, from, &packet->frame);
 			if (!pipe->placed)
 				fail(w, "no slot for a frame");
-			pipe->here = roll(&w->dice, 2);
-			if (pipe->here)
-				memcpy(exchange_place_at_once(w->node[to].x, from, pipe->placed),
-				       packet->payload, packet->frame.payload_bytes);
+			pipe->stays = roll(&w->dice, 2) &&
+				      exchange_may_stay(w->node[to].x, from, pipe->placed);
 			return true;
 		}
 	}
-	whole(w, to, from, path, packet, pipe->placed, pipe->here);
+	whole(w, to, from, path, packet, pipe->placed, pipe->stays);
 	pipe->placed = NULL;
 	pipe->head++;
 	return true;

@@ -177,11 +177,15 @@ static bool carry_frame(struct coded_rig *r, uint16_t from, uint16_t to, uint16_
 		r->spoil = r->spoil(&send.frame, payload) ? NULL : r->spoil;
 	slot = exchange_place(r->x[to][lane], from, &send.frame);
 	assert_non_null(slot);
-	/* What has a codec must go to the slot whoever asks. */
-	memcpy(exchange_place_at_once(r->x[to][lane], from, slot), payload,
-	       send.frame.payload_bytes);
+	/* What has a codec must go to the slot whoever asks; a frame that says none may stay. */
+	if (!exchange_may_stay(r->x[to][lane], from, slot)) {
+		memcpy(slot, payload, send.frame.payload_bytes);
+		exchange_arrived(r->x[to][lane], from, &send.frame, slot, slot);
+	} else {
+		assert_int_equal(send.frame.codec, 0);
+		exchange_arrived(r->x[to][lane], from, &send.frame, slot, payload);
+	}
 	free(payload);
-	exchange_arrived(r->x[to][lane], from, &send.frame, slot);
 	exchange_released(r->x[from][lane], send.buffer);
 	return true;
 }

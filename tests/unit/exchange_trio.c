@@ -8,8 +8,6 @@
 
 #include <cmocka.h>
 
-enum { CHUNK_BYTES = 65536 };
-
 void trio_open(struct trio *t, uint32_t local, uint32_t count, uint32_t slots)
 {
 	memset(t, 0, sizeof(*t));
@@ -30,7 +28,7 @@ void trio_open(struct trio *t, uint32_t local, uint32_t count, uint32_t slots)
 			.owners = &t->owners,
 			.schedule = 0,
 			.flat_bytes_max = 0,
-			.chunk_bytes_max = CHUNK_BYTES,
+			.chunk_bytes_max = TRIO_CHUNK_BYTES,
 			.slots = slots,
 			.buffers = 2,
 			.vec = vec_best(),
@@ -76,21 +74,27 @@ void trio_post_all(struct trio *t, uint64_t seq, const struct sched *sched)
 
 struct op_geometry trio_geometry(const struct trio *t)
 {
-	return op_geometry(t->count, VEC_F32, TRIO, CHUNK_BYTES, NULL);
+	return op_geometry(t->count, VEC_F32, TRIO, TRIO_CHUNK_BYTES, NULL);
 }
 
 void *trio_place(struct trio *t, uint16_t from, uint16_t to, const struct wire_frame *f, void **at)
 {
 	void *slot = exchange_place(t->x[to], from, f);
+	bool stays = t->at_once && exchange_may_stay(t->x[to], from, slot);
 
 	assert_non_null(slot);
-	*at = t->at_once ? exchange_place_at_once(t->x[to], from, slot) : slot;
-	if (*at != slot) {
-		assert_int_equal(f->kind, WIRE_FINAL);
-		assert_ptr_equal(*at, t->out[to][0] + f->chunk * trio_geometry(t).chunk_count);
-		t->straight++;
-	}
+	*at = stays ? t->ring : slot;
+	if (stays)
+		*(f->kind == WIRE_FINAL ? &t->finals_stayed : &t->contributions_stayed) += 1;
 	return slot;
+}
+
+void trio_arrive(struct trio *t, uint16_t from, uint16_t to, const struct exchange_send *send,
+		 void *slot, void *at)
+{
+	memcpy(at, send->payload, send->frame.payload_bytes);
+	exchange_arrived(t->x[to], from, &send->frame, slot, at);
+	memset(t->ring, 0x55, sizeof(t->ring)); /* the next frame is there now */
 }
 
 bool trio_carry(struct trio *t, uint16_t from, uint16_t to)
@@ -104,8 +108,7 @@ bool trio_carry(struct trio *t, uint16_t from, uint16_t to)
 	*(send.frame.kind == WIRE_FINAL ? &t->finals : &t->contributions) += 1;
 	exchange_credit(t->x[to], from, send.frame.credit_contribution, send.frame.credit_final);
 	slot = trio_place(t, from, to, &send.frame, &at);
-	memcpy(at, send.payload, send.frame.payload_bytes);
-	exchange_arrived(t->x[to], from, &send.frame, slot);
+	trio_arrive(t, from, to, &send, slot, at);
 	exchange_released(t->x[from], send.buffer);
 	return true;
 }

@@ -7,7 +7,7 @@
 
 #include "daemon/exchange.h"
 
-enum { TRIO = 3, TRIO_LOCAL = 2, TRIO_COUNT_MAX = 50000 };
+enum { TRIO = 3, TRIO_LOCAL = 2, TRIO_COUNT_MAX = 50000, TRIO_CHUNK_BYTES = 65536 };
 
 struct trio {
 	struct owner_table owners;
@@ -15,10 +15,11 @@ struct trio {
 	struct exchange *x[TRIO];
 	uint32_t count; /* elements of each tensor */
 	float in[TRIO][TRIO_LOCAL][TRIO_COUNT_MAX], out[TRIO][TRIO_LOCAL][TRIO_COUNT_MAX];
-	bool at_once; /* payloads are written as they are placed */
-	bool crc;     /* frames say that they have one           */
-	/* Carried or placed so far; straight: payloads that went into results. */
-	uint32_t contributions, finals, straight;
+	bool at_once; /* payloads stay where they arrive, if they may */
+	bool crc;     /* frames say that they have one                */
+	unsigned char ring[TRIO_CHUNK_BYTES];
+	/* Carried or placed so far. */
+	uint32_t contributions, finals, contributions_stayed, finals_stayed;
 };
 
 /* trio_open() - of `local` ranks a node, in[n][r][i] = i % 7 + n + r; close: they must be idle. */
@@ -32,8 +33,13 @@ void trio_post_all(struct trio *t, uint64_t seq, const struct sched *sched);
 /* How a tensor is cut. */
 struct op_geometry trio_geometry(const struct trio *t);
 
-/* trio_place() - a slot for the frame.  *at: where its payload goes, there or into the results. */
+/*
+ * trio_place() - a slot for the frame.  *at: where its payload goes, there or into the ring.
+ * trio_arrive() - the payload goes there and is told of; the ring has something else afterwards.
+ */
 void *trio_place(struct trio *t, uint16_t from, uint16_t to, const struct wire_frame *f, void **at);
+void trio_arrive(struct trio *t, uint16_t from, uint16_t to, const struct exchange_send *send,
+		 void *slot, void *at);
 
 /* One frame of `from`, if it has any for `to`, arrives there and is acknowledged. */
 bool trio_carry(struct trio *t, uint16_t from, uint16_t to);

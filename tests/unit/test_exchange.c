@@ -127,7 +127,7 @@ static void arrive(struct exchange *x, uint16_t node, uint64_t seq)
 
 	assert_non_null(slot);
 	memset(slot, 0, f.payload_bytes);
-	exchange_arrived(x, node, &f, slot);
+	exchange_arrived(x, node, &f, slot, slot);
 }
 
 /* --- memory --------------------------------------------------------------------------------- */
@@ -432,7 +432,7 @@ static void all_who_contradict_are_told(void **state)
 			f.kind = WIRE_FINAL; /* of an op that nobody has posted here */
 			slot = exchange_place(x, n, &f);
 			assert_non_null(slot);
-			exchange_arrived(x, n, &f, slot);
+			exchange_arrived(x, n, &f, slot, slot);
 		}
 	for (uint16_t n = 2; n <= 3; n++) {
 		assert_true(exchange_take_bad(x, &node, &seq));

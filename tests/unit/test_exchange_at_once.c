@@ -1,6 +1,7 @@
 /*
- * test_exchange_at_once.c - finals whose payload is written at once go into the results, past the
- * slot; and where they must not.
+ * test_exchange_at_once.c - payloads that stay where they arrived: finals go from there into the
+ * results, contributions into the sum that waited for them, all else into its slot; and which may
+ * not stay.  What was there is something else as soon as exchange_arrived() returns.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -19,8 +20,8 @@ static struct trio t;
 
 /* --- whole ops ---------------------------------------------------------------------------- */
 
-/* An op of that schedule.  Return: how many payloads went into results. */
-static uint32_t straight(uint32_t local, const struct sched *sched, bool crc)
+/* An op of that schedule. */
+static void whole_op(uint32_t local, const struct sched *sched, bool crc)
 {
 	trio_open(&t, local, COUNT, SLOTS);
 	t.at_once = true;
@@ -32,37 +33,43 @@ static uint32_t straight(uint32_t local, const struct sched *sched, bool crc)
 	assert_true(trio_geometry(&t).chunks >= 4);
 	assert_int_equal(t.finals, 2 * trio_geometry(&t).chunks);
 	trio_close(&t);
-	return t.straight;
 }
 
-static void finals_go_into_the_results(void **state)
+static void everything_may_stay(void **state)
 {
-	uint32_t got = straight(1, &sched_direct, false);
+	static const struct sched *const scheds[] = {&sched_direct, &sched_ring, &sched_flat};
 
 	(void)state;
-	assert_int_equal(got, t.finals);
+	for (size_t i = 0; i < 2; i++) {
+		whole_op(1, scheds[i], false);
+		assert_int_equal(t.finals_stayed, t.finals);
+		assert_int_equal(t.contributions_stayed, t.contributions);
+	}
+	trio_open(&t, 1, COUNT, SLOTS); /* without finals */
+	t.at_once = true;
+	trio_post_all(&t, 1, scheds[2]);
+	assert_int_equal(trio_finish(&t, 0), TRIO);
+	trio_expect_sums(&t);
+	assert_int_equal(t.contributions_stayed, t.contributions);
+	trio_close(&t);
 }
 
-/* The trainer could write there between the copy and the sum that is compared. */
+/* It could be written to between the sum that is compared and the copy. */
 static void not_with_a_checksum(void **state)
 {
 	(void)state;
-	assert_int_equal(straight(1, &sched_direct, true), 0);
+	whole_op(1, &sched_direct, true);
+	assert_int_equal(t.finals_stayed, 0);
+	assert_int_equal(t.contributions_stayed, 0);
 }
 
-static void not_for_two_trainers(void **state)
+/* Or between the copies for one trainer and for the other. */
+static void not_finals_for_two_trainers(void **state)
 {
 	(void)state;
-	assert_int_equal(straight(2, &sched_direct, false), 0);
-}
-
-/* In a ring of three a final goes to one node, and from there to the last. */
-static void not_what_is_passed_on(void **state)
-{
-	uint32_t got = straight(1, &sched_ring, false);
-
-	(void)state;
-	assert_int_equal(got, t.finals / 2);
+	whole_op(2, &sched_direct, false);
+	assert_int_equal(t.finals_stayed, 0);
+	assert_int_equal(t.contributions_stayed, t.contributions);
 }
 
 /* Several ops, each into what the one before it left, in place. */
@@ -88,7 +95,7 @@ static void in_place(void **state)
 		if (seq == 1)
 			trio_expect_sums(&t);
 	}
-	assert_int_equal(t.straight, t.finals);
+	assert_int_equal(t.finals_stayed, t.finals);
 	for (uint16_t n = 0; n < TRIO; n++)
 		for (uint32_t i = 0; i < COUNT; i++)
 			assert_true(t.out[n][0][i] == 9 * (3 * (float)(i % 7) + 3));
@@ -132,8 +139,7 @@ static void place(struct one *f, const struct wire_frame *frame)
 
 static void write_and_tell(struct one *f)
 {
-	memcpy(f->at, f->send.payload, f->send.frame.payload_bytes);
-	exchange_arrived(t.x[f->to], f->owner, &f->send.frame, f->slot);
+	trio_arrive(&t, f->owner, f->to, &f->send, f->slot, f->at);
 }
 
 static void end_op(void)
@@ -142,16 +148,16 @@ static void end_op(void)
 		exchange_end(t.x[n], 1, 1, -ECANCELED);
 }
 
-static bool owner_is_bad(const struct one *f)
+/* Of which op the owner has broken the rules; 0: it has not. */
+static uint64_t bad_seq(const struct one *f)
 {
 	uint16_t node;
 	uint64_t seq;
 
 	if (!exchange_take_bad(t.x[f->to], &node, &seq))
-		return false;
+		return 0;
 	assert_int_equal(node, f->owner);
-	assert_int_equal(seq, 1);
-	return true;
+	return seq;
 }
 
 static void an_op_that_ends_meanwhile(void **state)
@@ -160,16 +166,12 @@ static void an_op_that_ends_meanwhile(void **state)
 
 	(void)state;
 	place(&f, &f.send.frame);
-	assert_int_equal(t.straight, 1);
+	assert_ptr_equal(f.at, t.ring);
 	end_op();
 	/* What is told only now finds no op, and gives its slot, the only one, back. */
 	write_and_tell(&f);
 	exchange_released(t.x[f.owner], f.send.buffer);
 	assert_int_equal(trio_finish(&t, -ECANCELED), TRIO);
-	/* And of an op that is over, nothing goes into the results. */
-	place(&f, &f.send.frame);
-	assert_int_equal(t.straight, 1);
-	exchange_unplace(t.x[f.to], f.owner, f.slot);
 	trio_post_all(&t, 2, &sched_direct);
 	assert_int_equal(trio_finish(&t, 0), TRIO);
 	trio_expect_sums(&t);
@@ -185,7 +187,7 @@ static void a_path_that_goes_down_meanwhile(void **state)
 	place(&f, &f.send.frame);
 	exchange_unplace(t.x[f.to], f.owner, f.slot);
 	place(&f, &f.send.frame);
-	assert_int_equal(t.straight, 2);
+	assert_ptr_equal(f.at, t.ring);
 	write_and_tell(&f);
 	exchange_released(t.x[f.owner], f.send.buffer);
 	assert_int_equal(trio_finish(&t, 0), TRIO);
@@ -201,9 +203,8 @@ static void a_final_that_comes_twice(void **state)
 	(void)state;
 	for (uint32_t time = 0; time < 2; time++) {
 		place(&f, &f.send.frame);
-		assert_int_equal(t.straight, 1);
 		write_and_tell(&f);
-		assert_int_equal(owner_is_bad(&f), time == 1);
+		assert_int_equal(bad_seq(&f), time == 1);
 	}
 	exchange_released(t.x[f.owner], f.send.buffer);
 	end_op();
@@ -214,45 +215,127 @@ static void a_final_that_comes_twice(void **state)
 /* What is no final of the op is refused when it is told, and has touched no result. */
 static void what_does_not_fit(void **state)
 {
-	struct one f = one_final(SLOTS);
-	struct wire_frame bad;
-
 	(void)state;
 	for (int what = 0; what < 6; what++) {
-		bad = f.send.frame;
+		struct one f = one_final(SLOTS);
+		const struct wire_frame good = f.send.frame;
+		struct wire_frame *bad = &f.send.frame;
+
 		switch (what) {
-		case 0: bad.seq = 2; break;
-		case 1: bad.chunk = trio_geometry(&t).chunks; break;
-		case 2: bad.contributors--; break;
-		case 3: bad.divisor = 3; break;
-		case 4: bad.payload_bytes -= 4; break;
-		default: bad.call_digest++; break;
+		case 0: bad->seq = 2; break;
+		case 1: bad->chunk = trio_geometry(&t).chunks; break;
+		case 2: bad->contributors--; break;
+		case 3: bad->divisor = 3; break;
+		case 4: bad->payload_bytes -= 4; break;
+		default: bad->call_digest++; break;
 		}
-		place(&f, &bad);
-		exchange_unplace(t.x[f.to], f.owner, f.slot);
+		memset(t.out[f.to], 0x33, sizeof(t.out[f.to]));
+		place(&f, bad);
+		assert_ptr_equal(f.at, t.ring);
+		write_and_tell(&f);
+		assert_true(bad_seq(&f) == bad->seq);
+		for (size_t i = 0; i < COUNT * sizeof(float); i++)
+			assert_int_equal(((unsigned char *)t.out[f.to][0])[i], 0x33);
+		f.send.frame = good;
+		exchange_released(t.x[f.owner], f.send.buffer);
+		end_op();
+		assert_int_equal(trio_finish(&t, -ECANCELED), TRIO);
+		trio_close(&t);
 	}
-	assert_int_equal(t.straight, 0);
-	place(&f, &bad);
-	exchange_arrived(t.x[f.to], f.owner, &bad, f.slot);
-	assert_true(owner_is_bad(&f));
-	exchange_released(t.x[f.owner], f.send.buffer);
-	end_op();
-	assert_int_equal(trio_finish(&t, -ECANCELED), TRIO);
+}
+
+/* --- contributions ------------------------------------------------------------------------ */
+
+/* The contribution of `from` to chunk 0 of op 1.  Return: its slot, filled with something else. */
+static unsigned char *contribution(uint16_t from, uint16_t owner, struct exchange_send *send,
+				   void **at)
+{
+	unsigned char *slot;
+
+	assert_true(exchange_next(t.x[from], owner, send));
+	assert_int_equal(send->frame.kind, WIRE_CONTRIBUTION);
+	assert_int_equal(send->frame.chunk, 0);
+	slot = trio_place(&t, from, owner, &send->frame, at);
+	memset(slot, 0x77, send->frame.payload_bytes);
+	return slot;
+}
+
+static bool untouched(const unsigned char *slot, const struct exchange_send *send)
+{
+	for (uint32_t i = 0; i < send->frame.payload_bytes; i++)
+		if (slot[i] != 0x77)
+			return false;
+	return true;
+}
+
+/* The first of two waits for the other in its slot; the other goes into the sum from the ring. */
+static void the_last_one_is_not_copied(void **state)
+{
+	uint16_t owner, from[2];
+	struct exchange_send send[2];
+	unsigned char *slot;
+	void *at;
+
+	(void)state;
+	trio_open(&t, 1, COUNT, SLOTS);
+	t.at_once = true;
+	owner = owner_of(&t.owners, 1, 0);
+	trio_post_all(&t, 1, &sched_direct);
+	for (uint16_t i = 0; i < 2; i++) {
+		from[i] = (uint16_t)((owner + 1 + i) % TRIO);
+		slot = contribution(from[i], owner, &send[i], &at);
+		trio_arrive(&t, from[i], owner, &send[i], slot, at);
+		if (i == 0)
+			assert_memory_equal(slot, send[i].payload, send[i].frame.payload_bytes);
+		else
+			assert_true(untouched(slot, &send[i]));
+		exchange_released(t.x[from[i]], send[i].buffer);
+	}
+	assert_int_equal(trio_finish(&t, 0), TRIO);
+	trio_expect_sums(&t);
+	trio_close(&t);
+}
+
+/* An op that nobody has called here yet: both wait in their slots. */
+static void early_ones_wait_in_their_slots(void **state)
+{
+	uint16_t owner;
+
+	(void)state;
+	trio_open(&t, 1, COUNT, SLOTS);
+	t.at_once = true;
+	owner = owner_of(&t.owners, 1, 0);
+	for (uint16_t i = 1; i < TRIO; i++) {
+		uint16_t from = (uint16_t)((owner + i) % TRIO);
+		struct exchange_send send;
+		unsigned char *slot;
+		void *at;
+
+		trio_post(&t, from, 1, &sched_direct);
+		slot = contribution(from, owner, &send, &at);
+		trio_arrive(&t, from, owner, &send, slot, at);
+		assert_memory_equal(slot, send.payload, send.frame.payload_bytes);
+		exchange_released(t.x[from], send.buffer);
+	}
+	trio_post(&t, owner, 1, &sched_direct);
+	assert_int_equal(trio_finish(&t, 0), TRIO);
+	trio_expect_sums(&t);
 	trio_close(&t);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(finals_go_into_the_results),
+		cmocka_unit_test(everything_may_stay),
 		cmocka_unit_test(not_with_a_checksum),
-		cmocka_unit_test(not_for_two_trainers),
-		cmocka_unit_test(not_what_is_passed_on),
+		cmocka_unit_test(not_finals_for_two_trainers),
 		cmocka_unit_test(in_place),
 		cmocka_unit_test(an_op_that_ends_meanwhile),
 		cmocka_unit_test(a_path_that_goes_down_meanwhile),
 		cmocka_unit_test(a_final_that_comes_twice),
 		cmocka_unit_test(what_does_not_fit),
+		cmocka_unit_test(the_last_one_is_not_copied),
+		cmocka_unit_test(early_ones_wait_in_their_slots),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

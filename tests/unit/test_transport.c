@@ -170,8 +170,8 @@ static struct transport_event next_event(struct rig *rig)
 	return event;
 }
 
-/* Who says that payloads are at hand (verbs) writes all of one before place() returns. */
-static void what_is_at_hand_is_placed_at_once(const struct rig_variant *v)
+/* Who says that payloads are at hand (verbs) places them at once, or leaves them where they are. */
+static void what_is_at_hand_may_stay(const struct rig_variant *v)
 {
 	static unsigned char payload[300000], memory[sizeof(payload)];
 	struct wire_frame frame = rig_frame(0, 0, 0, sizeof(payload));
@@ -202,6 +202,52 @@ static void what_is_at_hand_is_placed_at_once(const struct rig_variant *v)
 	assert_int_equal(event.kind, TRANSPORT_FRAME);
 	assert_ptr_equal(event.payload, memory);
 	assert_memory_equal(memory, payload, sizeof(payload));
+	for (int i = 0; at_hand && i < 100; i++) {
+		while (!rig.ops->room(rig.side[0], 1, 1)) {
+			assert_int_equal(rig.ops->poll(rig.side[1], &event, 1), 0);
+			(void)rig.ops->poll(rig.side[0], &event, 1);
+			rig.ops->wait(rig.side[0], CLOCK_NS_PER_MS);
+		}
+		memset(payload, i, sizeof(payload));
+		rig.ops->send(rig.side[0], 1, 1, &frame, payload, 0);
+		event = next_event(&rig);
+		assert_int_equal(event.kind, TRANSPORT_HEADER);
+		rig.ops->place(rig.side[1], 1, 1, TRANSPORT_STAYS);
+		event = next_event(&rig);
+		assert_int_equal(event.kind, TRANSPORT_FRAME);
+		assert_ptr_not_equal(event.payload, TRANSPORT_STAYS);
+		assert_memory_equal(event.payload, payload, sizeof(payload));
+	}
+	rig_close(&rig);
+}
+
+/* A path that goes down leaves the payload there for as long as it may be read. */
+static void what_stays_outlives_its_path(const struct rig_variant *v)
+{
+	static unsigned char payload[100000];
+	struct wire_frame frame = rig_frame(0, 0, 0, sizeof(payload));
+	struct transport_event events[4];
+	size_t n = 0;
+	struct rig rig;
+
+	memset(payload, 7, sizeof(payload));
+	rig_open(&rig, v);
+	(void)rig_join(&rig, 1, 1, 1, 1);
+	rig.ops->send(rig.side[0], 1, 1, &frame, payload, 0);
+	assert_int_equal(next_event(&rig).kind, TRANSPORT_HEADER);
+	if (rig.ops->at_hand && rig.ops->at_hand(rig.side[1], 1, 1)) {
+		rig.ops->place(rig.side[1], 1, 1, TRANSPORT_STAYS);
+		rig.ops->detach(rig.side[0], 1, 1);
+		for (int i = 0; i < 200 && !n; i++) {
+			rig.ops->wait(rig.side[0], CLOCK_NS_PER_MS);
+			(void)rig.ops->poll(rig.side[0], events, 4);
+			n = i < 20 ? 0 : rig.ops->poll(rig.side[1], events, 4);
+		}
+		assert_int_equal(n, 1);
+		assert_int_equal(events[0].kind, TRANSPORT_FRAME);
+		assert_memory_equal(events[0].payload, payload, sizeof(payload));
+		assert_int_equal(next_event(&rig).kind, TRANSPORT_DOWN);
+	}
 	rig_close(&rig);
 }
 
@@ -493,7 +539,8 @@ OVER_ALL(all_sizes_both_ways)
 OVER_ALL(many_small_frames)
 OVER_ALL(a_small_array_of_events_loses_none)
 OVER_ALL(unwanted_payloads_are_thrown_away)
-OVER_ALL(what_is_at_hand_is_placed_at_once)
+OVER_ALL(what_is_at_hand_may_stay)
+OVER_ALL(what_stays_outlives_its_path)
 OVER_ALL(a_wrong_checksum_is_told)
 OVER_ALL(a_path_that_is_not_placed_stops_only_itself)
 OVER_ALL(room_is_the_queue)
@@ -513,7 +560,8 @@ int main(void)
 		cmocka_unit_test(each_many_small_frames),
 		cmocka_unit_test(each_a_small_array_of_events_loses_none),
 		cmocka_unit_test(each_unwanted_payloads_are_thrown_away),
-		cmocka_unit_test(each_what_is_at_hand_is_placed_at_once),
+		cmocka_unit_test(each_what_is_at_hand_may_stay),
+		cmocka_unit_test(each_what_stays_outlives_its_path),
 		cmocka_unit_test(each_a_wrong_checksum_is_told),
 		cmocka_unit_test(each_a_path_that_is_not_placed_stops_only_itself),
 		cmocka_unit_test(each_room_is_the_queue),
