@@ -308,10 +308,10 @@ INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, si
 #if LANES == 16
 /*
  * Centroids, and the first pass of their transform while they are in registers, of which eight
- * lanes have too few: there it takes longer than storing what is between.
+ * lanes have too few: there it takes longer than storing what is between.  soon[from..] is fetched.
  */
 INLINE void eden_expand_pass(const uint8_t *codes, const struct eden_table *table, size_t n,
-			     const float *soon, float *x, uint32_t bits)
+			     const float *soon, size_t from, float *x, uint32_t bits)
 {
 	uint8_t code[EDEN_FIRST];
 
@@ -323,7 +323,7 @@ INLINE void eden_expand_pass(const uint8_t *codes, const struct eden_table *tabl
 			eden_codes(codes, bits, code + g);
 			codes += EDEN_CODES / 8 * bits;
 		}
-		UNROLL for (size_t g = 0; g < EDEN_FIRST; g += 16) eden_fetch(soon, j + g);
+		UNROLL for (size_t g = 0; g < EDEN_FIRST; g += 16) eden_fetch(soon, from + j + g);
 		UNROLL for (int i = 0; i < EDEN_RADIX; i++) v[i] =
 			eden_within(eden_centroid(table, load_bytes(code + i * LANES), bits));
 		eden_between(v, EDEN_RADIX);
@@ -342,7 +342,7 @@ INLINE void eden_transformed(const uint8_t *codes, const struct eden_table *tabl
 		for (size_t i = 0; i < n; i += EDEN_NEAR) {
 			size_t near = n < EDEN_NEAR ? n : EDEN_NEAR;
 
-			eden_expand_pass(codes + i / 8 * bits, table, near, soon + i, x + i, bits);
+			eden_expand_pass(codes + i / 8 * bits, table, near, soon, i, x + i, bits);
 			eden_passes(x + i, near, EDEN_FIRST);
 		}
 		eden_passes(x, n, EDEN_NEAR);

@@ -401,9 +401,9 @@ LANE uint32_t step_block(enum int_kind kind, bool stochastic, bool clamp, struct
 					    s.next_scale, s.next_p + line, greatest[i % 2]);
 			codes[i] = code_line(kind, stochastic, clamp, away, &s.block, line);
 		}
-		__builtin_prefetch(s.out + int_code_bytes(kind, at) + 1024, 1);
 		/* Stores are done in order: one that misses would hold up the residual's. */
-		__builtin_prefetch(s.out + int_code_bytes(kind, at) + OUT_AHEAD, 1);
+		__builtin_prefetch(
+			(void *)((uintptr_t)s.out + int_code_bytes(kind, at) + OUT_AHEAD), 1);
 		narrow_64(kind, s.out + int_code_bytes(kind, at), codes[0], codes[1], codes[2],
 			  codes[3]);
 	}

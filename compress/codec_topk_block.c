@@ -1,7 +1,11 @@
 /* codec_topk_block.c - topk:mode=block: a fixed number of each 1024 elements; codec_topk.c. */
 #include <errno.h>
 
+#include <assert.h>
+
 #include "compress/codec_topk.h"
+
+static_assert((int)TOPK_BLOCK == (int)SPARSE_TILE, "a block is a tile of the kernels");
 
 static size_t last_of(size_t count)
 {
