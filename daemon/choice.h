@@ -22,8 +22,11 @@
 enum {
 	CHOICE_ALTERNATIVES_MAX = WIRE_ALTERNATIVES_MAX, /* of a list, dense included */
 	CHOICE_LISTS_MAX = 64,                           /* list and class of sizes, of a group */
-	/* Leases that have not begun yet: a lane that small ops leave asleep may be far behind. */
-	CHOICE_PENDING_MAX = 256,
+	/*
+	 * Leases with changes that have not begun yet.  They are CHOOSER_PERIOD ops apart, and a
+	 * lane that small ops leave asleep is behind by no more ops than its rings hold.
+	 */
+	CHOICE_PENDING_MAX = 16,
 	CHOICE_SPEC_BYTES = 128,
 };
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/shm.h"
+
 enum {
 	SAMPLES_MAX = 128,  /* of a period; a multiple of 2                            */
 	SETTLED_FIRST = 32, /* periods until others are tried again                    */
@@ -16,6 +18,10 @@ enum {
 	SMOOTH = 8,       /* periods that the mean time of what is settled is made of */
 	LEASE_MOST = 400, /* ops: they cannot be taken back should ops become large */
 };
+
+static_assert(CHOICE_PENDING_MAX * CHOOSER_PERIOD >
+		      (int)(SHM_RING_ENTRIES + SHM_OPS_MAX) + LEASE_MOST,
+	      "no lane has more leases with changes to come");
 
 #define HARDLY 1.03    /* times the least: not worth to lose more        */
 #define CLOSE 2.0      /* times the least: worth another session        */

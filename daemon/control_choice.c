@@ -105,8 +105,9 @@ static void apply(struct control *c, struct control_group *g,
 }
 
 /*
- * Would a lane have more leases to come than it keeps?  Only if trainers, all of them, give their
- * ops to some lanes and not to others, or if the chooser is mad.
+ * Would a lane have more leases to come than it keeps?  Lanes may be as far apart as their rings
+ * are long, which is less; so only if trainers, all of them, give their ops to some lanes and not
+ * to others, or if the chooser is mad.
  */
 static bool too_far(const struct control_group *g)
 {

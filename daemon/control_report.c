@@ -84,44 +84,51 @@ static uint64_t figure(const _Atomic uint64_t *of)
 	return atomic_load_explicit(of, memory_order_relaxed);
 }
 
-/*
- * An op is done when all lanes are done with it, and failed if one failed.  Lane 0 takes part in
- * all ops; another one counts if it has something to do, as it may not have heard yet of ops that
- * are not for it.
- */
-static void add_figures(json_t *object, const struct control_group *g)
+void control_figures(const struct engine_group_stats *stats, uint16_t lanes,
+		     struct control_figures *out)
 {
-	uint64_t done = UINT64_MAX, failed = 0, posted = 0, bytes = UINT64_MAX, sent = 0;
+	uint64_t heard = figure(&stats[0].ops_posted); /* of lane 0, which takes part in all ops */
 
-	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
-		const struct engine_group_stats *s = &g->stats[lane];
-		uint64_t lane_failed = figure(&s->ops_failed), lane_done = figure(&s->ops_done),
-			 lane_bytes = figure(&s->bytes_reduced);
+	*out = (struct control_figures){.done = UINT64_MAX, .bytes = UINT64_MAX};
+	for (uint16_t lane = 0; lane < lanes; lane++) {
+		const struct engine_group_stats *s = &stats[lane];
+		uint64_t posted = figure(&s->ops_posted), failed = figure(&s->ops_failed);
+		uint64_t unheard = posted < heard ? heard - posted : 0;
+		uint64_t done = figure(&s->ops_done) + unheard;
+		uint64_t bytes = figure(&s->bytes_reduced);
 
-		if (lane == 0 || figure(&s->ops_posted) > lane_done + lane_failed) {
-			done = lane_done < done ? lane_done : done;
-			bytes = lane_bytes < bytes ? lane_bytes : bytes;
-		}
-		failed = lane_failed > failed ? lane_failed : failed;
-		sent += figure(&s->payload_sent);
+		out->done = done < out->done ? done : out->done;
+		if (!unheard)
+			out->bytes = bytes < out->bytes ? bytes : out->bytes;
+		out->failed = failed > out->failed ? failed : out->failed;
+		out->payload += figure(&s->payload_sent);
 	}
 	/* Read last, so that it is never behind what is over. */
-	for (uint16_t lane = 0; lane < g->group->lanes; lane++) {
-		uint64_t lane_posted = figure(&g->stats[lane].ops_posted);
+	for (uint16_t lane = 0; lane < lanes; lane++) {
+		uint64_t posted = figure(&stats[lane].ops_posted);
 
-		posted = lane_posted > posted ? lane_posted : posted;
+		out->posted = posted > out->posted ? posted : out->posted;
 	}
+}
+
+static void add_figures(json_t *object, const struct control_group *g)
+{
+	struct control_figures f;
+	uint64_t over;
+
+	control_figures(g->stats, (uint16_t)g->group->lanes, &f);
+	over = f.done + f.failed;
 	(void)json_object_set_new(object, "ops_coded",
 				  json_integer((json_int_t)figure(&g->stats[0].ops_coded)));
 	(void)json_object_set_new(object, "state_bytes",
 				  json_integer((json_int_t)tensors_bytes(g->tensors)));
-	(void)json_object_set_new(object, "ops_done", json_integer((json_int_t)done));
-	(void)json_object_set_new(object, "ops_failed", json_integer((json_int_t)failed));
+	(void)json_object_set_new(object, "ops_done", json_integer((json_int_t)f.done));
+	(void)json_object_set_new(object, "ops_failed", json_integer((json_int_t)f.failed));
 	(void)json_object_set_new(
 		object, "ops_in_flight",
-		json_integer(posted > done + failed ? (json_int_t)(posted - done - failed) : 0));
-	(void)json_object_set_new(object, "bytes_reduced", json_integer((json_int_t)bytes));
-	(void)json_object_set_new(object, "payload_sent", json_integer((json_int_t)sent));
+		json_integer(f.posted > over ? (json_int_t)(f.posted - over) : 0));
+	(void)json_object_set_new(object, "bytes_reduced", json_integer((json_int_t)f.bytes));
+	(void)json_object_set_new(object, "payload_sent", json_integer((json_int_t)f.payload));
 }
 
 static json_t *group_json(const struct control *c, const struct control_group *g)

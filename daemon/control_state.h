@@ -71,6 +71,21 @@ struct choice_record {
 	struct choice_event now[CHOICE_LISTS_MAX];
 };
 
+/*
+ * Figures of a group, of all lanes together.  An op is done when all lanes are done with it, and
+ * failed if one failed; what a lane has not heard of yet, as small ops are lane 0's alone, is done
+ * there.
+ */
+struct control_figures {
+	uint64_t posted, done, failed;
+	uint64_t bytes;   /* of tensors of ops done */
+	uint64_t payload; /* sent                   */
+};
+
+/* @stats: [lanes], which they write meanwhile. */
+void control_figures(const struct engine_group_stats *stats, uint16_t lanes,
+		     struct control_figures *out);
+
 struct control_group {
 	struct control_group *next;
 	struct group *group;

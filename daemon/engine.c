@@ -14,7 +14,8 @@
 #include "daemon/engine_state.h"
 
 enum {
-	PROGRESS_A_ROUND = 2, /* chunks of a group closed in one turn */
+	/* Chunks of a group closed in one turn, beside those that close as a payload comes. */
+	PROGRESS_A_ROUND = 2,
 	DESCRIBE_NS = 1000000000,
 	DESCRIBE_TRIES = 100,
 };

@@ -46,14 +46,15 @@ enum {
 /*
  * What a group did on a lane.  Written by the lane, read by the main thread: relaxed, monotone.
  * An op counts once, however many local ranks call it; it is done or failed with the first
- * completion given to one of them.
+ * completion given to one of them.  One that has no part of this lane is posted and done when the
+ * lane hears of it.
  */
 struct engine_group_stats {
 	_Atomic uint64_t ops_posted;    /* of which a local rank has called               */
 	_Atomic uint64_t ops_coded;     /* of them, with codec or feedback                */
 	_Atomic uint64_t ops_done;      /* of those posted                                */
 	_Atomic uint64_t ops_failed;    /* of them                                        */
-	_Atomic uint64_t bytes_reduced; /* tensors of ops done, whole, on each lane alike */
+	_Atomic uint64_t bytes_reduced; /* tensors of ops done, whole                     */
 	_Atomic uint64_t payload_sent;  /* bytes of contributions and finals of those over */
 };
 
@@ -167,7 +168,7 @@ struct engine_fact {
 /* Written by the lane, read by the main thread: relaxed, monotone. */
 struct engine_stats {
 	_Atomic uint64_t rounds; /* of the loop: the heartbeat's progress counter    */
-	_Atomic uint64_t ops_done, ops_failed; /* of all groups; as in engine_group_stats     */
+	_Atomic uint64_t ops_done, ops_failed; /* of all groups, but for ops without this lane */
 	_Atomic uint64_t payload_sent, payload_received; /* bytes of contributions and finals */
 	_Atomic uint64_t wire_sent, wire_received;       /* bytes on sockets, headers included */
 	_Atomic uint64_t frames_sent, frames_received, frames_stale, frames_resent;

@@ -64,12 +64,18 @@ static void copy_once(struct shm_submission *out, const struct shm_submission *s
 	memcpy(out, words, sizeof(*out));
 }
 
+/* How many lanes take part in an op. */
+static uint32_t lanes_of(const struct engine_group *group, const struct shm_submission *s)
+{
+	return shm_op_lanes(s->count * shm_type_bytes(s->type),
+			    exchange_plan(group->exchange)->lanes);
+}
+
 /* The first local rank to call an op counts it. */
 static void tally_posted(struct engine *e, struct engine_group *group,
 			 const struct shm_submission *s)
 {
-	engine_choice_posted(e, group, s->seq,
-			     shm_op_lanes(s->count, exchange_plan(group->exchange)->lanes));
+	engine_choice_posted(e, group, s->seq, lanes_of(group, s));
 	if (s->seq <= group->posted)
 		return;
 	group->posted = s->seq;
@@ -146,8 +152,7 @@ static bool passes(const struct engine *e, const struct engine_client *client,
 {
 	const struct engine_group *group = client->seats[s->group].group;
 
-	return group && s->kind == SHM_ALLREDUCE &&
-	       e->options.lane >= shm_op_lanes(s->count, exchange_plan(group->exchange)->lanes);
+	return group && s->kind == SHM_ALLREDUCE && e->options.lane >= lanes_of(group, s);
 }
 
 static enum shm_verdict pass(const struct engine_seat *seat, const struct shm_submission *s)

@@ -239,7 +239,7 @@ static void frame_arrived(struct engine *e, const struct transport_event *event)
 		exchange_damaged(arriving.exchange, arriving.node, frame, arriving.memory);
 	else if (arriving.memory)
 		exchange_arrived(arriving.exchange, arriving.node, frame, arriving.memory,
-				 event->payload);
+				 frame->payload_bytes ? event->payload : arriving.memory);
 }
 
 static void path_down(struct engine *e, const struct transport_event *event)

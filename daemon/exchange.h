@@ -11,6 +11,9 @@
  *   owner -> owned chunks close, in ascending order, when all contributions are in
  *   slots -> finals out / finals in -> results written -> completions
  *
+ * A chunk whose last contribution stays where it arrived closes at once, whatever is open before
+ * it, if its final is passed on by nobody and leaves a buffer for those in order.
+ *
  * Why nothing locks up, with one slot a class too: contributions leave for each node
  * in ascending order and chunks close in ascending order, so the lowest open chunk
  * always finds its slots free; finals are consumed on arrival (forwarded ones, in a

@@ -76,7 +76,7 @@ static void forget_ends(struct exchange *x)
 	memmove(x->ends, x->ends + done, x->ends_count * sizeof(*x->ends));
 }
 
-void exchange_posted(struct exchange *x, uint32_t local_rank, uint64_t seq)
+void exchange_note_posted(struct exchange *x, uint32_t local_rank, uint64_t seq)
 {
 	uint64_t least = UINT64_MAX;
 

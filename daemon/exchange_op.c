@@ -9,7 +9,8 @@
 
 #include "proto/shm.h"
 
-static_assert(SHM_ALONE <= OP_BLOCK, "what is one lane's alone is one chunk");
+static_assert(SHM_ALONE_BYTES / OP_BLOCK < OP_CHUNKS_MAX / WIRE_LANES_MAX,
+	      "a lane has room for all chunks of what is one lane's alone");
 static_assert(EXCHANGE_OPS_MAX <= 64 && EXCHANGE_LOCAL_MAX <= 64, "a bit each in a word");
 
 struct tensor_op exchange_tensor_op(const struct op *op)
@@ -143,7 +144,8 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op)
 	uint16_t forced = call->schedule ? call->schedule : plan->schedule;
 	bool busy;
 
-	op->lanes = shm_op_lanes(call->count, plan->lanes);
+	op->lanes = shm_op_lanes(call->count * vec_type_bytes(type), plan->lanes);
+	assert(plan->lane < op->lanes); /* else it is passed */
 	busy = op_enter(x, op);
 	op->sched =
 		sched_choose(op->coded ? sched_direct.id : forced,
@@ -155,8 +157,8 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op)
 				      op_call_coding(call, op->tensor, &op->turn), op->sched->id);
 	if (!op->geometry.chunks)
 		return EXCHANGE_TOO_BIG;
-	op->first = op_lane_first(op->geometry.chunks, plan->lane, plan->lanes);
-	op->last = op_lane_first(op->geometry.chunks, plan->lane + 1u, plan->lanes);
+	op->first = op_lane_first(op->geometry.chunks, plan->lane, op->lanes);
+	op->last = op_lane_first(op->geometry.chunks, plan->lane + 1u, op->lanes);
 	op->remaining = op->last - op->first;
 	memset(op->chunks, 0, op->remaining * sizeof(*op->chunks));
 	return busy ? EXCHANGE_BUSY : EXCHANGE_NO_TROUBLE;
@@ -283,7 +285,7 @@ static enum exchange_posted post_ended(struct exchange *x, uint32_t local_rank, 
 		(struct failed){.seq = seq, .work = work, .error = error};
 	x->failed_tail[local_rank]++;
 	x->failing |= 1ull << local_rank;
-	exchange_posted(x, local_rank, seq);
+	exchange_note_posted(x, local_rank, seq);
 	exchange_advance(x);
 	return EXCHANGE_POSTED;
 }
@@ -292,7 +294,7 @@ bool exchange_pass(struct exchange *x, uint32_t local_rank, uint64_t seq)
 {
 	if (seq != x->posted[local_rank] + 1)
 		return false;
-	exchange_posted(x, local_rank, seq);
+	exchange_note_posted(x, local_rank, seq);
 	exchange_advance(x);
 	return true;
 }
@@ -317,7 +319,7 @@ enum exchange_posted exchange_post(struct exchange *x, uint32_t local_rank, uint
 						 .work = rank->work,
 						 .weight = rank->weight,
 						 .posted = true};
-	exchange_posted(x, local_rank, seq);
+	exchange_note_posted(x, local_rank, seq);
 	op->posted++;
 	if (op->posted == 1) {
 		op->call = *call;
@@ -340,25 +342,28 @@ bool exchange_waits_for_lease(const struct exchange *x, uint64_t seq)
 	return op && op->waiting && !op_over(op);
 }
 
-/* The first op that waits, from `seq` on; NULL: none does. */
-static struct op *waiting_op(const struct exchange *x, uint64_t seq)
+/* The first op that waits; NULL: none does.  It may be far beyond done_through: others passed. */
+static struct op *waiting_op(struct exchange *x)
 {
-	for (; seq <= x->done_through + EXCHANGE_OPS_MAX; seq++)
-		if (exchange_waits_for_lease(x, seq))
-			return exchange_op(x, seq);
-	return NULL;
+	struct op *first = NULL;
+
+	for (uint32_t i = 0; i < EXCHANGE_OPS_MAX; i++) {
+		struct op *op = &x->ops[i];
+
+		if (op->state != OP_FREE && op->waiting && !op_over(op) &&
+		    (!first || op->seq < first->seq))
+			first = op;
+	}
+	return first;
 }
 
 bool exchange_lease(struct exchange *x, const struct choice_lease *lease)
 {
-	struct op *op = waiting_op(x, x->done_through + 1);
-	uint64_t next = 0;
+	struct op *op = waiting_op(x);
 
-	for (uint32_t r = 0; r < x->plan.local_ranks; r++)
-		next = x->posted[r] >= next ? x->posted[r] + 1 : next;
-	if (!choices_add(&x->choices, lease, op ? op->seq : next))
+	if (!choices_add(&x->choices, lease, op ? op->seq : x->posted_by_any + 1))
 		return false;
-	for (; op && op->seq <= lease->through; op = waiting_op(x, op->seq + 1)) {
+	for (; op && op->seq <= lease->through; op = waiting_op(x)) {
 		uint32_t first = 0;
 
 		while (!op->ranks[first].posted)
@@ -373,7 +378,7 @@ bool exchange_lease(struct exchange *x, const struct choice_lease *lease)
 uint64_t exchange_rank_leave(struct exchange *x, uint32_t local_rank)
 {
 	x->left[local_rank] = true;
-	exchange_posted(x, local_rank, x->posted[local_rank]);
+	exchange_note_posted(x, local_rank, x->posted[local_rank]);
 	exchange_advance(x);
 	return x->posted[local_rank];
 }

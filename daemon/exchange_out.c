@@ -51,18 +51,26 @@ void exchange_shared_end(struct exchange *x, uint64_t seq)
 			exchange_shared_drop(&all[i]);
 }
 
-bool exchange_queue_room(const struct exchange *x, const struct sched_role *role)
+/* Finals of as many chunks? */
+static bool queue_takes(const struct exchange *x, uint32_t count)
 {
 	const struct buffer *free = x->final_pool.free;
-	uint64_t used = x->queue_tail - x->queue_head;
+
+	return free && (count == 1 || free->next) &&
+	       x->queue_tail - x->queue_head + count <= x->plan.buffers;
+}
+
+bool exchange_queue_spare(const struct exchange *x)
+{
+	return queue_takes(x, 2);
+}
+
+bool exchange_queue_room(const struct exchange *x, const struct sched_role *role)
+{
 	bool made_here = !role->final_in;
 	bool passed_on = role->final_out == SCHED_ONE;
 
-	if (!free || used >= x->plan.buffers)
-		return false;
-	if (made_here && passed_on)
-		return free->next && used + 1 < x->plan.buffers;
-	return true;
+	return queue_takes(x, made_here && passed_on ? 2 : 1);
 }
 
 struct exchange_message exchange_plain(const struct op *op, uint32_t chunk, enum vec_type payload,

@@ -132,8 +132,8 @@ struct exchange {
 
 	struct choices choices;
 	uint64_t posted[EXCHANGE_LOCAL_MAX]; /* last seq of each local rank, passed ones, too */
-	uint64_t posted_by_all;              /* that have not left; all have: as by_any      */
 	uint64_t posted_by_any;
+	uint64_t posted_by_all; /* ranks that have not left; if all have, as posted_by_any */
 	bool left[EXCHANGE_LOCAL_MAX];
 	struct failed *failed; /* [local_ranks][EXCHANGE_OPS_MAX], number % EXCHANGE_OPS_MAX */
 	uint64_t failed_head[EXCHANGE_LOCAL_MAX], failed_tail[EXCHANGE_LOCAL_MAX];
@@ -190,7 +190,7 @@ struct tensor_op exchange_tensor_op(const struct op *op);
 const struct ended *exchange_ended(const struct exchange *x, uint64_t seq); /* NULL: it was not */
 void exchange_note_end(struct exchange *x, uint64_t first, uint64_t last, int error);
 /* The rank has posted or passed all up to seq, or has left: exchange_advance() may be due. */
-void exchange_posted(struct exchange *x, uint32_t local_rank, uint64_t seq);
+void exchange_note_posted(struct exchange *x, uint32_t local_rank, uint64_t seq);
 void exchange_advance(struct exchange *x); /* move done_through on           */
 bool exchange_seq_over(const struct exchange *x, uint64_t seq);
 /* Move a cursor behind ops that are over.  Return: the op it stands at, if that is running. */
@@ -238,7 +238,8 @@ bool exchange_decode_final(struct exchange *x, struct op *op, uint32_t chunk,
 /* exchange_out.c */
 /* Room for one more final?  One that is made here leaves a buffer for those passed on. */
 bool exchange_queue_room(const struct exchange *x, const struct sched_role *role);
-void exchange_queue_retire(struct exchange *x); /* forget what everybody was handed */
+bool exchange_queue_spare(const struct exchange *x); /* ... and for another */
+void exchange_queue_retire(struct exchange *x);      /* forget what everybody was handed */
 struct buffer *exchange_queue_final(struct exchange *x, struct op *op, uint32_t chunk,
 				    const struct sched_role *role,
 				    const struct exchange_message *message);

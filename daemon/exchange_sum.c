@@ -216,9 +216,10 @@ bool exchange_close(struct exchange *x, struct op *op, uint32_t chunk)
 {
 	struct sched_role role = exchange_role(x, op, chunk);
 
-	/* A final that is passed on waits for others; what is lowest must come first there. */
-	return role.closes && role.final_out != SCHED_ONE && may_close(x, op, chunk, &role) &&
-	       close_chunk(x, op, chunk, &role);
+	/* Where finals are passed on what is lowest must come first, and find a buffer. */
+	return role.closes && role.final_out != SCHED_ONE &&
+	       (role.final_out == SCHED_NONE || exchange_queue_spare(x)) &&
+	       may_close(x, op, chunk, &role) && close_chunk(x, op, chunk, &role);
 }
 
 bool exchange_close_next(struct exchange *x)

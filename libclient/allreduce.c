@@ -238,7 +238,7 @@ static int wait_for_room(struct carry_group *g)
 static void post(struct carry_work *w, const struct call *call)
 {
 	struct carry_group *g = w->group;
-	uint32_t lanes = shm_op_lanes(call->count, g->lanes);
+	uint32_t lanes = shm_op_lanes(call->bytes, g->lanes);
 	struct carry *c = g->c;
 	struct shm_submission s = {
 		.work = (uintptr_t)w,

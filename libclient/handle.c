@@ -54,26 +54,31 @@ void handle_end(struct carry *c, int code, const char *format, ...)
 	watch_tell(c);
 }
 
-void handle_submit(struct carry *c, uint32_t lane, const struct shm_submission *s)
+static void put(struct carry *c, uint32_t lane, const struct shm_submission *s)
 {
 	struct shm_port *port = &c->submit[lane];
 
 	shm_submissions(c->base, &c->layout, lane)[port->position % SHM_RING_ENTRIES] = *s;
 	shm_produce(port);
-	if (shm_wake_needed(&port->ring->sleeps))
+}
+
+static void wake(struct carry *c, uint32_t lane)
+{
+	if (shm_wake_needed(&c->submit[lane].ring->sleeps))
 		shm_doorbell_ring(c->doorbell_fd[lane]);
+}
+
+void handle_submit(struct carry *c, uint32_t lane, const struct shm_submission *s)
+{
+	put(c, lane, s);
+	wake(c, lane);
 }
 
 void handle_mention(struct carry *c, uint32_t lane, const struct shm_submission *s)
 {
-	struct shm_port *port = &c->submit[lane];
-
-	if (shm_produce_unseen(port) >= SHM_UNSEEN) {
-		handle_submit(c, lane, s);
-		return;
-	}
-	shm_submissions(c->base, &c->layout, lane)[port->position % SHM_RING_ENTRIES] = *s;
-	shm_produce(port);
+	put(c, lane, s);
+	if (shm_produce_unseen(&c->submit[lane]) > SHM_UNSEEN)
+		wake(c, lane);
 }
 
 int options_read(const struct carry *c, const char *what, void *to, size_t bytes, const void *from)

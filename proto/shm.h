@@ -84,10 +84,8 @@ enum shm_kind {
 
 #define SHM_DISCARD 0x01u /* with coding: take back what the last op left as state of the key */
 
-/*
- * An op of at most so many elements is one chunk, which is lane 0's, however it goes over the wire.
- */
-#define SHM_ALONE 1024u
+/* All chunks of a tensor of at most so many bytes are lane 0's: waking up others takes longer. */
+#define SHM_ALONE_BYTES (64u << 10)
 
 /*
  * The trainer posts the same submission to every lane; each lane that takes part in the op,
@@ -185,10 +183,13 @@ const char *shm_verdict_name(enum shm_verdict verdict);
 /* shm_submission_check() - @s: the daemon's own copy of an entry.  Pure. */
 enum shm_verdict shm_submission_check(const struct shm_submission *s, uint64_t arena_bytes);
 
-/* shm_op_lanes() - of the `lanes` of a group, how many take part in an op: 0 to .. - 1. */
-static inline uint32_t shm_op_lanes(uint64_t count, uint32_t lanes)
+/*
+ * shm_op_lanes() - of the `lanes` of a group, how many take part in an op: 0 to .. - 1.
+ * @bytes: of the tensor
+ */
+static inline uint32_t shm_op_lanes(uint64_t bytes, uint32_t lanes)
 {
-	return count <= SHM_ALONE ? 1 : lanes;
+	return bytes <= SHM_ALONE_BYTES ? 1 : lanes;
 }
 
 /* shm_type_bytes() - bytes of an element; 0 for an unknown type. */

@@ -78,7 +78,7 @@ enum { TRANSPORT_OFFER_VERBS = WIRE_OFFER_VERBS, TRANSPORT_OFFER_NO_TCP = WIRE_O
 
 enum transport_event_kind {
 	TRANSPORT_HEADER = 1, /* `frame` arrived: say where its payload goes                    */
-	TRANSPORT_FRAME,      /* `frame` is complete; its payload is at `payload`, as placed    */
+	TRANSPORT_FRAME,      /* `frame` is complete; its payload is at `payload`               */
 	TRANSPORT_SENT,       /* the transport no longer needs the payload with `cookie`; in the
 			       * order of send()                                                */
 	TRANSPORT_DOWN,       /* the path is gone, `error` says why; none of its memory is in use

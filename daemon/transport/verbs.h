@@ -20,10 +20,10 @@
  *
  * Frames that are queued together are one write: headers and payloads, gathered from where they
  * lie, to the next place in the peer's ring; its immediate says where.  In it each frame begins at
- * a multiple of 64 bytes.  The receiver copies a payload to the place that it is given and counts
- * the frame as *consumed*; the count goes back in the immediates, and makes room.  So nothing is
- * written where it was not granted, and the ring's key dies with the queue pair, before its
- * memory is used for anything else.
+ * a multiple of 64 bytes.  The receiver copies a payload to the place that it is given, or has it
+ * read where it is, and then counts the frame as *consumed*; the count goes back in the immediates,
+ * and makes room.  So nothing is written where it was not granted, and the ring's key dies with the
+ * queue pair, before its memory is used for anything else.
  *
  *   immediate:  31      30 ............ 12      11 ...... 0
  *               bare    place / 64 bytes        frames consumed, modulo 4096

@@ -4,10 +4,11 @@
  *   IDLE --arrived, header checked--> ANNOUNCE --told--> PLACE --place()--> FRAME --told--> IDLE
  *                                 `------------------ no payload ------------^
  *
+ * What stays in the ring is consumed when the path is looked at next, after its FRAME was told.
  * Writes that arrived wait in the path's ring, in order; `arrived` says where.  The first is
  * worked on, frame by frame.  The ring is the peer's to write: what is there may change under our
  * hands, so a header is copied before it is looked at, and a payload is checked where it was
- * copied to.
+ * copied to; one that stays is not checked.
  */
 #include "daemon/transport/verbs.h"
 

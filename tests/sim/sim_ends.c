@@ -17,7 +17,7 @@
 
 #include "tests/sim/world.h"
 
-enum { OPS = 150, ARENA_BYTES = 32 << 20, BLOWS_MAX = 4 };
+enum { OPS = 150, ARENA_BYTES = 64 << 20, BLOWS_MAX = 4 };
 
 enum blow {
 	BLOW_TRAINER, /* dies                                            */
@@ -34,7 +34,7 @@ static void add_ops(struct world_group *g, struct world_dice *d)
 	g->ops = 1 + world_roll(d, world_roll(d, 3) ? 20 : OPS);
 	for (uint64_t s = 1; s <= g->ops; s++)
 		g->op[s].call = (struct op_call){
-			.count = world_roll(d, 12) ? world_roll(d, 2500) : world_roll(d, 40000),
+			.count = world_roll(d, 4) ? world_roll(d, 2500) : world_roll(d, 40000),
 			.op = WIRE_OP_ALLREDUCE,
 			.type = (uint8_t)(1 + world_roll(d, VEC_TYPES)),
 			.reduce = (uint8_t)(1 + world_roll(d, VEC_REDUCES)),

@@ -23,7 +23,7 @@
 
 #include "tests/sim/world.h"
 
-enum { OPS = 60, ARENA_BYTES = 16 << 20, PEER_ATTACKS = 60 };
+enum { OPS = 60, ARENA_BYTES = 32 << 20, PEER_ATTACKS = 60 };
 
 static uint64_t roll64(struct world_dice *d)
 {
@@ -62,7 +62,8 @@ static struct world *make_world(uint64_t seed, struct world_dice *d, uint16_t no
 		g->ops = OPS;
 		for (uint64_t s = 1; s <= OPS; s++)
 			g->op[s].call = (struct op_call){
-				.count = world_roll(d, 6000),
+				.count = world_roll(d, 3) ? world_roll(d, 6000)
+							  : world_roll(d, 40000),
 				.op = WIRE_OP_ALLREDUCE,
 				.type = (uint8_t)(1 + world_roll(d, VEC_TYPES)),
 				.reduce = (uint8_t)(1 + world_roll(d, VEC_REDUCES)),

@@ -96,7 +96,9 @@ bool world_rank_over(const struct world *w, const struct world_group *g,
 {
 	const struct op_call *call = seq == rank->odd_seq ? &rank->odd : &g->op[seq].call;
 
-	return rank->done[seq] == (1u << shm_op_lanes(call->count, w->options.lanes)) - 1;
+	uint64_t bytes = call->count * shm_type_bytes((uint8_t)call->type);
+
+	return rank->done[seq] == (1u << shm_op_lanes(bytes, w->options.lanes)) - 1;
 }
 
 /* Post the next op of a group to one lane. */

@@ -128,9 +128,15 @@ void coded_close(struct coded_rig *r)
 	free(r);
 }
 
-void coded_post(struct coded_rig *r)
+static uint32_t lanes_of(const struct coded_rig *r)
 {
-	struct op_call call = {
+	return shm_op_lanes(r->o.count * vec_type_bytes(r->o.type), r->o.lanes);
+}
+
+void coded_post_one(struct coded_rig *r, uint16_t n, uint16_t lane, uint32_t local)
+{
+	const struct tensor *tensor = r->tensor[n];
+	const struct op_call call = {
 		.key = CODED_KEY,
 		.count = r->o.count,
 		.op = WIRE_OP_ALLREDUCE,
@@ -138,22 +144,27 @@ void coded_post(struct coded_rig *r)
 		.reduce = (uint8_t)r->o.reduce,
 		.scale = r->scale,
 		.discard = r->discard,
+		.tensor = tensor,
+		.codec = tensor->coding.up.id,
+		.feedback = tensor->coding.feedback.id,
 	};
+	uint32_t k = r->local_rank[n][local];
+	float weight = r->o.weight[k] > 0 ? r->o.weight[k] : 1;
+	const struct exchange_rank rank = {r->in[k], r->out[k], r->seq, weight};
 
+	if (lane < lanes_of(r))
+		(void)exchange_post(r->x[n][lane], local, r->seq, &call, &rank);
+	else
+		assert_true(exchange_pass(r->x[n][lane], local, r->seq));
+}
+
+void coded_post(struct coded_rig *r)
+{
 	r->seq++;
-	for (uint16_t n = 0; n < r->o.nodes; n++) {
-		call.tensor = r->tensor[n];
-		call.codec = call.tensor->coding.up.id;
-		call.feedback = call.tensor->coding.feedback.id;
-		for (uint32_t l = 0; l < r->o.local; l++) {
-			uint32_t k = r->local_rank[n][l];
-			float weight = r->o.weight[k] > 0 ? r->o.weight[k] : 1;
-			struct exchange_rank rank = {r->in[k], r->out[k], r->seq, weight};
-
+	for (uint16_t n = 0; n < r->o.nodes; n++)
+		for (uint32_t l = 0; l < r->o.local; l++)
 			for (uint16_t lane = 0; lane < r->o.lanes; lane++)
-				(void)exchange_post(r->x[n][lane], l, r->seq, &call, &rank);
-		}
-	}
+				coded_post_one(r, n, lane, l);
 }
 
 /* One frame of `from`, if it has any for `to`, arrives there and is acknowledged. */
@@ -257,7 +268,7 @@ void coded_op(struct coded_rig *r, uint64_t order)
 	r->culprit = 0;
 	r->wire_bytes = 0;
 	coded_post(r);
-	assert_int_equal(coded_finish(r, order), r->ranks * r->o.lanes);
+	assert_int_equal(coded_finish(r, order), r->ranks * lanes_of(r));
 	assert_int_equal(r->error, 0);
 	for (uint32_t k = 1; k < r->ranks; k++)
 		assert_memory_equal(r->out[k], r->out[0], bytes);

@@ -60,6 +60,8 @@ void coded_fill(struct coded_rig *r, uint64_t seed);
 
 /* Every rank posts the next op. */
 void coded_post(struct coded_rig *r);
+/* coded_post_one() - of that, a local rank's call on a lane, for r->seq as it is. */
+void coded_post_one(struct coded_rig *r, uint16_t node, uint16_t lane, uint32_t local);
 /* Until nothing moves; `order` picks who is next.  Return: completions of ranks of all lanes. */
 uint32_t coded_finish(struct coded_rig *r, uint64_t order);
 /* So many tries, also if the op is not over then.  Return: completions. */

@@ -24,7 +24,7 @@ static void compute(const struct fake *f, const struct client *k, uint32_t lane,
 		    const struct shm_submission *s)
 {
 	size_t element = shm_type_bytes(s->type);
-	uint32_t lanes = shm_op_lanes(s->count, f->lanes);
+	uint32_t lanes = shm_op_lanes(s->count * element, f->lanes);
 	size_t from = (size_t)s->count * lane / lanes;
 	size_t to = (size_t)s->count * (lane + 1) / lanes;
 	char *arena = (char *)k->base + k->layout.arena_offset;
@@ -118,7 +118,8 @@ static void submission(struct fake *f, struct client *k, uint32_t lane,
 	if (verdict != SHM_OK)
 		fprintf(stderr, "fake daemon: submission refused: %s\n", shm_verdict_name(verdict));
 	assert(verdict == SHM_OK);
-	if (s->kind == SHM_ALLREDUCE && lane >= shm_op_lanes(s->count, f->lanes)) {
+	if (s->kind == SHM_ALLREDUCE &&
+	    lane >= shm_op_lanes(s->count * shm_type_bytes(s->type), f->lanes)) {
 		f->seen.passed++; /* the group may be destroyed by now */
 		return;
 	}

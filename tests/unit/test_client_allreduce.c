@@ -219,11 +219,12 @@ static void test_result(void **state)
 	struct carry_op_options o = {.size = sizeof(o), .key = "a", .schedule = "ring"};
 	struct carry_op_result result = {.size = sizeof(result)};
 	struct carry_work *w = NULL;
-	float x[SHM_ALONE + 1] = {0};
+	enum { ALONE = SHM_ALONE_BYTES / sizeof(float) };
+	static float x[ALONE + 1];
 
 	(void)state;
 	for (uint64_t seq = 1; seq <= 200; seq++) {
-		size_t count = seq % 2 ? SHM_ALONE : SHM_ALONE + 1;
+		size_t count = seq % 2 ? ALONE : ALONE + 1;
 
 		assert_int_equal(carry_allreduce(g, x, x, count, CARRY_F32, CARRY_SUM, &o, &w), 0);
 		assert_int_equal(carry_wait(w, -1, &result), 0);
@@ -327,12 +328,12 @@ static void test_garbage(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		float x[SHM_ALONE + 1] = {1};
+		enum { COUNT = SHM_ALONE_BYTES / sizeof(float) + 1 }; /* both lanes' */
+		static float x[COUNT] = {1};
 
 		fake_set(fake, (struct fake_control){.garbage = cases[i].garbage});
-		assert_int_equal(
-			carry_allreduce(g, x, x, SHM_ALONE + 1, CARRY_F32, CARRY_SUM, NULL, NULL),
-			-EPROTO);
+		assert_int_equal(carry_allreduce(g, x, x, COUNT, CARRY_F32, CARRY_SUM, NULL, NULL),
+				 -EPROTO);
 		assert_sentence(cases[i].sentence);
 		assert_int_equal(carry_allreduce(g, x, x, 1, CARRY_F32, CARRY_SUM, NULL, NULL),
 				 -EPROTO);

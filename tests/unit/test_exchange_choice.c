@@ -357,6 +357,45 @@ static void late_leases(void **state)
 	coded_close(control);
 }
 
+/* A rank waits for its lease on a lane far ahead of another, which still has small ops to pass. */
+static void a_lease_far_ahead(void **state)
+{
+	enum { PASSED = 100 };
+	struct coded_rig *r = open_with("ef14");
+	struct choice_lease lease;
+	struct exchange *behind = r->x[0][1];
+
+	(void)state;
+	for (uint64_t seq = 1; seq <= PASSED; seq++)
+		for (uint16_t n = 0; n < r->o.nodes; n++)
+			for (uint16_t lane = 0; lane < r->o.lanes; lane++)
+				for (uint32_t l = 0; l < r->o.local; l++)
+					if (r->x[n][lane] != behind || l == 0)
+						assert_true(exchange_pass(r->x[n][lane], l, seq));
+	r->seq = PASSED;
+	lease = lease_of(r, PASSED, INT8);
+	lease.from = 1;
+	coded_fill(r, 1);
+	r->seq++;
+	for (uint16_t n = 0; n < r->o.nodes; n++)
+		for (uint16_t lane = 0; lane < r->o.lanes; lane++)
+			for (uint32_t l = 0; l < r->o.local; l++)
+				if (r->x[n][lane] != behind || l == 0)
+					coded_post_one(r, n, lane, l);
+	for (uint16_t n = 0; n < r->o.nodes; n++)
+		for (uint16_t lane = 0; lane < r->o.lanes; lane++) {
+			assert_true(exchange_waits_for_lease(r->x[n][lane], r->seq));
+			assert_true(exchange_lease(r->x[n][lane], &lease));
+			assert_false(exchange_waits_for_lease(r->x[n][lane], r->seq));
+		}
+	for (uint64_t seq = 1; seq <= PASSED; seq++)
+		assert_true(exchange_pass(behind, 1, seq));
+	coded_post_one(r, 0, 1, 1);
+	assert_int_equal(coded_finish(r, 1), r->ranks * r->o.lanes);
+	assert_int_equal(r->error, 0);
+	coded_close(r);
+}
+
 /* The op is ended while it waits; the lease comes then, or never. */
 static void ended_while_waiting(void **state)
 {
@@ -414,19 +453,13 @@ static void differing_while_waiting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_stranded),
-		cmocka_unit_test(then_it_is_plain),
-		cmocka_unit_test(at_first_plain),
-		cmocka_unit_test(estimates_start_again),
-		cmocka_unit_test(never_plain),
-		cmocka_unit_test(without_feedback),
-		cmocka_unit_test(discard_takes_back),
-		cmocka_unit_test(failure_keeps_state),
-		cmocka_unit_test(late_leases),
-		cmocka_unit_test(ended_while_waiting),
-		cmocka_unit_test(differing_while_waiting),
-		cmocka_unit_test(beyond_the_list),
-		cmocka_unit_test(samples),
+		cmocka_unit_test(nothing_is_stranded), cmocka_unit_test(then_it_is_plain),
+		cmocka_unit_test(at_first_plain),      cmocka_unit_test(estimates_start_again),
+		cmocka_unit_test(never_plain),         cmocka_unit_test(without_feedback),
+		cmocka_unit_test(discard_takes_back),  cmocka_unit_test(failure_keeps_state),
+		cmocka_unit_test(late_leases),         cmocka_unit_test(a_lease_far_ahead),
+		cmocka_unit_test(ended_while_waiting), cmocka_unit_test(differing_while_waiting),
+		cmocka_unit_test(beyond_the_list),     cmocka_unit_test(samples),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
