@@ -26,7 +26,7 @@ struct slot {
 	bool counted; /* a contribution that is in op_chunk.arrived            */
 	struct wire_frame frame;
 	unsigned char *memory; /* [chunk_bytes_max]                            */
-	unsigned char *at;     /* its payload: memory, or where it arrived, for now */
+	unsigned char *at;     /* its payload: memory, or where it arrived: until that is read */
 };
 
 struct buffer {

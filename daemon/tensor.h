@@ -9,9 +9,9 @@
  * begins at zero, and what there was is kept for when it is used again.  It is two copies of the
  * vectors of compress/feedback.h, and two of the thresholds that codecs reuse, one a chunk:
  *
- *   tensor_enter()   each lane, when an op begins: reads one copy, writes the other
+ *   tensor_enter()   each lane of an op, when it begins: reads one copy, writes the other
  *   tensor_slices()  of a chunk
- *   tensor_leave()   each lane, when the op is over there.  If all left with `good`, the copies
+ *   tensor_leave()   each of them, when it is over there.  If all left with `good`, the copies
  *                    change places; else nothing has changed
  *
  * An op whose coding is dense sends what is carried as well, and leaves nothing.  Dense ops after

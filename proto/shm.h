@@ -90,7 +90,7 @@ enum shm_kind {
 /*
  * The trainer posts the same submission to every lane; each lane that takes part in the op,
  * shm_op_lanes(), answers with one completion.  The others take note of its seq when they next
- * look; they need not be woken up for it before SHM_UNSEEN entries wait in the ring.
+ * look; as long as no more than SHM_UNSEEN entries wait in the ring, they need not be woken up.
  */
 #define SHM_UNSEEN (SHM_RING_ENTRIES / 4)
 
