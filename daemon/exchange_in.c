@@ -8,6 +8,7 @@
  */
 #include "daemon/exchange_state.h"
 
+#include <assert.h>
 #include <string.h>
 
 static struct slot *slots_of(struct exchange *x, uint16_t node, uint16_t kind)
@@ -341,6 +342,7 @@ void exchange_arrived(struct exchange *x, uint16_t node, const struct wire_frame
 	struct slot *slot = slot_at(x, node, frame->kind, memory);
 	const struct op *op = exchange_op(x, frame->seq);
 
+	assert(payload);
 	slot->state = SLOT_HELD;
 	slot->at = payload;
 	if (op && op->coded && slot->at != slot->memory)
