@@ -97,7 +97,8 @@ wait_for_daemons() {
 
 # --- up ------------------------------------------------------------------------------------------
 
-# Labs whose builder was killed, or whose `run` was, belong to nobody any more.
+# Labs whose builder was killed, or whose `run` was, belong to nobody any more.  The last command
+# that a killed one ran has inherited its lock and holds it for a moment.
 sweep() {
 	local NAME=$NAME DIR=$DIR file LAB_LOCK=
 	local -A LAB=()
@@ -106,7 +107,7 @@ sweep() {
 		DIR=${file%/lab} NAME=$(basename "${file%/lab}")
 		lab_read && { [ "${LAB[stage]}" = building ] || [ -n "${LAB[owner]:-}" ]; } &&
 			! lab_live || continue
-		lock_lab 0 || continue
+		lock_lab 2 || continue
 		if lab_read && ! lab_live; then
 			say "cleaning up lab '$NAME', which nobody holds any more"
 			take_down
