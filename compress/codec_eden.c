@@ -42,6 +42,9 @@
 
 static_assert(EDEN_BLOCK_MIN == 64, "so many codes are a register of bytes");
 
+/* Centroids are below 4, times 2 / sqrt(n) at most: n of them add up to 8 sqrt(n). */
+static_assert(EDEN_GREATEST / 8 * (EDEN_GREATEST / 8) > CODEC_BLOCK_MAX, "rounded upwards, too");
+
 enum { EDEN_UNBIASED = 0, EDEN_MSE };
 enum { EDEN_RANK = 0, EDEN_SHARED };
 

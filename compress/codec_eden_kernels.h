@@ -10,8 +10,9 @@
 enum {
 	EDEN_BLOCK_MIN = 64,
 	EDEN_BITS_MAX = 4,
-	EDEN_WORD = 32,    /* elements whose codes are kept together */
-	EDEN_CENTROIDS = 8 /* of one sign, at most */
+	EDEN_WORD = 32,      /* elements whose codes are kept together */
+	EDEN_CENTROIDS = 8,  /* of one sign, at most */
+	EDEN_GREATEST = 4096 /* no element of a transformed block is beyond it: codec_eden.c */
 };
 
 struct eden_table {

@@ -12,8 +12,9 @@ enum {
 	EDEN_ROW = EDEN_SUMS / LANES, /* registers of a half word */
 	EDEN_RADIX = LANES == 16 ? 16 : 8,
 	EDEN_FIRST = EDEN_RADIX * LANES, /* elements that the first pass turns together */
-	EDEN_NEAR = 4096,           /* elements that are turned while they are in the first cache */
-	EDEN_CODES = EDEN_BLOCK_MIN /* elements whose codes are read at once */
+	EDEN_NEAR = 4096, /* elements that are turned while they are in the first cache */
+	EDEN_CODES = EDEN_BLOCK_MIN,                /* elements whose codes are read at once */
+	EDEN_BYTES = LANES == 16 ? EDEN_FIRST : 512 /* whose codes are bytes before they are used */
 };
 
 /* --- transform ---------------------------------------------------------------------------- */
@@ -24,7 +25,7 @@ INLINE void eden_pair(f32v *a, f32v *b)
 	f32v first = *a;
 
 	*a = first + *b;
-	*b = first - *b;
+	*b = subtract(first, *b);
 }
 
 INLINE void eden_four(f32v *v)
@@ -230,7 +231,67 @@ INLINE struct eden_sums eden_quantise(float *x, float inverse, const struct eden
 	return (struct eden_sums){eden_sum(products), eden_sum(squares)};
 }
 
-/* Of EDEN_CODES elements, sign and all, to a byte each. */
+#if LANES == 8
+/* Bits of the mask change places with those that many bits above them. */
+INLINE __m256i eden_exchange(__m256i v, int bits, uint32_t mask)
+{
+	__m256i places = _mm256_set1_epi32((int)mask);
+	__m256i t = _mm256_and_si256(_mm256_xor_si256(v, _mm256_srli_epi32(v, bits)), places);
+
+	return _mm256_xor_si256(_mm256_xor_si256(v, t), _mm256_slli_epi32(t, bits));
+}
+
+/*
+ * Four words of planes to each half, so that 32 bits are four rows of eight elements' bits, row i
+ * their bit i.  Rows that there are not become zero.
+ */
+INLINE __m256i eden_planes(const uint8_t *from, uint32_t bits)
+{
+	const __m128i *first = (const __m128i *)(const void *)from;
+	const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	const __m128i none = _mm_cmpgt_epi8(_mm_and_si128(order, _mm_set1_epi8(12)),
+					    _mm_set1_epi8((char)(4 * bits - 1)));
+	const uint32_t second = bits == 1 ? 4 : 16 - 4 * bits; /* where the second word's begin */
+	__m128i a, b;
+
+	if (bits == 1) {
+		a = _mm_loadl_epi64(first);
+		b = a;
+	} else { /* not beyond the end */
+		a = _mm_loadu_si128(first);
+		b = _mm_loadu_si128((const __m128i *)(const void *)(from + 8 * bits - 16));
+	}
+	a = _mm_shuffle_epi8(a, _mm_or_si128(order, none));
+	b = _mm_shuffle_epi8(b,
+			     _mm_or_si128(_mm_add_epi8(order, _mm_set1_epi8((char)second)), none));
+	return _mm256_set_m128i(b, a);
+}
+
+/* Codes of EDEN_CODES elements to a byte each; of four bits, the sign goes to all higher bits. */
+INLINE void eden_codes(const uint8_t *from, uint32_t bits, uint8_t *codes)
+{
+	const __m256i low = _mm256_set1_epi8(15);
+	const __m256i negative = _mm256_broadcastsi128_si256(
+		_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+	__m256i v = eden_planes(from, bits), first, last;
+
+	/* Turned in two squares of four, whose rows are an element's code. */
+	v = eden_exchange(v, 7, 0x00aa00aa);
+	v = eden_exchange(v, 14, 0x0000cccc);
+	first = _mm256_and_si256(v, low);
+	last = _mm256_and_si256(_mm256_srli_epi32(v, 4), low);
+	if (bits == EDEN_BITS_MAX) {
+		first = _mm256_shuffle_epi8(negative, first);
+		last = _mm256_shuffle_epi8(negative, last);
+	}
+	v = _mm256_unpacklo_epi32(first, last);
+	last = _mm256_unpackhi_epi32(first, last);
+	_mm256_storeu2_m128i((__m128i *)(void *)(codes + 32), (__m128i *)(void *)codes, v);
+	_mm256_storeu2_m128i((__m128i *)(void *)(codes + 48), (__m128i *)(void *)(codes + 16),
+			     last);
+}
+#else
+/* Codes of EDEN_CODES elements, sign and all, to a byte each. */
 INLINE void eden_codes(const uint8_t *from, uint32_t bits, uint8_t *codes)
 {
 	uint32_t words[EDEN_CODES / EDEN_WORD][EDEN_BITS_MAX];
@@ -247,25 +308,6 @@ INLINE void eden_codes(const uint8_t *from, uint32_t bits, uint8_t *codes)
 		all = _mm512_mask_add_epi8(all, plane, all, _mm512_set1_epi8((char)(1 << i)));
 	}
 	_mm512_storeu_si512(codes, all);
-#elif LANES == 8
-	const __m256i byte =
-		_mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-
-	UNROLL for (size_t w = 0; w < EDEN_CODES / EDEN_WORD; w++)
-	{
-		__m256i all = _mm256_setzero_si256();
-
-		UNROLL for (uint32_t i = bits; i--;)
-		{
-			__m256i plane =
-				_mm256_shuffle_epi8(_mm256_set1_epi32((int)words[w][i]), byte);
-
-			plane = _mm256_cmpeq_epi8(_mm256_and_si256(plane, bit), bit);
-			all = _mm256_sub_epi8(_mm256_add_epi8(all, all), plane);
-		}
-		_mm256_storeu_si256((__m256i *)(void *)(codes + w * EDEN_WORD), all);
-	}
 #else
 	for (size_t j = 0; j < EDEN_CODES; j++) {
 		codes[j] = 0;
@@ -274,14 +316,16 @@ INLINE void eden_codes(const uint8_t *from, uint32_t bits, uint8_t *codes)
 	}
 #endif
 }
+#endif
 
 /* The centroid of each code.  Eight lanes look up eight numbers: of more, the sign is lost. */
-INLINE f32v eden_centroid(const struct eden_table *table, u32v code, uint32_t bits)
+INLINE f32v eden_centroid(const struct eden_table *table, const uint8_t *codes, uint32_t bits)
 {
+	u32v code = load_signed(codes);
 	f32v v = look_up(table->centroid, code);
 
 	if (LANES == 8 && bits == EDEN_BITS_MAX)
-		v = floats_of(bits_of(v) | (code << (32 - EDEN_BITS_MAX) & 0x80000000));
+		v = floats_of(bits_of(v) | (code & 0x80000000));
 	return v;
 }
 
@@ -301,31 +345,39 @@ INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, si
 		codes += EDEN_CODES / 8 * bits;
 		UNROLL for (size_t g = 0; g < EDEN_CODES; g += 16) eden_fetch(soon, j + g);
 		UNROLL for (size_t g = 0; g < EDEN_CODES; g += LANES)
-			store_f32v(x + j + g, eden_centroid(table, load_bytes(code + g), bits));
+			store_f32v(x + j + g, eden_centroid(table, code + g, bits));
 	}
 }
 
-#if LANES == 16
+#if LANES > 1
+/* As many as a register for each of the radix has. */
+INLINE void eden_codes_first(const uint8_t *from, uint32_t bits, uint8_t *codes)
+{
+	UNROLL for (size_t g = 0; g < EDEN_FIRST; g += EDEN_CODES)
+		eden_codes(from + g / 8 * bits, bits, codes + g);
+}
+
 /*
- * Centroids, and the first pass of their transform while they are in registers, of which eight
- * lanes have too few: there it takes longer than storing what is between.  soon[from..] is fetched.
+ * Centroids, and the first pass of their transform while they are in registers.  Eight lanes have
+ * too few registers for making codes between the passes.  soon[from..] is fetched.
  */
 INLINE void eden_expand_pass(const uint8_t *codes, const struct eden_table *table, size_t n,
 			     const float *soon, size_t from, float *x, uint32_t bits)
 {
-	uint8_t code[EDEN_FIRST];
+	const size_t some = n < EDEN_BYTES ? EDEN_FIRST : EDEN_BYTES;
+	uint8_t code[EDEN_BYTES];
 
 	for (size_t j = 0; j < n; j += EDEN_FIRST) {
+		const size_t place = LANES == 16 ? 0 : j % some; /* in code */
 		f32v v[EDEN_RADIX];
 
-		UNROLL for (size_t g = 0; g < EDEN_FIRST; g += EDEN_CODES)
-		{
-			eden_codes(codes, bits, code + g);
-			codes += EDEN_CODES / 8 * bits;
+		for (size_t g = 0; g < some && !place; g += EDEN_FIRST) {
+			eden_codes_first(codes, bits, code + g);
+			codes += EDEN_FIRST / 8 * bits;
 		}
 		UNROLL for (size_t g = 0; g < EDEN_FIRST; g += 16) eden_fetch(soon, from + j + g);
 		UNROLL for (int i = 0; i < EDEN_RADIX; i++) v[i] =
-			eden_within(eden_centroid(table, load_bytes(code + i * LANES), bits));
+			eden_within(eden_centroid(table, code + place + i * LANES, bits));
 		eden_between(v, EDEN_RADIX);
 		UNROLL for (int i = 0; i < EDEN_RADIX; i++)
 			store_f32v(x + j + (size_t)i * LANES, v[i]);
@@ -337,11 +389,11 @@ INLINE void eden_expand_pass(const uint8_t *codes, const struct eden_table *tabl
 INLINE void eden_transformed(const uint8_t *codes, const struct eden_table *table, size_t n,
 			     const float *soon, float *x, uint32_t bits)
 {
-#if LANES == 16
+#if LANES > 1
 	if (n >= EDEN_FIRST) {
-		for (size_t i = 0; i < n; i += EDEN_NEAR) {
-			size_t near = n < EDEN_NEAR ? n : EDEN_NEAR;
+		const size_t near = n < EDEN_NEAR ? n : EDEN_NEAR;
 
+		for (size_t i = 0; i < n; i += near) {
 			eden_expand_pass(codes + i / 8 * bits, table, near, soon, i, x + i, bits);
 			eden_passes(x + i, near, EDEN_FIRST);
 		}
@@ -358,8 +410,9 @@ INLINE void eden_transformed(const uint8_t *codes, const struct eden_table *tabl
 enum eden_result { EDEN_VALUE, EDEN_LEFT, EDEN_ADD };
 
 /* v = x * scale, with its sign; other: p or the sum. */
-INLINE void eden_finish(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
-			enum eden_result result, const float *other, float weight, float *out)
+INLINE void eden_results(const float *x, float scale, bool limited, struct random_key key,
+			 uint32_t word, size_t n, enum eden_result result, const float *other,
+			 float weight, float *out)
 {
 	for (size_t j = 0; j < n; j += EDEN_WORD) {
 		uint32_t signs = random_u32(key, word++);
@@ -367,9 +420,11 @@ INLINE void eden_finish(const float *x, float scale, struct random_key key, uint
 		UNROLL for (int g = 0; g < EDEN_WORD / LANES; g++)
 		{
 			size_t at = j + (size_t)g * LANES;
-			f32v v = flip(limit(load_f32v(x + at) * scale, FLT_MAX), signs,
-				      (uint32_t)g * LANES);
+			f32v v = load_f32v(x + at) * scale;
 
+			if (limited)
+				v = limit(v, FLT_MAX);
+			v = flip(v, signs, (uint32_t)g * LANES);
 			if (result == EDEN_LEFT)
 				v = load_f32v(other + at) - v;
 			else if (result == EDEN_ADD)
@@ -377,6 +432,16 @@ INLINE void eden_finish(const float *x, float scale, struct random_key key, uint
 			store_f32v(out + at, v);
 		}
 	}
+}
+
+/* What is nowhere near the limit need not be compared with it; sixteen lanes do it in one step. */
+INLINE void eden_finish(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
+			enum eden_result result, const float *other, float weight, float *out)
+{
+	if (LANES != 16 && scale < FLT_MAX / EDEN_GREATEST)
+		eden_results(x, scale, false, key, word, n, result, other, weight, out);
+	else
+		eden_results(x, scale, true, key, word, n, result, other, weight, out);
 }
 
 static void eden_value(const float *x, float scale, struct random_key key, uint32_t word, size_t n,

@@ -7,11 +7,12 @@
  *
  *   types    f32v, u32v, i32v: one register; arithmetic operators work on them
  *   memory   load_f32v(), store_f32v(): any alignment; load_bytes(), store_bytes(): LANES bytes,
- *            each widened to, or taken from, 32 bits
+ *            each widened to, or taken from, 32 bits; load_signed(): the same with their signs
  *   lanes    swap_1 .. swap_8 (v): lane i gets lane i ^ 1 .. i ^ 8; only those below LANES
  *   bits     gather_top(v): bit i is the top bit of lane i
  *            flip(v, word, first): -v in the lanes i where the word has bit first + i
  *            add_signed(v, minus, w): w + v, w - v in the lanes where minus is the sign bit
+ *            subtract(v, w): v - w, where 8 lanes do not need the adders
  *            limit(v, most): what is beyond -most or most becomes that; v is no NaN
  *   tables   look_up(table, i): table[i] in each lane; the table has 16 places, of which 8
  *            lanes know the first 8, and regard the lowest 3 bits of i
@@ -85,6 +86,11 @@ INLINE u32v load_bytes(const uint8_t *from)
 	return *from;
 }
 
+INLINE u32v load_signed(const uint8_t *from)
+{
+	return (u32v)(int8_t)*from;
+}
+
 INLINE void store_bytes(uint8_t *to, u32v v)
 {
 	*to = (uint8_t)v;
@@ -98,6 +104,11 @@ INLINE uint32_t gather_top(u32v v)
 INLINE f32v flip(f32v v, uint32_t word, uint32_t first)
 {
 	return floats_of(bits_of(v) ^ word >> first << 31);
+}
+
+INLINE f32v subtract(f32v v, f32v w)
+{
+	return v - w;
 }
 
 INLINE f32v limit(f32v v, float most)
@@ -171,6 +182,11 @@ INLINE u32v load_bytes(const uint8_t *from)
 	return (u32v)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
 }
 
+INLINE u32v load_signed(const uint8_t *from)
+{
+	return (u32v)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
+}
+
 /* The packs work within 128-bit halves, whose first four bytes are then put together. */
 INLINE void store_bytes(uint8_t *to, u32v v)
 {
@@ -212,6 +228,12 @@ INLINE f32v add_signed(f32v v, u32v minus, f32v w)
 	return (f32v)_mm256_fmadd_ps((__m256)v, one, (__m256)w);
 }
 
+/* Likewise; some CPUs multiply and add beside the units that only add. */
+INLINE f32v subtract(f32v v, f32v w)
+{
+	return (f32v)_mm256_fnmadd_ps((__m256)w, _mm256_set1_ps(1), (__m256)v);
+}
+
 INLINE f32v limit(f32v v, float most)
 {
 	__m256 below = _mm256_min_ps((__m256)v, _mm256_set1_ps(most));
@@ -235,6 +257,11 @@ SWAP(swap_8, f32v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)
 INLINE u32v load_bytes(const uint8_t *from)
 {
 	return (u32v)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
+}
+
+INLINE u32v load_signed(const uint8_t *from)
+{
+	return (u32v)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
 }
 
 INLINE void store_bytes(uint8_t *to, u32v v)
@@ -268,6 +295,11 @@ INLINE f32v add_signed(f32v v, u32v minus, f32v w) /* as with 8 lanes */
 	__m512 one = (__m512)(minus | bits_of((f32v){0} + 1));
 
 	return (f32v)_mm512_fmadd_ps((__m512)v, one, (__m512)w);
+}
+
+INLINE f32v subtract(f32v v, f32v w)
+{
+	return v - w;
 }
 
 INLINE f32v limit(f32v v, float most)
