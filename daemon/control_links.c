@@ -16,8 +16,9 @@ static const char *why_not_rdma(const struct control *c, const struct peer_path_
 		return "";
 	if (about->about[0])
 		return about->about;
-	return strcmp(c->config->transport, "auto") == 0 ? "here: there is no RDMA device"
-							 : "here: configured for TCP";
+	return strcmp(c->config->transport, "auto") == 0
+		       ? "here: carryd found no RDMA device when it started"
+		       : "here: configured for TCP";
 }
 
 static const char *device_of(const struct peer_path_about *about)
