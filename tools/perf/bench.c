@@ -155,13 +155,18 @@ static double cpu_seconds(void)
 	       1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
+static bool refills(const struct bench *b, bool in_place)
+{
+	return in_place && perf_is_coded(b->options);
+}
+
 /*
  * Sums of sums grow beyond all numbers, and codecs look at their data.  What it takes is no part of
  * the op, on other ranks neither: who was faster waits until all have done it.
  */
 static int refill(struct bench *b, uint64_t count, bool in_place)
 {
-	if (!in_place || !perf_is_coded(b->options))
+	if (!refills(b, in_place))
 		return 0;
 	pattern_fill(b->pattern, b->out, count);
 	return barrier(b);
@@ -188,9 +193,13 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	cpu_s = cpu_seconds();
 	uint64_t before_ns = clock_now_ns();
 	for (uint32_t i = 0; i < n; i++) {
+		double refill_s = refills(b, in_place) ? cpu_seconds() : 0;
+
 		code = refill(b, count, in_place);
-		if (in_place && perf_is_coded(b->options))
+		if (refills(b, in_place)) {
+			cpu_s += cpu_seconds() - refill_s;
 			before_ns = clock_now_ns();
+		}
 		if (!code)
 			code = test_op(b, count, in_place, &wire_bytes);
 		if (code)
