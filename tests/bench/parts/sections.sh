@@ -30,10 +30,10 @@ section_coded() {
 				iperf "$IPERF_SECONDS"
 				gloo ring
 				carry dense 1
-				carry int8 1 --codec int8
-				carry int4 1 --codec int4
-				carry sign 1 --codec sign --feedback twosided
-				carry top1 1 --codec topk:density=0.01 --feedback ef21
+				coded int8 --codec int8
+				coded int4 --codec int4
+				coded sign --codec sign --feedback twosided
+				coded top1 --codec topk:density=0.01 --feedback ef21
 			done
 		done
 		lab_stop

@@ -9,6 +9,7 @@
 
 readonly GLOO_ALGORITHMS="ring bcube ring-chunked halving-doubling"
 readonly LIMIT_S=120
+readonly BUSY_SETTLE_S=4 BUSY_WINDOW_S=2
 readonly IPERF_PORT=5300
 
 # counts: iterations N and warm-ups W for this size, so that a run takes a second or so
@@ -49,6 +50,42 @@ carry() {
 	sample carry "$variant" "$(jq --argjson ns $((SPENT - short)) \
 		--argjson ops $((2 * (N + W + 1) - short_ops)) '.results[0] | .bytes as $bytes |
 		($ns / 1e9 / ($ops * $bytes / 1e9)) as $daemons | {
+			time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
+			out_of_place_us: .time_us_median, wire_bytes: .in_place.wire_bytes,
+			daemon_cpu_s_per_gb: $daemons,
+			trainer_cpu_s_per_gb: .in_place.trainer_cpu_s_per_gb,
+			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
+}
+
+# cores_used ITERATIONS OPTION...: by the daemons, while ops follow one another out of place
+cores_used() {
+	local n=$1 run ns us
+	shift
+	"$BIN/carry-lab" run --name "$LAB" -n "$NODES" --timeout $LIMIT_S "$BIN/carry-perf" \
+		-b "$BYTES" -e "$BYTES" -n "$n" -w 0 "$@" >"$WORK/log" 2>&1 {LOCK}>&- &
+	run=$!
+	sleep $BUSY_SETTLE_S
+	ns=$(daemons_ns) us=${EPOCHREALTIME/./}
+	sleep $BUSY_WINDOW_S
+	ns=$(($(daemons_ns) - ns)) us=$((${EPOCHREALTIME/./} - us))
+	kill -0 $run 2>/dev/null || broken "carry-perf failed: $(where)" "$WORK/log"
+	kill $run
+	wait $run 2>/dev/null
+	awk -v ns=$ns -v us=$us 'BEGIN { printf "%.6f\n", ns / us / 1e3 }'
+}
+
+# coded VARIANT OPTION...: as carry, but for what ops cost the daemons.  State of feedback takes
+# memory when a run begins, which costs the kernel 0.2 to 4 s of a core: more than all ops do.
+coded() {
+	local variant=$1 us cores
+	local us_in_all=$(((BUSY_SETTLE_S + BUSY_WINDOW_S + 2) * 1000000))
+	shift
+	counts
+	perf 1 $N $W --check "$@"
+	us=$(jq '.results[0].time_us_median | floor + 1' "$WORK/perf")
+	cores=$(cores_used $((us_in_all / us + 1)) "$@") || exit 1
+	sample carry "$variant" "$(jq --argjson cores "$cores" '.results[0] |
+		($cores * .time_us_median * 1e3 / .bytes) as $daemons | {
 			time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
 			out_of_place_us: .time_us_median, wire_bytes: .in_place.wire_bytes,
 			daemon_cpu_s_per_gb: $daemons,
