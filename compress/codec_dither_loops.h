@@ -98,8 +98,9 @@ static void natural_encode(unsigned char *restrict codes, const float *restrict 
 	}
 }
 
-static void natural_decode(float *restrict out, const unsigned char *restrict codes, float scale,
-			   size_t count)
+/* With scales from 2^127 on. */
+static void natural_decode_huge(float *restrict out, const unsigned char *restrict codes,
+				float scale, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		uint32_t code = codes[i], exponent = code & 0x7f;
@@ -107,6 +108,21 @@ static void natural_decode(float *restrict out, const unsigned char *restrict co
 		float finite = value < 0x1.fffffep127f ? value : 0x1.fffffep127f;
 
 		out[i] = float_of(bits_of(finite) | (code & 0x80) << 24);
+	}
+}
+
+/* A code is a float's exponent and sign: that of half of its value, of which zero's is zero. */
+static void natural_decode(float *restrict out, const unsigned char *restrict codes, float scale,
+			   size_t count)
+{
+	if (scale >= 0x1p127f) {
+		natural_decode_huge(out, codes, scale, count);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		uint32_t code = (uint32_t)(int32_t)(signed char)codes[i];
+
+		out[i] = float_of(code << 23 & 0xbf800000u) * (2 * scale);
 	}
 }
 
