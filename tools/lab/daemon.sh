@@ -47,7 +47,7 @@ in_node() {
 	shift
 	export CARRY_LAB=$NAME CARRY_LAB_NODE=$node CARRY_SOCKET=$DIR/node$node/carryd.sock
 	export PATH=$PATH:$HERE
-	[ -z "${LAB_LOCK:-}" ] || exec {LAB_LOCK}>&-
+	drop_lock
 	[ "${LAB[mode]}" = namespaces ] || exec "$@"
 	exec ip netns exec "$(node_name "$node")" "$@"
 }
@@ -98,7 +98,7 @@ wait_for_daemons() {
 # --- up ------------------------------------------------------------------------------------------
 
 # Labs whose builder was killed, or whose `run` was, belong to nobody any more.  The last command
-# that a killed one ran has inherited its lock and holds it for a moment.
+# that a killed one ran may have inherited its lock and hold it for a moment.
 sweep() {
 	local NAME=$NAME DIR=$DIR file LAB_LOCK=
 	local -A LAB=()
@@ -107,7 +107,10 @@ sweep() {
 		DIR=${file%/lab} NAME=$(basename "${file%/lab}")
 		lab_read && { [ "${LAB[stage]}" = building ] || [ -n "${LAB[owner]:-}" ]; } &&
 			! lab_live || continue
-		lock_lab 2 || continue
+		lock_lab 2 || {
+			say "leaving lab '$NAME', which nobody holds any more: its lock is held"
+			continue
+		}
 		if lab_read && ! lab_live; then
 			say "cleaning up lab '$NAME', which nobody holds any more"
 			take_down

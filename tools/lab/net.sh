@@ -182,9 +182,10 @@ expected_goodput() { # RATE
 # second, its start left out.  A machine that is late by more than a burst takes from a link what no
 # later moment gives back, and a virtual one often is; but nothing makes 0.1 s more than a burst,
 # that is 2 %, better than the link.  So the best piece tells what the link can do, the mean what
-# the machine can.
+# the machine can.  In a subshell.
 measure() {
 	local server text try
+	drop_lock
 	mkdir -p "$DIR/runs/measure"
 	# -R below: the client receives, and prints each piece.
 	nsenter --net="/run/netns/$(node_name "$1")" timeout 15 \

@@ -159,6 +159,10 @@ lock_lab() {
 	LAB_LOCK=$LOCK
 }
 
+drop_lock() { # in a child, which may outlive a killed parent
+	[ -z "${LAB_LOCK:-}" ] || exec {LAB_LOCK}>&-
+}
+
 unlock_lab() {
 	[ -n "${LAB_LOCK:-}" ] || return 0
 	[ -d "$DIR" ] || rm -f "$STATE/$NAME.lock"
