@@ -5,6 +5,7 @@
 #include "compress/codec.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -345,6 +346,45 @@ static void hostile_scales(void **state)
 	free(in);
 }
 
+/* All codes the greatest: one element of the block becomes 256 times 2.73 / 2^8 times the scale. */
+static void scales_near_the_limit(void **state)
+{
+	static const float least = FLT_MAX / 4096;
+	const float scales[] = {nextafterf(least, 0),  least,  nextafterf(least, INFINITY),
+				FLT_MAX / 512,         -least, -FLT_MAX / 2,
+				nextafterf(-least, 0), FLT_MAX};
+	size_t count = 65536;
+	float *in = calloc(count, sizeof(*in)), *right = malloc(count * sizeof(*right));
+	struct encoded e;
+
+	(void)state;
+	encode(&e, "eden:block=65536", in, 0, count, 1);
+	for (size_t w = 0; w < count / 32; w++)
+		memcpy(e.bytes + 4 + w * 16, (const uint32_t[]){~0u, ~0u, ~0u, 0}, 16);
+	for (size_t i = 0; i < sizeof(scales) / sizeof(*scales); i++) {
+		memcpy(e.bytes, &scales[i], sizeof(scales[i]));
+		for (size_t v = 0; vec_variants[v]; v++) {
+			if (!vec_supported(vec_variants[v]))
+				continue;
+			assert_int_equal(codec_decode(&e.setting, codec_kernels_of(vec_variants[v]),
+						      &e.origin, e.bytes, e.length, e.decoded,
+						      count),
+					 0);
+			for (size_t j = 0; j < count; j++)
+				assert_true(isfinite(e.decoded[j]));
+			if (v == 0)
+				memcpy(right, e.decoded, count * sizeof(*right));
+			assert_memory_equal(e.decoded, right, count * sizeof(*right));
+		}
+		/* The others add up to nothing; there are as many signs as places. */
+		if (scales[i] > 0)
+			assert_true(fabsf(right[0]) > 600 * fminf(scales[i], FLT_MAX / 701));
+	}
+	drop(&e);
+	free(right);
+	free(in);
+}
+
 /* --- errors ------------------------------------------------------------------------------- */
 
 static void errors(void **state)
@@ -468,10 +508,12 @@ static void greatest_inputs(void **state)
 /* Blocks longer than what is turned at once, longer than any of test_codec_bits.c. */
 static void long_blocks_have_the_same_bits(void **state)
 {
-	static const char *const specs[] = {"eden:bits=3,block=32768", "eden:bits=1,block=65536"};
+	static const char *const specs[] = {"eden:bits=3,block=32768", "eden:bits=1,block=65536",
+					    "eden:bits=2,block=32768", "eden:block=65536",
+					    "eden:bits=2,block=256"};
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof(specs) / sizeof(*specs); i++) {
 		size_t count = 65536;
 		float *in = draw_vector(DRAW_GAUSS, count, 1, i);
 		struct encoded right, e;
@@ -502,6 +544,7 @@ int main(void)
 		cmocka_unit_test(as_defined),
 		cmocka_unit_test(tails),
 		cmocka_unit_test(hostile_scales),
+		cmocka_unit_test(scales_near_the_limit),
 		cmocka_unit_test(errors),
 		cmocka_unit_test(ranks_average),
 		cmocka_unit_test(scaled_inputs),

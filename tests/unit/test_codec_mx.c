@@ -192,6 +192,7 @@ static void every_code(void **state)
 
 			bytes[0] = (unsigned char)scale;
 			bytes[small ? 14 : 30] = (unsigned char)(small ? code << 4 : code);
+			bytes[1] = (unsigned char)(small ? 0xf0 | code : code);
 			error = decode(&s, bytes, codec_bound(&s, 32), out, 32);
 			assert_int_equal(error, sound ? 0 : -EBADMSG);
 			assert_int_equal(codec_decode_add(&s, case_best(), &origin, bytes,
@@ -200,6 +201,7 @@ static void every_code(void **state)
 			if (error)
 				continue;
 			assert_true((double)out[29] == (code & top ? -value : value));
+			assert_true(memcmp(&out[0], &out[29], sizeof(*out)) == 0);
 			assert_true(sum[29] == -0.5f * out[29]);
 			assert_true(out[28] == 0 && out[30] == 0);
 		}
