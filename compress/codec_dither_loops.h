@@ -98,7 +98,7 @@ static void natural_encode(unsigned char *restrict codes, const float *restrict 
 	}
 }
 
-/* With scales from 2^127 on. */
+/* scale = 2^127: twice of it is no number, and 2^128 saturates. */
 static void natural_decode_huge(float *restrict out, const unsigned char *restrict codes,
 				float scale, size_t count)
 {
@@ -111,7 +111,10 @@ static void natural_decode_huge(float *restrict out, const unsigned char *restri
 	}
 }
 
-/* A code is a float's exponent and sign: that of half of its value, of which zero's is zero. */
+/*
+ * A code is sign and exponent field of half of value / scale, zero's too: so its bits are moved
+ * there, and that is multiplied by twice the scale.
+ */
 static void natural_decode(float *restrict out, const unsigned char *restrict codes, float scale,
 			   size_t count)
 {

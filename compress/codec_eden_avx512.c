@@ -3,6 +3,7 @@
 
 #ifdef __x86_64__
 
+#include <assert.h>
 #include <float.h>
 #include <stdbool.h>
 

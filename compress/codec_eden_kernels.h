@@ -51,7 +51,8 @@ struct eden_kernels {
 	void (*transformed[EDEN_BITS_MAX + 1])(const uint8_t *codes, const struct eden_table *table,
 					       size_t n, const float *soon, float *x);
 
-	/* v = x * scale with the signs that turn() gave; no infinities.  out may be x. */
+	/* v = x * scale with the signs that turn() gave; no infinities if no x is beyond
+	 * EDEN_GREATEST.  out may be x. */
 	void (*value)(const float *x, float scale, struct random_key key, uint32_t word, size_t n,
 		      float *out); /* out = v */
 	void (*left)(const float *x, float scale, struct random_key key, uint32_t word, size_t n,

@@ -14,7 +14,7 @@ enum {
 	EDEN_FIRST = EDEN_RADIX * LANES, /* elements that the first pass turns together */
 	EDEN_NEAR = 4096, /* elements that are turned while they are in the first cache */
 	EDEN_CODES = EDEN_BLOCK_MIN,                /* elements whose codes are read at once */
-	EDEN_BYTES = LANES == 16 ? EDEN_FIRST : 512 /* whose codes are bytes before they are used */
+	EDEN_BYTES = LANES == 16 ? EDEN_FIRST : 512 /* codes made ahead of the pass */
 };
 
 /* --- transform ---------------------------------------------------------------------------- */
@@ -350,7 +350,9 @@ INLINE void eden_expand(const uint8_t *codes, const struct eden_table *table, si
 }
 
 #if LANES > 1
-/* As many as a register for each of the radix has. */
+static_assert(EDEN_BYTES % EDEN_FIRST == 0, "whole passes");
+
+/* Of EDEN_FIRST elements. */
 INLINE void eden_codes_first(const uint8_t *from, uint32_t bits, uint8_t *codes)
 {
 	UNROLL for (size_t g = 0; g < EDEN_FIRST; g += EDEN_CODES)
@@ -364,14 +366,14 @@ INLINE void eden_codes_first(const uint8_t *from, uint32_t bits, uint8_t *codes)
 INLINE void eden_expand_pass(const uint8_t *codes, const struct eden_table *table, size_t n,
 			     const float *soon, size_t from, float *x, uint32_t bits)
 {
-	const size_t some = n < EDEN_BYTES ? EDEN_FIRST : EDEN_BYTES;
+	const size_t ahead = n < EDEN_BYTES ? EDEN_FIRST : EDEN_BYTES;
 	uint8_t code[EDEN_BYTES];
 
 	for (size_t j = 0; j < n; j += EDEN_FIRST) {
-		const size_t place = LANES == 16 ? 0 : j % some; /* in code */
+		const size_t place = LANES == 16 ? 0 : j % ahead; /* in code */
 		f32v v[EDEN_RADIX];
 
-		for (size_t g = 0; g < some && !place; g += EDEN_FIRST) {
+		for (size_t g = 0; !place && g < ahead; g += EDEN_FIRST) {
 			eden_codes_first(codes, bits, code + g);
 			codes += EDEN_FIRST / 8 * bits;
 		}

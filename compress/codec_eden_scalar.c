@@ -1,6 +1,7 @@
 /* codec_eden_scalar.c - the loops of codec_eden_loops.h for any CPU. */
 #include "compress/codec_eden_kernels.h"
 
+#include <assert.h>
 #include <float.h>
 #include <stdbool.h>
 

@@ -12,7 +12,7 @@
  *   bits     gather_top(v): bit i is the top bit of lane i
  *            flip(v, word, first): -v in the lanes i where the word has bit first + i
  *            add_signed(v, minus, w): w + v, w - v in the lanes where minus is the sign bit
- *            subtract(v, w): v - w, where 8 lanes do not need the adders
+ *            subtract(v, w): v - w; 8 lanes: by what multiplies and adds, beside additions
  *            limit(v, most): what is beyond -most or most becomes that; v is no NaN
  *   tables   look_up(table, i): table[i] in each lane; the table has 16 places, of which 8
  *            lanes know the first 8, and regard the lowest 3 bits of i
@@ -228,7 +228,7 @@ INLINE f32v add_signed(f32v v, u32v minus, f32v w)
 	return (f32v)_mm256_fmadd_ps((__m256)v, one, (__m256)w);
 }
 
-/* Likewise; some CPUs multiply and add beside the units that only add. */
+/* The bits of v - w, likewise: some CPUs have units that only add beside those that do both. */
 INLINE f32v subtract(f32v v, f32v w)
 {
 	return (f32v)_mm256_fnmadd_ps((__m256)w, _mm256_set1_ps(1), (__m256)v);
