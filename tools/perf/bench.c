@@ -164,10 +164,8 @@ static bool refills(const struct bench *b, bool in_place)
  * Sums of sums grow beyond all numbers, and codecs look at their data.  What it takes is no part of
  * the op, on other ranks neither: who was faster waits until all have done it.
  */
-static int refill(struct bench *b, uint64_t count, bool in_place)
+static int refill(struct bench *b, uint64_t count)
 {
-	if (!refills(b, in_place))
-		return 0;
 	pattern_fill(b->pattern, b->out, count);
 	return barrier(b);
 }
@@ -180,7 +178,8 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	int code = barrier(b);
 
 	for (uint32_t i = 0; i < b->options->warmups && !code; i++) {
-		code = refill(b, count, in_place);
+		if (refills(b, in_place))
+			code = refill(b, count);
 		if (!code)
 			code = test_op(b, count, in_place, &wire_bytes);
 	}
@@ -193,11 +192,11 @@ static int run_batch(struct bench *b, uint64_t count, bool in_place)
 	cpu_s = cpu_seconds();
 	uint64_t before_ns = clock_now_ns();
 	for (uint32_t i = 0; i < n; i++) {
-		double refill_s = refills(b, in_place) ? cpu_seconds() : 0;
-
-		code = refill(b, count, in_place);
 		if (refills(b, in_place)) {
-			cpu_s += cpu_seconds() - refill_s;
+			double from_s = cpu_seconds();
+
+			code = refill(b, count);
+			cpu_s += cpu_seconds() - from_s;
 			before_ns = clock_now_ns();
 		}
 		if (!code)

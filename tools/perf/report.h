@@ -19,7 +19,7 @@ struct perf_side {
 	double min_us;
 	double max_us;     /* of the slowest rank                                       */
 	double wire_bytes; /* that a node sent for one op, mean over the ranks          */
-	double cpu_s;      /* of all trainers, user and system, for all iterations      */
+	double cpu_s;      /* of all trainers, user and system, for all ops             */
 	uint64_t wrong;    /* elements, over all ranks; if checked                      */
 	double error;      /* with a codec: relative, of the last op's result           */
 	double error_max;  /* with a codec: of an element                               */
