@@ -184,9 +184,9 @@ def coded_rows($cores):
 	def bound_us: [wire_us, core_us] | max;
 	beside($dense; "our own dense"),
 	beside($gloo; "Gloo ring, dense"),
-	(pairs($coded; $iperf; bound_us / .[0].time_us) as $ratios |
+	(pairs($coded; $iperf; bound_us / .[0].amid_us) as $ratios |
 		{figure: "\($nodes) nodes, \($t.rate), \($t.size): \($codec)", unit: "ms",
-			value: ($coded | map(.time_us / 1e3) | spread),
+			value: ($coded | map(.amid_us / 1e3) | spread),
 			beside: (if (pairs($coded; $iperf; wire_us) | median) >=
 				(pairs($coded; $iperf; core_us) | median)
 				then "bound: the wire" else "bound: the cores" end),

@@ -9,7 +9,6 @@
 
 readonly GLOO_ALGORITHMS="ring bcube ring-chunked halving-doubling"
 readonly LIMIT_S=120
-readonly BUSY_SETTLE_S=4 BUSY_WINDOW_S=2
 readonly IPERF_PORT=5300
 
 # counts: iterations N and warm-ups W for this size, so that a run takes a second or so
@@ -35,9 +34,25 @@ perf() {
 	SPENT=$(($(daemons_ns) - before))
 }
 
-# carry [VARIANT [PER_NODE [OPTION OF carry-perf...]]].  Only of a run as a whole is known what the
-# daemons used: what the ops of a long run use beyond those of a short one is what ops cost, without
-# start and end.
+# carry_sample VARIANT SECONDS [US]: what perf left; the daemons' seconds are per GB, and US an
+# op's time where these were taken
+carry_sample() {
+	sample carry "$1" "$(jq --argjson daemons "$2" --argjson us "${3:-null}" '.results[0] | {
+		amid_us: $us,
+		time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
+		out_of_place_us: .time_us_median, wire_bytes: .in_place.wire_bytes,
+		daemon_cpu_s_per_gb: $daemons,
+		trainer_cpu_s_per_gb: .in_place.trainer_cpu_s_per_gb,
+		cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
+}
+
+# per_gb NANOSECONDS OPS: seconds per GB
+per_gb() {
+	awk -v ns="$1" -v bytes=$(($2 * BYTES)) 'BEGIN { printf "%.9f\n", ns / bytes }'
+}
+
+# carry [VARIANT [PER_NODE [OPTION OF carry-perf...]]].  What the ops of a long run use beyond those
+# of a short one is what ops cost the daemons, without start and end.
 carry() {
 	local variant=${1:-auto} per_node=${2:-1} short=0 short_ops=0
 	shift $(($# < 2 ? $# : 2))
@@ -47,50 +62,53 @@ carry() {
 		short=$SPENT short_ops=2 # out of place, in place
 	fi
 	perf "$per_node" $N $W --check "$@"
-	sample carry "$variant" "$(jq --argjson ns $((SPENT - short)) \
-		--argjson ops $((2 * (N + W + 1) - short_ops)) '.results[0] | .bytes as $bytes |
-		($ns / 1e9 / ($ops * $bytes / 1e9)) as $daemons | {
-			time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
-			out_of_place_us: .time_us_median, wire_bytes: .in_place.wire_bytes,
-			daemon_cpu_s_per_gb: $daemons,
-			trainer_cpu_s_per_gb: .in_place.trainer_cpu_s_per_gb,
-			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
+	carry_sample "$variant" \
+		"$(per_gb $((SPENT - short)) $((2 * (N + W + 1) - short_ops)))"
 }
 
-# cores_used ITERATIONS OPTION...: by the daemons, while ops follow one another out of place
-cores_used() {
-	local n=$1 run ns us
-	shift
+ops_done() { # of node 0's group, up to now
+	lab_tool exec --name "$LAB" 0 "$BIN/carryctl" --json groups 2>/dev/null |
+		jq '[.[].ops_done] | add // 0'
+}
+
+# next_op COUNT: until more than so many are done; sets OPS, NS of the daemons and US, now
+next_op() {
+	local end=$((SECONDS + 30))
+	until OPS=$(ops_done) && [ "$OPS" -gt "$1" ]; do
+		[ $SECONDS -lt $end ] || broken "no op after the ${1}th: $(where)" "$WORK/log"
+	done
+	US=${EPOCHREALTIME/./} NS=$(daemons_ns)
+}
+
+# amid OPTION...: from 2 s and more of a run that is too long to end, among the ops out of place,
+# which follow one another: sets COST, the daemons' seconds per GB, and OP_US
+amid() {
+	local run ns us ops
 	"$BIN/carry-lab" run --name "$LAB" -n "$NODES" --timeout $LIMIT_S "$BIN/carry-perf" \
-		-b "$BYTES" -e "$BYTES" -n "$n" -w 0 "$@" >"$WORK/log" 2>&1 {LOCK}>&- &
+		-b "$BYTES" -e "$BYTES" -n 100000 -w 0 "$@" >"$WORK/log" 2>&1 {LOCK}>&- &
 	run=$!
-	sleep $BUSY_SETTLE_S
-	ns=$(daemons_ns) us=${EPOCHREALTIME/./}
-	sleep $BUSY_WINDOW_S
-	ns=$(($(daemons_ns) - ns)) us=$((${EPOCHREALTIME/./} - us))
-	kill -0 $run 2>/dev/null || broken "carry-perf failed: $(where)" "$WORK/log"
+	next_op 4
+	sleep 1
+	next_op "$(ops_done)"
+	ops=$OPS ns=$NS us=$US
+	sleep 2
+	next_op "$(ops_done)"
+	COST=$(per_gb $((NS - ns)) $((OPS - ops))) OP_US=$(((US - us) / (OPS - ops)))
 	kill $run
 	wait $run 2>/dev/null
-	awk -v ns=$ns -v us=$us 'BEGIN { printf "%.6f\n", ns / us / 1e3 }'
 }
 
 # coded VARIANT OPTION...: as carry, but for what ops cost the daemons.  State of feedback takes
-# memory when a run begins, which costs the kernel 0.2 to 4 s of a core: more than all ops do.
+# memory when a run begins, which costs the kernel 0.2 to 4 s of a core: more than all ops do.  How
+# long ops take amid a run is noted for comparison with it, as EF21 finds less to do there: what
+# carry-perf reduces is always the same.
 coded() {
-	local variant=$1 us cores
-	local us_in_all=$(((BUSY_SETTLE_S + BUSY_WINDOW_S + 2) * 1000000))
+	local variant=$1
 	shift
+	amid "$@"
 	counts
 	perf 1 $N $W --check "$@"
-	us=$(jq '.results[0].time_us_median | floor + 1' "$WORK/perf")
-	cores=$(cores_used $((us_in_all / us + 1)) "$@") || exit 1
-	sample carry "$variant" "$(jq --argjson cores "$cores" '.results[0] |
-		($cores * .time_us_median * 1e3 / .bytes) as $daemons | {
-			time_us: .in_place.time_us_median, p99_us: .in_place.time_us_p99,
-			out_of_place_us: .time_us_median, wire_bytes: .in_place.wire_bytes,
-			daemon_cpu_s_per_gb: $daemons,
-			trainer_cpu_s_per_gb: .in_place.trainer_cpu_s_per_gb,
-			cpu_s_per_gb: ($daemons + .in_place.trainer_cpu_s_per_gb)}' "$WORK/perf")"
+	carry_sample "$variant" "$COST" "$OP_US"
 }
 
 # chosen RATE CODEC: out of place, that is one op after the other: in place carry-perf fills the
