@@ -245,6 +245,8 @@ int watch_round(struct carry *c, uint64_t deadline_ns)
 		return watch_changed(c, deadline_ns);
 	late = now_ns() >= deadline_ns;
 	c->watching = true;
+	/* We look ourselves: a wake-up would come after we have taken them, and be left behind. */
+	shm_sleep_cancel(&c->header->trainer_sleeps);
 	if (!reap(c)) {
 		bool answers = late && (c->event_fd >= 0 ||
 					now_ns() - c->socket_looked_ns > SOCKET_LOOK_NS);
