@@ -31,9 +31,9 @@ INLINE float magnitude(float value)
 }
 
 /* random_unit() by a signed conversion, which all CPUs have. */
-INLINE float unit(struct random_key key, uint32_t element)
+INLINE float unit(struct random_key key, uint32_t place)
 {
-	return (float)(int32_t)(random_u32(key, element) >> 8) * 0x1p-24f;
+	return (float)(int32_t)(random_at(key, place) >> 8) * 0x1p-24f;
 }
 
 static double sum_of_squares(const float *restrict p, size_t count)
@@ -89,9 +89,11 @@ static void dither_add(float *restrict sum, const float *restrict decoded, float
 static void natural_encode(unsigned char *restrict codes, const float *restrict p, float scale,
 			   struct random_key key, uint32_t element, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
+	uint32_t place = element * RANDOM_STEP;
+
+	for (size_t i = 0; i < count; i++, place += RANDOM_STEP) {
 		uint32_t bits = bits_of(p[i] * scale);
-		uint32_t draw = random_u32(key, element + (uint32_t)i) >> 9;
+		uint32_t draw = random_at(key, place) >> 9;
 		uint32_t rounded = ((bits & 0x7fffffffu) + draw) >> 23;
 
 		codes[i] = (unsigned char)(rounded | (bits >> 24 & 0x80));
@@ -135,13 +137,15 @@ static void qsgd_encode(unsigned char *restrict codes, const float *restrict p,
 			struct dither_step step, struct random_key key, uint32_t element,
 			size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
+	uint32_t place = element * RANDOM_STEP;
+
+	for (size_t i = 0; i < count; i++, place += RANDOM_STEP) {
 		float units = magnitude(p[i]) * step.shift * step.inverse;
 		int32_t level = (int32_t)units;
 		float rest = units - (float)level; /* exact */
 		int32_t most = (int32_t)step.levels;
 
-		level += unit(key, element + (uint32_t)i) < rest;
+		level += unit(key, place) < rest;
 		level = level > most ? most : level;
 		codes[i] = (unsigned char)((uint32_t)level |
 					   (bits_of(p[i]) >> 31) * (step.levels + 1));
@@ -169,10 +173,12 @@ static void tern_encode(unsigned char *restrict bytes, const float *restrict p, 
 	size_t length = (count + 4) / 5;
 	float most = scale * shift;
 
-	for (size_t i = 0; i < count; i++) {
+	uint32_t place = element * RANDOM_STEP;
+
+	for (size_t i = 0; i < count; i++, place += RANDOM_STEP) {
 		float value = magnitude(p[i]) * shift;
 		float clipped = value < most ? value : most;
-		float drawn = unit(key, element + (uint32_t)i) * most;
+		float drawn = unit(key, place) * most;
 		uint32_t digit = 1 + (bits_of(p[i]) >> 31);
 
 		digits[i] = (unsigned char)(drawn < clipped ? digit : 0);

@@ -50,9 +50,9 @@ LANE f32x16 dither(enum int_kind kind, struct random_key key, uint32_t element)
 {
 	int bits = kind == INT_8 ? 16 : 20;
 	float unit = kind == INT_8 ? 0x1p-16f : 0x1p-20f;
-	u32x16 x = u_add(u_set(element), u_lanes());
+	u32x16 x = u_mul(u_lanes(), u_set(RANDOM_STEP)); /* known before the loop */
 
-	x = u_xor(u_mul(x, u_set(0x9e3779b1u)), u_set(key.low)); /* random_u32() */
+	x = u_xor(u_add(x, u_set(element * RANDOM_STEP)), u_set(key.low)); /* random_at() */
 	x = u_mul(u_xor(x, u_right(x, 16)), u_set(0x21f0aaadu));
 	x = u_add(x, u_set(key.high));
 	x = u_mul(u_xor(x, u_right(x, 15)), u_set(0x735a2d97u));

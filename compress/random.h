@@ -31,15 +31,23 @@ static inline struct random_key random_key_at(struct random_key key, uint64_t el
 	return (struct random_key){key.low ^ i * 0x9e3779b9u, key.high + i * 0x85ebca6bu};
 }
 
-/* random_u32() - 32 random bits for an element; key from random_key_at(), element modulo 2^32. */
-static inline uint32_t random_u32(struct random_key key, uint32_t element)
+#define RANDOM_STEP 0x9e3779b1u
+
+/* random_at() - random_u32() of place / RANDOM_STEP: loops add that instead of multiplying. */
+static inline uint32_t random_at(struct random_key key, uint32_t place)
 {
-	uint32_t x = element * 0x9e3779b1u ^ key.low;
+	uint32_t x = place ^ key.low;
 
 	x = (x ^ x >> 16) * 0x21f0aaadu;
 	x += key.high;
 	x = (x ^ x >> 15) * 0x735a2d97u;
 	return x ^ x >> 15;
+}
+
+/* random_u32() - 32 random bits for an element; key from random_key_at(), element modulo 2^32. */
+static inline uint32_t random_u32(struct random_key key, uint32_t element)
+{
+	return random_at(key, element * RANDOM_STEP);
 }
 
 /* random_unit() - uniform in [0, 1), a multiple of 2^-24; all values are exact float32. */

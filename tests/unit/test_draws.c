@@ -1,7 +1,7 @@
 /*
  * test_draws.c - what is drawn: the codecs' draws (compress/random.h) against known answers, made
- * by a program of big integers from the definition, and how even they are; the laws of the tests'
- * own numbers (tests/common/draw.h).
+ * by a program of big integers from the definition, how even they are, and that encoders take an
+ * element's own; the laws of the tests' own numbers (tests/common/draw.h).
  */
 #include "compress/random.h"
 
@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/common/draw.h"
+#include "tests/unit/codec_case.h"
 
 static void keys(void **state)
 {
@@ -213,13 +214,54 @@ static void vectors(void **state)
 	free(z);
 }
 
+/* What lies halfway between two levels goes by the first bit of its element's draw. */
+static void halves(void **state)
+{
+	enum { COUNT = 4096 };
+	static const struct {
+		const char *spec;
+		float greatest, half;
+		uint32_t up; /* the first bit of what is rounded up */
+	} rows[] = {
+		{"natural:block=4096", 4, 1.5F, 1},
+		{"qsgd:block=4096,levels=7,scale=max", 7, .5F, 0},
+		{"terngrad:block=4096,clip=0", 2, 1, 0},
+		{"int8:block=4096,rounding=stochastic", 127, .5F, 1},
+		{"int4:block=4096,rounding=stochastic", 7, .5F, 1},
+	};
+	uint64_t first = ((uint64_t)5 << 32) - COUNT;
+	float in[COUNT];
+
+	(void)state;
+	for (size_t row = 0; row < sizeof(rows) / sizeof(*rows); row++) {
+		struct random_key key = random_key_at(random_key(1, 6, 2, 3), first);
+		struct codec_case c;
+
+		for (size_t i = 0; i < COUNT; i++)
+			in[i] = i ? rows[row].half : rows[row].greatest;
+		case_encode(
+			&c, rows[row].spec,
+			&(struct case_input){
+				.in = in, .count = COUNT, .first = first, .step = 6, .rank = 3});
+		assert_true(c.residual[0] == 0);
+		for (size_t i = 1; i < COUNT; i++) {
+			uint32_t bit = random_u32(key, (uint32_t)(first + i)) >> 31;
+
+			assert_true(c.residual[i] != 0);
+			if ((c.residual[i] < 0) != (bit == rows[row].up))
+				fail_msg("%s: element %zu", rows[row].spec, i);
+		}
+		case_drop(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys),     cmocka_unit_test(keys_of_far_elements),
 		cmocka_unit_test(numbers),  cmocka_unit_test(draws_are_even),
 		cmocka_unit_test(uniforms), cmocka_unit_test(laws),
-		cmocka_unit_test(vectors),
+		cmocka_unit_test(vectors),  cmocka_unit_test(halves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
