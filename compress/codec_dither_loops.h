@@ -193,27 +193,29 @@ static void tern_encode(unsigned char *restrict bytes, const float *restrict p, 
 }
 
 typedef uint32_t tern_v __attribute__((vector_size(4 * WIDTH)));
+typedef tern_v tern_floats __attribute__((aligned(sizeof(float)), may_alias));
 
 /*
- * Of WIDTH bytes all first digits as floats, all second ones, ..: in vectors of the compiler's, as
- * it makes many narrow ones of a loop.
+ * Of WIDTH bytes all first digits as floats to `out`, all second ones to out + step, ..: in vectors
+ * of the compiler's, as it makes many narrow ones of a loop.  A byte, as 243rds of 2^30 rounded
+ * up, has its last digit in the two bits above when it is tripled, and the digits before it below:
+ * 2 is a sign bit.
  */
-INLINE void tern_line(float values[restrict 5][WIDTH], const unsigned char *restrict bytes,
-		      float scale)
+INLINE void tern_line(float *out, size_t step, const unsigned char *restrict bytes, float scale)
 {
 	uint32_t wide[WIDTH];
-	tern_v number;
+	tern_v rest;
 
 	for (size_t i = 0; i < WIDTH; i++)
 		wide[i] = bytes[i];
-	memcpy(&number, wide, sizeof(number));
-	for (size_t plane = 0; plane < 5; plane++) {
-		tern_v third = number * 171 >> 9; /* number / 3 */
-		tern_v digit = number - 3 * third;
-		tern_v bits = ((tern_v)(digit != 0) & bits_of(scale)) | (digit & 2) << 30;
+	memcpy(&rest, wide, sizeof(rest));
+	rest *= ((1u << 30) + 242) / 243;
+	for (size_t plane = 5; plane-- > 0;) {
+		tern_v tripled = rest + rest + rest, digit = tripled & 3u << 30;
+		tern_v bits = ((tern_v)(digit != 0) & bits_of(scale)) | (tripled & 1u << 31);
 
-		memcpy(values[plane], &bits, sizeof(bits));
-		number = third;
+		*(tern_floats *)(void *)(out + plane * step) = bits;
+		rest = tripled ^ digit;
 	}
 }
 
@@ -221,20 +223,17 @@ static void tern_decode(float *restrict out, const unsigned char *restrict bytes
 			size_t count)
 {
 	size_t length = (count + 4) / 5, at = 0;
-	float values[5][WIDTH];
 
-	for (; 4 * length + at + WIDTH <= count; at += WIDTH) {
-		tern_line(values, bytes + at, scale);
-		for (size_t plane = 0; plane < 5; plane++)
-			memcpy(out + plane * length + at, values[plane], sizeof(values[plane]));
-	}
+	for (; 4 * length + at + WIDTH <= count; at += WIDTH)
+		tern_line(out + at, length, bytes + at, scale);
 	for (; at < length; at += WIDTH) {
 		size_t there = length - at < WIDTH ? length - at : WIDTH;
 		unsigned char rest[WIDTH] = {0};
+		float values[5][WIDTH];
 
 		for (size_t i = 0; i < there; i++)
 			rest[i] = bytes[at + i];
-		tern_line(values, rest, scale);
+		tern_line(values[0], WIDTH, rest, scale);
 		for (size_t plane = 0; plane < 5; plane++)
 			for (size_t i = 0; i < there && plane * length + at + i < count; i++)
 				out[plane * length + at + i] = values[plane][i];
