@@ -128,6 +128,14 @@ static inline size_t collect_group(const float *p, const uint32_t *from, uint64_
 	return n;
 }
 
+static inline void copy_line(float *out, const unsigned char *bytes)
+{
+	const float *p = (const void *)bytes;
+
+	_mm256_storeu_ps(out, _mm256_loadu_ps(p));
+	_mm256_storeu_ps(out + 8, _mm256_loadu_ps(p + 8));
+}
+
 static inline void stream_line(float *out, const float *p)
 {
 	_mm256_stream_ps(out, _mm256_loadu_ps(p));

@@ -76,6 +76,11 @@ static inline size_t expand_add_line(const float *value, uint32_t kept, float we
 	return (size_t)__builtin_popcount(kept);
 }
 
+static inline void copy_line(float *out, const unsigned char *bytes)
+{
+	_mm512_storeu_ps(out, _mm512_loadu_ps(bytes));
+}
+
 static inline void stream_line(float *out, const float *p)
 {
 	_mm512_stream_ps(out, _mm512_loadu_ps(p));

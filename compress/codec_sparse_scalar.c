@@ -39,6 +39,11 @@ static inline size_t expand_add_line(const float *value, uint32_t kept, float we
 	return n;
 }
 
+static inline void copy_line(float *out, const unsigned char *bytes)
+{
+	memcpy(out, bytes, 16 * sizeof(*out));
+}
+
 static inline void stream_line(float *out, const float *p)
 {
 	memcpy(out, p, 64);
