@@ -19,7 +19,7 @@ INLINE u32v mx_code(f32v magnitude, struct mx_shape f)
 	u32v code = PICK((i32v)bits < (int32_t)((127 + 1 - f.bias) << 23), small, normal);
 	u32v most = (u32v){0} + f.most;
 
-	return PICK((i32v)code > (i32v)most, most, code);
+	return (u32v)smaller((i32v)code, (i32v)most);
 }
 
 /*
@@ -49,11 +49,11 @@ INLINE float mx_float(uint32_t bits)
 INLINE void mx_store(uint8_t *out, const u32v *code, enum mx_format format)
 {
 	if (format != MX_E2M1) {
-		for (int i = 0; i < MX_REGISTERS; i++)
-			store_bytes(out + i * LANES, code[i]);
+		UNROLL for (int i = 0; i < MX_REGISTERS; i++) store_bytes(out + i * LANES, code[i]);
 		return;
 	}
-	for (int i = 0; i < MX_REGISTERS / 2; i++) {
+	UNROLL for (int i = 0; i < MX_REGISTERS / 2; i++)
+	{
 		u32v low = code[i], high = code[i + MX_REGISTERS / 2];
 
 		low = (low & 7) | (low >> 4 & 8);
@@ -62,28 +62,46 @@ INLINE void mx_store(uint8_t *out, const u32v *code, enum mx_format format)
 	}
 }
 
-/* What mx_half() makes of 4-bit codes.  Eight lanes look up eight numbers, without the sign. */
-INLINE f32v mx_half_of_4(u32v code)
-{
-	static const float half[16] = {0,    .25F,  .5F,  .75F,  1,  1.5F,  2,  3,
-				       -0.F, -.25F, -.5F, -.75F, -1, -1.5F, -2, -3};
-	f32v v;
+/* What mx_half() makes of 4-bit codes. */
+static const float mx_halves[16] = {0,    .25F,  .5F,  .75F,  1,  1.5F,  2,  3,
+				    -0.F, -.25F, -.5F, -.75F, -1, -1.5F, -2, -3};
 
-	if (LANES != 8)
-		return look_up(half, code & 15);
-	v = look_up(half, code);
-	return floats_of(bits_of(v) | (code << 28 & 0x80000000));
+/*
+ * What mx_value_of_4() takes a block's values from.  Eight lanes hold only those without the sign:
+ * a whole code is brought to the upper bits of its value, in which all but the sign is already.
+ */
+INLINE f32v mx_values_of_4(float scale)
+{
+#if LANES == 1
+	return scale;
+#elif LANES == 8
+	return floats_of(bits_of(load_f32v(mx_halves) * scale) ^ lane_numbers() << 28);
+#else
+	return load_f32v(mx_halves) * scale;
+#endif
 }
 
-/* Halves of the values of a block's elements from i * LANES on. */
-INLINE f32v mx_load(const uint8_t *bytes, int i, enum mx_format format)
+/* Bits above the code don't matter. */
+INLINE f32v mx_value_of_4(f32v values, u32v code)
+{
+#if LANES == 1
+	return mx_halves[code & 15] * values;
+#elif LANES == 8
+	return floats_of(bits_of(lane_of(values, code)) ^ code << 28);
+#else
+	return lane_of(values, code);
+#endif
+}
+
+/* The values of a block's elements from i * LANES on. */
+INLINE f32v mx_load(const uint8_t *bytes, int i, float scale, enum mx_format format)
 {
 	u32v code;
 
 	if (format != MX_E2M1)
-		return mx_half(load_bytes(bytes + i * LANES), mx_shape(format));
+		return mx_half(load_bytes(bytes + i * LANES), mx_shape(format)) * scale;
 	code = load_bytes(bytes + i % (MX_REGISTERS / 2) * LANES);
-	return mx_half_of_4(i < MX_REGISTERS / 2 ? code : code >> 4);
+	return mx_value_of_4(mx_values_of_4(scale), i < MX_REGISTERS / 2 ? code : code >> 4);
 }
 
 INLINE uint32_t mx_encode_block(const float *in, const float *residual, float scale, uint8_t *out,
@@ -95,18 +113,17 @@ INLINE uint32_t mx_encode_block(const float *in, const float *residual, float sc
 	i32v most = (i32v){0};
 	uint32_t greatest, byte;
 
-	for (int i = 0; i < MX_REGISTERS; i++) {
-		i32v magnitude;
-
+	UNROLL for (int i = 0; i < MX_REGISTERS; i++)
+	{
 		p[i] = load_f32v(in + i * LANES);
 		if (residual)
 			p[i] = p[i] + scale * load_f32v(residual + i * LANES);
-		magnitude = (i32v)(bits_of(p[i]) & 0x7fffffff);
-		most = (i32v)PICK(magnitude > most, (u32v)magnitude, (u32v)most);
+		most = larger(most, (i32v)(bits_of(p[i]) & 0x7fffffff));
 	}
 	greatest = greatest_lane(most);
 	byte = greatest >> 23 > f.emax ? (greatest >> 23) - f.emax : 0;
-	for (int i = 0; i < MX_REGISTERS; i++) {
+	UNROLL for (int i = 0; i < MX_REGISTERS; i++)
+	{
 		u32v sign = bits_of(p[i]) >> 24 & 0x80;
 		f32v scaled = floats_of(bits_of(p[i]) & 0x7fffffff) * mx_float((254 - byte) << 23);
 
@@ -136,15 +153,16 @@ INLINE uint32_t mx_encode(const float *in, const float *residual, float scale, s
 	return greatest;
 }
 
-/* add: to out, times weight. */
+/* add: to out, times weight.  scale is twice the block's, as mx_half() says. */
 INLINE void mx_decode(const uint8_t *bytes, size_t blocks, bool add, float weight, float *out,
 		      enum mx_format format)
 {
 	for (; blocks; blocks--) {
 		float scale = mx_float((*bytes + 1u) << 23);
 
-		for (int i = 0; i < MX_REGISTERS; i++) {
-			f32v v = mx_load(bytes + 1, i, format) * scale;
+		UNROLL for (int i = 0; i < MX_REGISTERS; i++)
+		{
+			f32v v = mx_load(bytes + 1, i, scale, format);
 
 			if (add)
 				v = load_f32v(out + i * LANES) + weight * v;

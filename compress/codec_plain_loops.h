@@ -18,13 +18,11 @@ static uint32_t plain_source(const float *in, const float *residual, float scale
 
 	for (size_t i = 0; i < whole; i += LANES) {
 		f32v v = load_f32v(in + i);
-		i32v magnitude;
 
 		if (residual)
 			v = v + scale * load_f32v(residual + i);
 		store_f32v(p + i, v);
-		magnitude = (i32v)(bits_of(v) & 0x7fffffff);
-		most = (i32v)PICK(magnitude > most, (u32v)magnitude, (u32v)most);
+		most = larger(most, (i32v)(bits_of(v) & 0x7fffffff));
 	}
 	greatest = greatest_lane(most);
 	for (size_t i = whole; i < count; i++) {

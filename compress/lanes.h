@@ -9,6 +9,9 @@
  *   memory   load_f32v(), store_f32v(): any alignment; load_bytes(), store_bytes(): LANES bytes,
  *            each widened to, or taken from, 32 bits; load_signed(): the same with their signs
  *   lanes    swap_1 .. swap_8 (v): lane i gets lane i ^ 1 .. i ^ 8; only those below LANES
+ *            lane_of(v, i): each lane gets lane i modulo LANES of v; not of 1 lane
+ *            lane_numbers(): 0, 1, ..; likewise
+ *   order    larger(a, b), smaller(a, b): lane by lane, of i32v; greatest_lane(v)
  *   bits     gather_top(v): bit i is the top bit of lane i
  *            flip(v, word, first): -v in the lanes i where the word has bit first + i
  *            add_signed(v, minus, w): w + v, w - v in the lanes where minus is the sign bit
@@ -116,6 +119,16 @@ INLINE f32v limit(f32v v, float most)
 	return v > most ? most : v < -most ? -most : v;
 }
 
+INLINE i32v larger(i32v a, i32v b)
+{
+	return a > b ? a : b;
+}
+
+INLINE i32v smaller(i32v a, i32v b)
+{
+	return a < b ? a : b;
+}
+
 INLINE uint32_t greatest_lane(i32v v)
 {
 	return (uint32_t)v;
@@ -203,9 +216,19 @@ INLINE uint32_t gather_top(u32v v)
 	return (uint32_t)_mm256_movemask_ps((__m256)v);
 }
 
-INLINE f32v look_up(const float *table, u32v i)
+INLINE f32v lane_of(f32v v, u32v i)
 {
-	return (f32v)_mm256_permutevar8x32_ps((__m256)load_f32v(table), (__m256i)i);
+	return (f32v)_mm256_permutevar8x32_ps((__m256)v, (__m256i)i);
+}
+
+INLINE i32v larger(i32v a, i32v b)
+{
+	return (i32v)_mm256_max_epi32((__m256i)a, (__m256i)b);
+}
+
+INLINE i32v smaller(i32v a, i32v b)
+{
+	return (i32v)_mm256_min_epi32((__m256i)a, (__m256i)b);
 }
 
 INLINE u32v lane_numbers(void)
@@ -274,9 +297,19 @@ INLINE uint32_t gather_top(u32v v)
 	return _mm512_movepi32_mask((__m512i)v);
 }
 
-INLINE f32v look_up(const float *table, u32v i)
+INLINE f32v lane_of(f32v v, u32v i)
 {
-	return (f32v)_mm512_permutexvar_ps((__m512i)i, (__m512)load_f32v(table));
+	return (f32v)_mm512_permutexvar_ps((__m512i)i, (__m512)v);
+}
+
+INLINE i32v larger(i32v a, i32v b)
+{
+	return (i32v)_mm512_max_epi32((__m512i)a, (__m512i)b);
+}
+
+INLINE i32v smaller(i32v a, i32v b)
+{
+	return (i32v)_mm512_min_epi32((__m512i)a, (__m512i)b);
 }
 
 INLINE u32v lane_numbers(void)
@@ -312,9 +345,9 @@ INLINE f32v limit(f32v v, float most)
 #endif
 #undef SWAP
 
-INLINE i32v larger(i32v a, i32v b)
+INLINE f32v look_up(const float *table, u32v i)
 {
-	return (i32v)PICK(a > b, (u32v)a, (u32v)b);
+	return lane_of(load_f32v(table), i);
 }
 
 INLINE uint32_t greatest_lane(i32v v)
