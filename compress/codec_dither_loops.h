@@ -219,24 +219,44 @@ INLINE void tern_line(float *out, size_t step, const unsigned char *restrict byt
 	}
 }
 
+/*
+ * The last bytes of a group, in two lines that may begin before what is left; `missing` bytes have
+ * a last digit that is no element's.
+ */
+INLINE void tern_last(float *restrict out, const unsigned char *restrict bytes, float scale,
+		      size_t length, size_t missing)
+{
+	size_t at = length - WIDTH;
+	float values[5 * WIDTH];
+
+	tern_line(out + at - missing, length, bytes + at - missing, scale);
+	tern_line(values, WIDTH, bytes + at, scale);
+	for (size_t plane = 0; plane < 4; plane++)
+		memcpy(out + plane * length + at, values + plane * WIDTH, WIDTH * sizeof(*values));
+}
+
 static void tern_decode(float *restrict out, const unsigned char *restrict bytes, float scale,
 			size_t count)
 {
-	size_t length = (count + 4) / 5, at = 0;
+	size_t length = (count + 4) / 5, missing = 5 * length - count, at = 0;
 
-	for (; 4 * length + at + WIDTH <= count; at += WIDTH)
+	for (; at + WIDTH + missing <= length; at += WIDTH)
 		tern_line(out + at, length, bytes + at, scale);
+	if (at > 0 && at < length) { /* a line has fitted, so missing < length */
+		tern_last(out, bytes, scale, length, missing);
+		return;
+	}
 	for (; at < length; at += WIDTH) {
 		size_t there = length - at < WIDTH ? length - at : WIDTH;
 		unsigned char rest[WIDTH] = {0};
-		float values[5][WIDTH];
+		float values[5 * WIDTH];
 
 		for (size_t i = 0; i < there; i++)
 			rest[i] = bytes[at + i];
-		tern_line(values[0], WIDTH, rest, scale);
+		tern_line(values, WIDTH, rest, scale);
 		for (size_t plane = 0; plane < 5; plane++)
 			for (size_t i = 0; i < there && plane * length + at + i < count; i++)
-				out[plane * length + at + i] = values[plane][i];
+				out[plane * length + at + i] = values[plane * WIDTH + i];
 	}
 }
 

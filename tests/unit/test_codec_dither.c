@@ -180,6 +180,50 @@ static void cut_anywhere(void **state)
 	free(in);
 }
 
+/* All counts of a group, and all bytes: digits as terngrad's format says, one by one. */
+static void digits_of_bytes(void **state)
+{
+	enum { GROUP = 640 };
+	static const float worth[] = {0, 1.5f, -1.5f};
+	struct codec_setting s = case_setting("terngrad:block=1024");
+	struct codec_origin origin = {.first = 0};
+	float in[GROUP] = {1.5f}, out[GROUP];
+	uint64_t seed = 1;
+
+	(void)state;
+	for (size_t count = 1; count <= GROUP; count++)
+		for (size_t v = 0; vec_variants[v]; v++) {
+			size_t length = (count + 4) / 5;
+			struct codec_case c;
+
+			if (!vec_supported(vec_variants[v]))
+				continue;
+			case_encode(&c, "terngrad:block=1024,clip=0",
+				    &(struct case_input){.in = in, .count = count});
+			for (size_t i = 0; i < length; i++) {
+				static const unsigned end[] = {1, 3, 9, 27, 81, 243};
+				size_t digits = 1 + (count - 1 - i) / length;
+
+				c.bytes[4 + i] = (unsigned char)(draw_u64(&seed) % end[digits]);
+			}
+			memset(out, 0x55, sizeof(out));
+			assert_int_equal(codec_decode(&s, codec_kernels_of(vec_variants[v]),
+						      &origin, c.bytes, c.result.bytes, out, count),
+					 0);
+			for (size_t i = 0; i < count; i++) {
+				unsigned rest = c.bytes[4 + i % length];
+
+				for (size_t plane = i / length; plane; plane--)
+					rest /= 3;
+				if (memcmp(&out[i], &worth[rest % 3], sizeof(*out)) != 0)
+					fail_msg("%s: element %zu of %zu is %g, not %g",
+						 vec_variants[v]->name, i, count, (double)out[i],
+						 (double)worth[rest % 3]);
+			}
+			case_drop(&c);
+		}
+}
+
 static void hostile(const char *spec, size_t count, size_t at, const void *bytes, size_t length,
 		    int error)
 {
@@ -227,7 +271,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bytes_of_small_cases), cmocka_unit_test(losses),
 		cmocka_unit_test(losses_from_values),   cmocka_unit_test(extremes),
-		cmocka_unit_test(cut_anywhere),         cmocka_unit_test(hostile_bytes),
+		cmocka_unit_test(cut_anywhere),         cmocka_unit_test(digits_of_bytes),
+		cmocka_unit_test(hostile_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
