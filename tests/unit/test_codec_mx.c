@@ -171,41 +171,47 @@ static void bytes_of_e2m1(void **state)
 }
 
 /* Each code at each scale: decoded exactly, or refused, as a byte and when added. */
+static void every_code_on(const struct codec_kernels *kernels, size_t f)
+{
+	struct codec_setting s;
+	struct codec_origin origin = {.first = 0};
+	bool small = formats[f].codes == 8;
+	unsigned char bytes[33] = {0};
+
+	setting_of(&s, f);
+	for (int n = 0; n < 256 * 256; n++) {
+		int scale = n >> 8, code = small ? n & 15 : n & 255;
+		int top = small ? 8 : 128;
+		bool sound =
+			scale <= 254 - formats[f].emax && (code & (top - 1)) < formats[f].codes;
+		double value = ldexp(value_of(f, code & (top - 1)), scale - 127);
+		size_t length = codec_bound(&s, 32);
+		float out[32], sum[32] = {0};
+		int error;
+
+		bytes[0] = (unsigned char)scale;
+		bytes[small ? 14 : 30] = (unsigned char)(small ? code << 4 : code);
+		bytes[1] = (unsigned char)(small ? 0xf0 | code : code);
+		error = codec_decode(&s, kernels, &origin, bytes, length, out, 32);
+		assert_int_equal(error, sound ? 0 : -EBADMSG);
+		assert_int_equal(
+			codec_decode_add(&s, kernels, &origin, bytes, length, -0.5f, sum, 32),
+			error);
+		if (error)
+			continue;
+		assert_true((double)out[29] == (code & top ? -value : value));
+		assert_true(memcmp(&out[0], &out[29], sizeof(*out)) == 0);
+		assert_true(sum[29] == -0.5f * out[29]);
+		assert_true(out[28] == 0 && out[30] == 0);
+	}
+}
+
 static void every_code(void **state)
 {
 	(void)state;
-	for (size_t f = 0; f < FORMATS; f++) {
-		struct codec_setting s;
-		struct codec_origin origin = {.first = 0};
-		bool small = formats[f].codes == 8;
-		unsigned char bytes[33] = {0};
-
-		setting_of(&s, f);
-		for (int n = 0; n < 256 * 256; n++) {
-			int scale = n >> 8, code = small ? n & 15 : n & 255;
-			int top = small ? 8 : 128;
-			bool sound = scale <= 254 - formats[f].emax &&
-				     (code & (top - 1)) < formats[f].codes;
-			double value = ldexp(value_of(f, code & (top - 1)), scale - 127);
-			float out[32], sum[32] = {0};
-			int error;
-
-			bytes[0] = (unsigned char)scale;
-			bytes[small ? 14 : 30] = (unsigned char)(small ? code << 4 : code);
-			bytes[1] = (unsigned char)(small ? 0xf0 | code : code);
-			error = decode(&s, bytes, codec_bound(&s, 32), out, 32);
-			assert_int_equal(error, sound ? 0 : -EBADMSG);
-			assert_int_equal(codec_decode_add(&s, case_best(), &origin, bytes,
-							  codec_bound(&s, 32), -0.5f, sum, 32),
-					 error);
-			if (error)
-				continue;
-			assert_true((double)out[29] == (code & top ? -value : value));
-			assert_true(memcmp(&out[0], &out[29], sizeof(*out)) == 0);
-			assert_true(sum[29] == -0.5f * out[29]);
-			assert_true(out[28] == 0 && out[30] == 0);
-		}
-	}
+	for (size_t v = 0; vec_variants[v]; v++)
+		for (size_t f = 0; vec_supported(vec_variants[v]) && f < FORMATS; f++)
+			every_code_on(codec_kernels_of(vec_variants[v]), f);
 }
 
 /* --- errors ------------------------------------------------------------------------------- */

@@ -214,20 +214,21 @@ static void vectors(void **state)
 	free(z);
 }
 
-/* What lies halfway between two levels goes by the first bit of its element's draw. */
+/* What lies halfway between two levels goes by the top bit of its element's draw. */
 static void halves(void **state)
 {
 	enum { COUNT = 4096 };
 	static const struct {
 		const char *spec;
 		float greatest, half;
-		uint32_t up; /* the first bit of what is rounded up */
+		uint32_t up; /* the top bit of what is rounded up */
 	} rows[] = {
 		{"natural:block=4096", 4, 1.5F, 1},
 		{"qsgd:block=4096,levels=7,scale=max", 7, .5F, 0},
 		{"terngrad:block=4096,clip=0", 2, 1, 0},
 		{"int8:block=4096,rounding=stochastic", 127, .5F, 1},
 		{"int4:block=4096,rounding=stochastic", 7, .5F, 1},
+		{"int2:block=4096,rounding=stochastic", 3, 2, 1},
 	};
 	uint64_t first = ((uint64_t)5 << 32) - COUNT;
 	float in[COUNT];
