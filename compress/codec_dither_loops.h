@@ -30,7 +30,7 @@ INLINE float magnitude(float value)
 	return float_of(bits_of(value) & 0x7fffffffu);
 }
 
-/* random_unit() by a signed conversion, which all CPUs have. */
+/* random_unit() of what random_at() takes; by a signed conversion, which all CPUs have. */
 INLINE float unit(struct random_key key, uint32_t place)
 {
 	return (float)(int32_t)(random_at(key, place) >> 8) * 0x1p-24f;
@@ -172,7 +172,6 @@ static void tern_encode(unsigned char *restrict bytes, const float *restrict p, 
 	unsigned char digits[DITHER_TERNARY + 5];
 	size_t length = (count + 4) / 5;
 	float most = scale * shift;
-
 	uint32_t place = element * RANDOM_STEP;
 
 	for (size_t i = 0; i < count; i++, place += RANDOM_STEP) {
@@ -197,9 +196,10 @@ typedef tern_v tern_floats __attribute__((aligned(sizeof(float)), may_alias));
 
 /*
  * Of WIDTH bytes all first digits as floats to `out`, all second ones to out + step, ..: in vectors
- * of the compiler's, as it makes many narrow ones of a loop.  A byte, as 243rds of 2^30 rounded
- * up, has its last digit in the two bits above when it is tripled, and the digits before it below:
- * 2 is a sign bit.
+ * of the compiler's, as it makes many narrow ones of a loop.  A byte / 243 becomes a fraction of 30
+ * bits: tripled it has its last digit in the two bits above, and what is left is a fraction again.
+ * Bit 31, set where the digit is 2, is the sign.  243 * 4418691 is 2^30 + 89, so that rounding up
+ * adds less than 0.0001 of the first digit, which is the last to be taken.
  */
 INLINE void tern_line(float *out, size_t step, const unsigned char *restrict bytes, float scale)
 {
@@ -242,7 +242,8 @@ static void tern_decode(float *restrict out, const unsigned char *restrict bytes
 
 	for (; at + WIDTH + missing <= length; at += WIDTH)
 		tern_line(out + at, length, bytes + at, scale);
-	if (at > 0 && at < length) { /* a line has fitted, so missing < length */
+	/* A whole line has fitted: so only last digits are missing, and it can begin earlier. */
+	if (at > 0 && at < length) {
 		tern_last(out, bytes, scale, length, missing);
 		return;
 	}

@@ -67,33 +67,23 @@ static const float mx_halves[16] = {0,    .25F,  .5F,  .75F,  1,  1.5F,  2,  3,
 				    -0.F, -.25F, -.5F, -.75F, -1, -1.5F, -2, -3};
 
 /*
- * What mx_value_of_4() takes a block's values from.  Eight lanes hold only those without the sign:
- * a whole code is brought to the upper bits of its value, in which all but the sign is already.
+ * The values of 4-bit codes; bits above them don't matter.  Eight lanes hold magnitudes alone, each
+ * with its own number in the upper bits: a whole code there takes that away and leaves the sign.
  */
-INLINE f32v mx_values_of_4(float scale)
+INLINE f32v mx_value_of_4(u32v code, float scale)
 {
 #if LANES == 1
-	return scale;
+	return mx_halves[code & 15] * scale;
 #elif LANES == 8
-	return floats_of(bits_of(load_f32v(mx_halves) * scale) ^ lane_numbers() << 28);
+	u32v values = bits_of(load_f32v(mx_halves) * scale) ^ lane_numbers() << 28;
+
+	return floats_of(bits_of(lane_of(floats_of(values), code)) ^ code << 28);
 #else
-	return load_f32v(mx_halves) * scale;
+	return lane_of(load_f32v(mx_halves) * scale, code);
 #endif
 }
 
-/* Bits above the code don't matter. */
-INLINE f32v mx_value_of_4(f32v values, u32v code)
-{
-#if LANES == 1
-	return mx_halves[code & 15] * values;
-#elif LANES == 8
-	return floats_of(bits_of(lane_of(values, code)) ^ code << 28);
-#else
-	return lane_of(values, code);
-#endif
-}
-
-/* The values of a block's elements from i * LANES on. */
+/* The values of a block's elements from i * LANES on; scale: twice the block's (see mx_half()). */
 INLINE f32v mx_load(const uint8_t *bytes, int i, float scale, enum mx_format format)
 {
 	u32v code;
@@ -101,7 +91,7 @@ INLINE f32v mx_load(const uint8_t *bytes, int i, float scale, enum mx_format for
 	if (format != MX_E2M1)
 		return mx_half(load_bytes(bytes + i * LANES), mx_shape(format)) * scale;
 	code = load_bytes(bytes + i % (MX_REGISTERS / 2) * LANES);
-	return mx_value_of_4(mx_values_of_4(scale), i < MX_REGISTERS / 2 ? code : code >> 4);
+	return mx_value_of_4(i < MX_REGISTERS / 2 ? code : code >> 4, scale);
 }
 
 INLINE uint32_t mx_encode_block(const float *in, const float *residual, float scale, uint8_t *out,
@@ -153,7 +143,7 @@ INLINE uint32_t mx_encode(const float *in, const float *residual, float scale, s
 	return greatest;
 }
 
-/* add: to out, times weight.  scale is twice the block's, as mx_half() says. */
+/* add: to out, times weight. */
 INLINE void mx_decode(const uint8_t *bytes, size_t blocks, bool add, float weight, float *out,
 		      enum mx_format format)
 {

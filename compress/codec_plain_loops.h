@@ -47,7 +47,7 @@ static void plain_clamp(const float *p, float most, size_t count, float *out)
 	for (size_t i = 0; i < whole; i += LANES) {
 		u32v bits = bits_of(load_f32v(p + i));
 		u32v magnitude = bits & 0x7fffffff;
-		u32v least = PICK((i32v)magnitude > (int32_t)limit, (u32v){0} + limit, magnitude);
+		u32v least = (u32v)smaller((i32v)magnitude, (i32v){0} + (int32_t)limit);
 
 		store_f32v(out + i, floats_of(least | (bits & 0x80000000)));
 	}

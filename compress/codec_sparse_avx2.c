@@ -130,10 +130,10 @@ static inline size_t collect_group(const float *p, const uint32_t *from, uint64_
 
 static inline void copy_line(float *out, const unsigned char *bytes)
 {
-	const float *p = (const void *)bytes;
+	const __m256i_u *from = (const void *)bytes;
 
-	_mm256_storeu_ps(out, _mm256_loadu_ps(p));
-	_mm256_storeu_ps(out + 8, _mm256_loadu_ps(p + 8));
+	_mm256_storeu_ps(out, _mm256_castsi256_ps(_mm256_loadu_si256(from)));
+	_mm256_storeu_ps(out + 8, _mm256_castsi256_ps(_mm256_loadu_si256(from + 1)));
 }
 
 static inline void stream_line(float *out, const float *p)

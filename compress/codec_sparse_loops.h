@@ -10,7 +10,7 @@
  *   size_t expand_line(const float *value, uint32_t kept, float *out)
  *   size_t expand_add_line(const float *value, uint32_t kept, float weight, float *sum)
  *                                              16 elements, one for each bit; how many bits
- *   void copy_line(float *out, const unsigned char *bytes)   16 elements of any alignment
+ *   void copy_line(float *out, const unsigned char *bytes)   16 elements; bytes: any alignment
  *   void stream_line(float *out, const float *p)       16 elements, out aligned to 64
  *   void stream_end(void)                              orders what was streamed
  *
@@ -350,7 +350,7 @@ typedef uint16_t any_u16 __attribute__((aligned(1), may_alias));
 
 /*
  * One line of values, not by memcpy(): compilers copy in small pieces, and a larger load would wait
- * for them.  Nor by a loop: gcc makes memcpy() of it.
+ * for them.  Float32's not by a loop either: gcc makes memcpy() of it.
  */
 INLINE void read_line(const unsigned char *restrict bytes, bool narrowed, float *restrict value,
 		      uint32_t *restrict greatest)

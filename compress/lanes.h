@@ -9,7 +9,8 @@
  *   memory   load_f32v(), store_f32v(): any alignment; load_bytes(), store_bytes(): LANES bytes,
  *            each widened to, or taken from, 32 bits; load_signed(): the same with their signs
  *   lanes    swap_1 .. swap_8 (v): lane i gets lane i ^ 1 .. i ^ 8; only those below LANES
- *            lane_of(v, i): each lane gets lane i modulo LANES of v; not of 1 lane
+ *            lane_of(v, i): each lane gets that lane of v which its i says, modulo LANES; not
+ *            with 1 lane
  *            lane_numbers(): 0, 1, ..; likewise
  *   order    larger(a, b), smaller(a, b): lane by lane, of i32v; greatest_lane(v)
  *   bits     gather_top(v): bit i is the top bit of lane i

@@ -33,7 +33,10 @@ static inline struct random_key random_key_at(struct random_key key, uint64_t el
 
 #define RANDOM_STEP 0x9e3779b1u
 
-/* random_at() - random_u32() of place / RANDOM_STEP: loops add that instead of multiplying. */
+/*
+ * random_at() - random_u32() of the element whose product with RANDOM_STEP, modulo 2^32, is
+ * `place`: a loop adds RANDOM_STEP instead of multiplying.
+ */
 static inline uint32_t random_at(struct random_key key, uint32_t place)
 {
 	uint32_t x = place ^ key.low;
