@@ -356,13 +356,12 @@ INLINE void read_line(const unsigned char *restrict bytes, bool narrowed, float 
 		      uint32_t *restrict greatest)
 {
 	const any_u16 *restrict narrow = (const void *)bytes;
-	const any_u32 *restrict wide = (const void *)bytes;
 	any_u32 *restrict to = (void *)value;
 
 	if (!narrowed)
 		copy_line(value, bytes);
 	for (size_t i = 0; i < LINE; i++) {
-		uint32_t bits = narrowed ? (uint32_t)narrow[i] << 16 : wide[i];
+		uint32_t bits = narrowed ? (uint32_t)narrow[i] << 16 : to[i];
 		uint32_t magnitude = bits & 0x7fffffffu;
 
 		if (narrowed)
@@ -376,7 +375,7 @@ INLINE uint32_t read_as(const unsigned char *bytes, bool narrowed, size_t count,
 	size_t width = narrowed ? sizeof(uint16_t) : sizeof(float);
 	uint32_t greatest[LINE] = {0};
 	unsigned char rest[LINE * sizeof(float)] = {0};
-	float last[LINE];
+	float last[LINE] = {0};
 
 	for (; count >= LINE; count -= LINE, bytes += LINE * width, value += LINE)
 		read_line(bytes, narrowed, value, greatest);
