@@ -141,16 +141,16 @@ static json_t *group_json(const struct control *c, const struct control_group *g
 
 	(void)snprintf(id, sizeof(id), "%016" PRIx64, group->id);
 	object = json_pack(
-		"{s:s, s:o, s:o, s:I, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, "
+		"{s:s, s:o, s:o, s:I, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, "
 		"s:I, s:o, s:o, s:o}",
 		"id", id, "name", report_text(group->name), "run", report_text(group->run), "uid",
 		(json_int_t)group->uid, "epoch", (int)group->epoch, "state", state_name(g), "ranks",
 		(int)group->ranks, "nodes", (int)group->nodes, "node", (int)group->node, "lanes",
 		(int)group->lanes, "paths", (int)group->paths, "chunk_bytes_max",
-		(int)group->chunk_bytes_max, "flat_bytes_max", (int)group->flat_bytes_max,
-		"schedule", sched ? sched->name : "auto", "memory_bytes",
-		(json_int_t)g->memory_bytes, "ended", report_text(group->ended_text), "peers",
-		nodes_json(c, g), "local", local_json(g));
+		(int)group->chunk_bytes_max, "chunk_bytes_usual", (int)group->chunk_bytes_usual,
+		"flat_bytes_max", (int)group->flat_bytes_max, "schedule",
+		sched ? sched->name : "auto", "memory_bytes", (json_int_t)g->memory_bytes, "ended",
+		report_text(group->ended_text), "peers", nodes_json(c, g), "local", local_json(g));
 	if (object) {
 		add_figures(object, g);
 		choice_add_json(object, g);

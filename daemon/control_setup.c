@@ -127,6 +127,7 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		.schedule = group->schedule,
 		.flat_bytes_max = group->flat_bytes_max,
 		.chunk_bytes_max = group->chunk_bytes_max,
+		.chunk_bytes_usual = group->chunk_bytes_usual,
 		.gathers = (peers_offers(c->peers) & WIRE_OFFER_VERBS) != 0,
 		.vec = c->vec,
 	};
@@ -446,10 +447,12 @@ void setup_go(struct control *c, uint16_t root, const struct wire_ready *go, uin
 	g->state = CONTROL_RUNNING;
 	log_put(c->log, LOG_LEVEL_INFO, LOG_GROUP_FORMED,
 		"group \"%s\" has %u ranks on %u nodes, %u of them here group=%016" PRIx64
-		" node=%u lanes=%u paths=%u chunk_bytes_max=%u flat_bytes_max=%u bytes=%" PRIu64,
+		" node=%u lanes=%u paths=%u chunk_bytes_max=%u chunk_bytes_usual=%u"
+		" flat_bytes_max=%u bytes=%" PRIu64,
 		g->group->name, g->group->ranks, g->group->nodes, g->group->local_ranks,
 		g->group->id, g->group->node, g->group->lanes, g->group->paths,
-		g->group->chunk_bytes_max, g->group->flat_bytes_max, g->memory_bytes);
+		g->group->chunk_bytes_max, g->group->chunk_bytes_usual, g->group->flat_bytes_max,
+		g->memory_bytes);
 	for (uint32_t i = 0; i < g->group->local_ranks; i++)
 		answer_created(c, g, i, now_ns);
 	end_if_dead(c, g, now_ns);

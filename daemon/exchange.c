@@ -154,7 +154,8 @@ int exchange_new(struct exchange **out, const struct exchange_plan *plan, struct
 	size_t bytes;
 
 	assert(plan->slots >= 1 && plan->buffers >= 2 && plan->local_ranks >= 1 &&
-	       plan->local_ranks <= EXCHANGE_LOCAL_MAX && plan->node < plan->nodes);
+	       plan->local_ranks <= EXCHANGE_LOCAL_MAX && plan->node < plan->nodes &&
+	       plan->chunk_bytes_usual >= OP_CHUNK_BYTES_MAX_LEAST);
 	if (!x)
 		return err_set(err, -ENOMEM, "no memory for a group's exchange");
 

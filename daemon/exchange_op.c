@@ -150,8 +150,9 @@ static enum exchange_trouble_kind op_set_call(struct exchange *x, struct op *op)
 	op->sched =
 		sched_choose(op->coded ? sched_direct.id : forced,
 			     call->count * vec_type_bytes(type), plan->nodes, plan->flat_bytes_max);
-	op->geometry = op_geometry(call->count, type, plan->nodes, plan->chunk_bytes_max,
-				   op->coded ? &op->tensor->coding : NULL);
+	op->geometry = op_geometry(call->count, type, plan->nodes,
+				   op_chunk_bytes_usual(op->sched, plan->chunk_bytes_usual),
+				   plan->chunk_bytes_max, op->coded ? &op->tensor->coding : NULL);
 	/* Nodes whose state is not of the same ops must not go on as if it were. */
 	op->digest = wire_call_digest(call->op, call->type, call->reduce, call->count, call->key,
 				      op_call_coding(call, op->tensor, &op->turn), op->sched->id);

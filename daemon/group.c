@@ -67,6 +67,7 @@ int group_new(struct group **out, const struct wire_table *table, uint64_t insta
 	g->ranks = table->ranks;
 	g->lanes = table->lanes;
 	g->chunk_bytes_max = table->chunk_bytes_max;
+	g->chunk_bytes_usual = table->chunk_bytes_usual;
 	g->flat_bytes_max = table->flat_bytes_max;
 	g->schedule = table->schedule;
 	g->paths = table->paths;

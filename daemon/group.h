@@ -69,7 +69,7 @@ struct group {
 	uint16_t nodes, node; /* node: ours */
 	uint32_t ranks;
 	/* agreed, whatever our own configuration says */
-	uint32_t lanes, chunk_bytes_max, flat_bytes_max;
+	uint32_t lanes, chunk_bytes_max, chunk_bytes_usual, flat_bytes_max;
 	uint16_t schedule, paths;
 	struct group_node *node_list; /* [nodes] */
 	uint32_t *ranks_of_node;      /* [nodes], for exchange_plan */

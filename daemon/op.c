@@ -52,7 +52,8 @@ struct cut {
 	uint64_t usual, most; /* blocks in a chunk */
 };
 
-static struct cut cut_dense(enum vec_type type, uint32_t chunk_bytes_max)
+static struct cut cut_dense(enum vec_type type, uint32_t chunk_bytes_usual,
+			    uint32_t chunk_bytes_max)
 {
 	uint64_t type_bytes = vec_type_bytes(type);
 	uint64_t sum_bytes = vec_type_bytes(vec_sum_type(type));
@@ -62,7 +63,7 @@ static struct cut cut_dense(enum vec_type type, uint32_t chunk_bytes_max)
 					   : OP_BLOCK};
 
 	cut.most = chunk_bytes_max / (cut.block * element_bytes);
-	cut.usual = OP_CHUNK_BYTES_USUAL / (cut.block * element_bytes);
+	cut.usual = chunk_bytes_usual / (cut.block * element_bytes);
 	return cut;
 }
 
@@ -81,10 +82,11 @@ static struct cut cut_coded(const struct coding *coding, uint32_t chunk_bytes_ma
 }
 
 struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
-			       uint32_t chunk_bytes_max, const struct coding *coding)
+			       uint32_t chunk_bytes_usual, uint32_t chunk_bytes_max,
+			       const struct coding *coding)
 {
-	struct cut cut =
-		coding ? cut_coded(coding, chunk_bytes_max) : cut_dense(type, chunk_bytes_max);
+	struct cut cut = coding ? cut_coded(coding, chunk_bytes_max)
+				: cut_dense(type, chunk_bytes_usual, chunk_bytes_max);
 	uint64_t block = cut.block, most = cut.most;
 	uint64_t blocks = count ? ceil_div(count, block) : 1;
 	uint64_t chunks_max, wanted, chunks;
@@ -111,6 +113,11 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 		.chunks = (uint32_t)chunks,
 		.count_max = chunks_max * most * block,
 	};
+}
+
+uint32_t op_chunk_bytes_usual(const struct sched *sched, uint32_t agreed)
+{
+	return sched->by_owner ? OP_CHUNK_BYTES_USUAL : agreed;
 }
 
 uint64_t op_offset(const struct op *op, uint32_t chunk)

@@ -45,7 +45,7 @@ bool op_call_same(const struct op_call *a, const struct op_call *b);
 uint32_t op_call_coding(const struct op_call *call, const struct tensor *chosen,
 			const struct tensor_turn *turn);
 
-/* Cutting a tensor: a function of count, type and the group's size at creation only. */
+/* Cutting a tensor: a function of count, type and what the group agreed on at creation only. */
 struct op_geometry {
 	uint64_t chunk_count; /* elements in each chunk but the last, >= 1               */
 	uint32_t chunks;      /* >= 1, also for count 0; 0: more than OP_CHUNKS_MAX      */
@@ -54,24 +54,34 @@ struct op_geometry {
 
 /*
  * op_geometry() - all chunks but the last are equally long: whole multiples of OP_BLOCK
- * elements, OP_CHUNK_BYTES_MIN to OP_CHUNK_BYTES_USUAL in the type that sums are made in;
+ * elements, OP_CHUNK_BYTES_MIN to chunk_bytes_usual in the type that sums are made in;
  * if that made more than OP_CHUNKS_MAX chunks, as long as need be, up to chunk_bytes_max
  * (>= OP_CHUNK_BYTES_MAX_LEAST; it is never exceeded).  About 4 a node where the tensor
  * allows; and if there are more chunks than nodes, nearly a multiple of the number of nodes:
  * no node gets more than the mean and one block for each of its chunks.
  * With a coding, which makes messages of them that are 4 to 100 times shorter: sums are of float32,
  * blocks those of the codec, too, and usual chunks OP_CHUNK_BYTES_CODED.
+ * @chunk_bytes_usual: >= OP_CHUNK_BYTES_MAX_LEAST
  * @coding: NULL: dense; else coding_fits(coding, its block, chunk_bytes_max)
  */
 enum {
 	OP_BLOCK = 1024,
 	OP_CHUNK_BYTES_MIN = 4096,
-	OP_CHUNK_BYTES_USUAL = 32 << 10,
+	OP_CHUNK_BYTES_USUAL = 32 << 10, /* of a node without RDMA                        */
+	OP_CHUNK_BYTES_RDMA = 128 << 10, /* with it: what each costs counts for more there */
 	OP_CHUNK_BYTES_CODED = 256 << 10,
 	OP_CHUNK_BYTES_MAX_LEAST = 8192,
 };
 struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t nodes,
-			       uint32_t chunk_bytes_max, const struct coding *coding);
+			       uint32_t chunk_bytes_usual, uint32_t chunk_bytes_max,
+			       const struct coding *coding);
+
+/*
+ * op_chunk_bytes_usual() - of an op: what the group agreed on, but OP_CHUNK_BYTES_USUAL where the
+ * order of a sum, and so its bits, depends on how the tensor is cut: those do not depend on the
+ * transport.
+ */
+uint32_t op_chunk_bytes_usual(const struct sched *sched, uint32_t agreed);
 
 enum op_state { OP_FREE = 0, OP_OPEN, OP_RUNNING, OP_DONE, OP_ENDED };
 

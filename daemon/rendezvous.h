@@ -9,7 +9,7 @@
  *       +--- deadline, contradiction --------+--> REFUSE to every rank, forgotten
  *
  * The members: nodes in the order of their lowest rank, epoch 1, one forced schedule, and of
- * what the daemons' configurations decide (lanes, paths, chunk_bytes_max, flat_bytes_max) the
+ * what the daemons' configurations decide (lanes, paths, chunk_bytes_*, flat_bytes_max) the
  * least that anybody offers.  A group's id is the root's instance plus a counter.
  *
  * Frames and time come in, frames go out (rendezvous_next()); nothing is sent here.  Two

@@ -74,6 +74,8 @@ static void agree(struct wire_table *table, const struct wire_join *join)
 		table->paths = join->paths;
 	if (join->chunk_bytes_max < table->chunk_bytes_max)
 		table->chunk_bytes_max = join->chunk_bytes_max;
+	if (join->chunk_bytes_usual < table->chunk_bytes_usual)
+		table->chunk_bytes_usual = join->chunk_bytes_usual;
 	if (join->flat_bytes_max < table->flat_bytes_max)
 		table->flat_bytes_max = join->flat_bytes_max;
 }
@@ -94,6 +96,7 @@ static void fill_table(struct gathering *g, struct wire_table *table)
 	table->lanes = WIRE_LANES_MAX;
 	table->paths = WIRE_PATHS_MAX;
 	table->chunk_bytes_max = WIRE_CHUNK_BYTES_MAX;
+	table->chunk_bytes_usual = WIRE_CHUNK_BYTES_MAX;
 	table->flat_bytes_max = WIRE_FLAT_BYTES_MAX;
 	for (uint32_t i = 0; i < g->ranks; i++) {
 		const struct wire_join *join = &g->entries[i]->join;

@@ -39,7 +39,7 @@
 #define WIRE_TEXT_BYTES 384                 /* a sentence with its terminating zero */
 #define WIRE_COUNT_MAX (1ull << 46)         /* elements of a tensor */
 #define WIRE_CHUNK_BYTES_MAX (4u << 20)     /* payload of a data frame */
-#define WIRE_CHUNK_BYTES_LEAST (8u << 10)   /* of chunk_bytes_max, which is whole pages... */
+#define WIRE_CHUNK_BYTES_LEAST (8u << 10)   /* of a longest chunk, which is whole pages... */
 #define WIRE_CHUNK_BYTES_STEP (4u << 10)    /* ...of this size */
 #define WIRE_FLAT_BYTES_MAX (1u << 30)      /* of flat_bytes_max */
 #define WIRE_MESSAGE_BYTES_MAX (128u << 10) /* payload of a control frame */
@@ -193,15 +193,16 @@ struct wire_join {
 	uint32_t uid;
 	uint32_t rank;
 	uint32_t ranks;
-	uint32_t pid;             /* of the trainer, for sentences */
-	uint32_t lanes;           /* that the node offers */
-	uint32_t timeout_ms;      /* how long the rank is willing to wait */
-	uint32_t chunk_bytes_max; /* largest payload that the node offers */
-	uint32_t flat_bytes_max;  /* up to which the node would choose the schedule flat */
-	uint16_t schedule;        /* forced schedule of the caller, 0: automatic */
-	uint16_t paths;           /* of a lane to a peer, that the node offers */
+	uint32_t pid;               /* of the trainer, for sentences */
+	uint32_t lanes;             /* that the node offers */
+	uint32_t timeout_ms;        /* how long the rank is willing to wait */
+	uint32_t chunk_bytes_max;   /* largest payload that the node offers */
+	uint32_t flat_bytes_max;    /* up to which the node would choose the schedule flat */
+	uint16_t schedule;          /* forced schedule of the caller, 0: automatic */
+	uint16_t paths;             /* of a lane to a peer, that the node offers */
+	uint32_t chunk_bytes_usual; /* of long tensors without a codec, up to which it gains */
 };
-static_assert(sizeof(struct wire_join) == 2 * WIRE_NAME_BYTES + 36, "no padding");
+static_assert(sizeof(struct wire_join) == 2 * WIRE_NAME_BYTES + 40, "no padding");
 
 struct wire_refuse {
 	char name[WIRE_NAME_BYTES];
@@ -237,13 +238,15 @@ struct wire_table {
 	uint32_t epoch;
 	uint32_t nodes;
 	uint32_t ranks;
-	uint32_t lanes;           /* agreed: the least that a node offers */
-	uint32_t chunk_bytes_max; /* agreed alike */
-	uint32_t flat_bytes_max;  /* agreed alike */
-	uint16_t schedule;        /* forced, 0: automatic */
-	uint16_t paths;           /* agreed: the least that a node offers */
+	uint32_t lanes;             /* agreed: the least that a node offers */
+	uint32_t chunk_bytes_max;   /* agreed alike */
+	uint32_t flat_bytes_max;    /* agreed alike */
+	uint16_t schedule;          /* forced, 0: automatic */
+	uint16_t paths;             /* agreed: the least that a node offers */
+	uint32_t chunk_bytes_usual; /* agreed alike */
+	uint32_t reserved;
 };
-static_assert(sizeof(struct wire_table) == 8 + 2 * WIRE_NAME_BYTES + 32, "no padding");
+static_assert(sizeof(struct wire_table) == 8 + 2 * WIRE_NAME_BYTES + 40, "no padding");
 
 struct wire_ready {
 	uint64_t group;

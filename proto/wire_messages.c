@@ -68,14 +68,16 @@ enum wire_verdict wire_hello_check(const struct wire_hello *hello, size_t bytes)
 		       text_ok(hello->host, sizeof(hello->host)));
 }
 
+static bool chunk_bytes_ok(uint32_t bytes)
+{
+	return bytes >= WIRE_CHUNK_BYTES_LEAST && bytes <= WIRE_CHUNK_BYTES_MAX &&
+	       bytes % WIRE_CHUNK_BYTES_STEP == 0;
+}
+
 /* What the nodes of a group offer, or have agreed on. */
-static bool offer_ok(uint32_t lanes, uint32_t paths, uint32_t chunk_bytes_max,
-		     uint32_t flat_bytes_max)
+static bool offer_ok(uint32_t lanes, uint32_t paths, uint32_t flat_bytes_max)
 {
 	return lanes >= 1 && lanes <= WIRE_LANES_MAX && paths >= 1 && paths <= WIRE_PATHS_MAX &&
-	       chunk_bytes_max >= WIRE_CHUNK_BYTES_LEAST &&
-	       chunk_bytes_max <= WIRE_CHUNK_BYTES_MAX &&
-	       chunk_bytes_max % WIRE_CHUNK_BYTES_STEP == 0 &&
 	       flat_bytes_max <= WIRE_FLAT_BYTES_MAX;
 }
 
@@ -83,12 +85,12 @@ enum wire_verdict wire_join_check(const struct wire_join *join, size_t bytes)
 {
 	if (bytes != sizeof(*join))
 		return WIRE_BAD_LENGTH;
-	return verdict(
-		text_named(join->name, sizeof(join->name)) &&
-		text_ok(join->run, sizeof(join->run)) && join->ranks >= 1 &&
-		join->ranks <= WIRE_RANKS_MAX && join->rank < join->ranks &&
-		join->timeout_ms >= 1 &&
-		offer_ok(join->lanes, join->paths, join->chunk_bytes_max, join->flat_bytes_max));
+	return verdict(text_named(join->name, sizeof(join->name)) &&
+		       text_ok(join->run, sizeof(join->run)) && join->ranks >= 1 &&
+		       join->ranks <= WIRE_RANKS_MAX && join->rank < join->ranks &&
+		       join->timeout_ms >= 1 && chunk_bytes_ok(join->chunk_bytes_max) &&
+		       chunk_bytes_ok(join->chunk_bytes_usual) &&
+		       offer_ok(join->lanes, join->paths, join->flat_bytes_max));
 }
 
 enum wire_verdict wire_refuse_check(const struct wire_refuse *refuse, size_t bytes)
@@ -145,8 +147,9 @@ enum wire_verdict wire_table_check(const struct wire_table *table, size_t bytes)
 		return WIRE_BAD_LENGTH;
 	return verdict(table->group && text_named(table->name, sizeof(table->name)) &&
 		       text_ok(table->run, sizeof(table->run)) && table->epoch &&
-		       offer_ok(table->lanes, table->paths, table->chunk_bytes_max,
-				table->flat_bytes_max) &&
+		       chunk_bytes_ok(table->chunk_bytes_max) &&
+		       chunk_bytes_ok(table->chunk_bytes_usual) && !table->reserved &&
+		       offer_ok(table->lanes, table->paths, table->flat_bytes_max) &&
 		       nodes_ok(wire_table_nodes(table), table->nodes) &&
 		       ranks_ok(wire_table_ranks(table), table->ranks, table->nodes));
 }

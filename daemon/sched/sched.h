@@ -45,6 +45,7 @@ struct sched_role {
 struct sched {
 	const char *name; /* as in the configuration                        */
 	uint16_t id;      /* on the wire; never reused, never 0             */
+	bool by_owner;    /* in which order a chunk is summed: else always by node  */
 	/* node, owner < nodes; nodes >= 1 */
 	struct sched_role (*role)(uint16_t nodes, uint16_t node, uint16_t owner);
 };

@@ -52,6 +52,7 @@ static void put_join(struct sample_payload *payload)
 				 .lanes = 2,
 				 .timeout_ms = 300000,
 				 .chunk_bytes_max = 1u << 20,
+				 .chunk_bytes_usual = 32768,
 				 .flat_bytes_max = 1u << 16,
 				 .schedule = 0,
 				 .paths = 2};
@@ -81,6 +82,7 @@ static void put_table(struct sample_payload *payload)
 				   .ranks = SAMPLE_RANKS,
 				   .lanes = 2,
 				   .chunk_bytes_max = 1u << 20,
+				   .chunk_bytes_usual = 32768,
 				   .flat_bytes_max = 1u << 16,
 				   .paths = 2};
 

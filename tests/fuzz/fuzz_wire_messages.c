@@ -43,10 +43,14 @@ static void hello_holds(const struct wire_hello *h)
 	TEXT(h->host);
 }
 
-static void offer_holds(uint32_t lanes, uint32_t paths, uint32_t chunk_bytes, uint32_t flat_bytes)
+static void chunk_bytes_holds(uint32_t bytes)
+{
+	PROPERTY((bytes & 4095) == 0 && bytes > 4096 && bytes <= 4u << 20);
+}
+
+static void offer_holds(uint32_t lanes, uint32_t paths, uint32_t flat_bytes)
 {
 	PROPERTY(lanes - 1 < WIRE_LANES_MAX && paths - 1 < WIRE_PATHS_MAX);
-	PROPERTY((chunk_bytes & 4095) == 0 && chunk_bytes > 4096 && chunk_bytes <= 4u << 20);
 	PROPERTY(flat_bytes <= 1u << 30);
 }
 
@@ -56,7 +60,9 @@ static void join_holds(const struct wire_join *j)
 	TEXT(j->run);
 	PROPERTY(j->rank < j->ranks && j->ranks <= WIRE_RANKS_MAX);
 	PROPERTY(j->timeout_ms);
-	offer_holds(j->lanes, j->paths, j->chunk_bytes_max, j->flat_bytes_max);
+	offer_holds(j->lanes, j->paths, j->flat_bytes_max);
+	chunk_bytes_holds(j->chunk_bytes_max);
+	chunk_bytes_holds(j->chunk_bytes_usual);
 }
 
 static void refuse_holds(const struct wire_refuse *r)
@@ -75,8 +81,10 @@ static void table_holds(const struct wire_table *t, size_t bytes)
 
 	NAME(t->name);
 	TEXT(t->run);
-	PROPERTY(t->group && t->epoch);
-	offer_holds(t->lanes, t->paths, t->chunk_bytes_max, t->flat_bytes_max);
+	PROPERTY(t->group && t->epoch && !t->reserved);
+	offer_holds(t->lanes, t->paths, t->flat_bytes_max);
+	chunk_bytes_holds(t->chunk_bytes_max);
+	chunk_bytes_holds(t->chunk_bytes_usual);
 	PROPERTY(t->nodes >= 1 && t->nodes <= WIRE_NODES_MAX);
 	PROPERTY(t->ranks >= t->nodes && t->ranks <= WIRE_RANKS_MAX);
 	PROPERTY((const char *)(ranks + t->ranks) == (const char *)t + bytes);

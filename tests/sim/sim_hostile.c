@@ -213,10 +213,11 @@ static struct wire_frame draw_frame(struct world *w, struct world_dice *d, uint1
 	uint64_t seq = 1 + world_roll(d, OPS);
 	const struct op_call *call = &g->op[seq].call;
 	enum vec_type type = (enum vec_type)call->type;
-	struct op_geometry geometry =
-		op_geometry(call->count, type, g->nodes, g->chunk_bytes_max, NULL);
 	const struct sched *sched = sched_choose(call->schedule, call->count * vec_type_bytes(type),
 						 g->nodes, g->flat_bytes_max);
+	struct op_geometry geometry = op_geometry(call->count, type, g->nodes,
+						  op_chunk_bytes_usual(sched, g->chunk_bytes_usual),
+						  g->chunk_bytes_max, NULL);
 	uint32_t chunk = world_roll(d, geometry.chunks);
 	struct op op = {.call = *call, .geometry = geometry};
 	bool final = world_roll(d, 2);

@@ -115,6 +115,7 @@ struct world_group *world_add_group(struct world *w, const uint16_t *nodes, uint
 	g->slots = 4;
 	g->buffers = 8;
 	g->chunk_bytes_max = 64 << 10;
+	g->chunk_bytes_usual = world_roll(&w->dice, 2) ? OP_CHUNK_BYTES_USUAL : OP_CHUNK_BYTES_RDMA;
 	g->flat_bytes_max = 4096;
 	for (uint16_t i = 0; i < n; i++) {
 		uint32_t local = w->options.local[nodes[i]];
@@ -212,6 +213,7 @@ static void make_exchange(struct world *w, struct world_group *g, uint16_t i, ui
 		.schedule = g->schedule,
 		.flat_bytes_max = g->flat_bytes_max,
 		.chunk_bytes_max = g->chunk_bytes_max,
+		.chunk_bytes_usual = g->chunk_bytes_usual,
 		.slots = g->slots,
 		.buffers = g->buffers,
 		.vec = w->vec,

@@ -89,7 +89,7 @@ struct world_group {
 	uint64_t ops;
 	struct world_op op[WORLD_OPS_MAX + 1];
 	uint16_t schedule; /* forced by the group */
-	uint32_t slots, buffers, chunk_bytes_max;
+	uint32_t slots, buffers, chunk_bytes_max, chunk_bytes_usual;
 	uint64_t flat_bytes_max;
 	struct owner_table owners;
 	struct exchange *x[WORLD_NODES_MAX][WORLD_LANES_MAX]; /* [group_node] */

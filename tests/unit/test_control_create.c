@@ -246,6 +246,7 @@ static void test_full_when_it_comes(void **state)
 			    .ranks = 1,
 			    .lanes = 1,
 			    .chunk_bytes_max = 65536,
+			    .chunk_bytes_usual = 32768,
 			    .paths = 1,
 			    .uid = 1000}};
 	const struct wire_refuse *refusal;

@@ -49,6 +49,7 @@ static void make_group(struct fixture *f, uint16_t node)
 			    .ranks = 2,
 			    .lanes = 1,
 			    .chunk_bytes_max = 65536,
+			    .chunk_bytes_usual = 32768,
 			    .paths = 1},
 		   .ranks = {0, 1}};
 	struct wire_node other = {.instance = 5, .port = 7117, .address = "127.0.0.2", .host = "b"};

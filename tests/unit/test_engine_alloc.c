@@ -107,6 +107,7 @@ static int open_node(uint16_t number)
 		.owners = &owners,
 		.flat_bytes_max = 4096,
 		.chunk_bytes_max = 65536,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
 		.slots = 4,
 		.buffers = 8,
 		.vec = vec_best(),

@@ -34,6 +34,7 @@ static const struct table sample = {
 		 .ranks = RANKS,
 		 .lanes = 2,
 		 .chunk_bytes_max = 8192,
+		 .chunk_bytes_usual = 16384,
 		 .flat_bytes_max = 5000,
 		 .schedule = 3,
 		 .paths = 2},
@@ -64,6 +65,7 @@ static void test_members(void **state)
 	assert_int_equal(g->lanes, 2);
 	assert_int_equal(g->paths, 2);
 	assert_int_equal(g->chunk_bytes_max, 8192);
+	assert_int_equal(g->chunk_bytes_usual, 16384);
 	assert_int_equal(g->flat_bytes_max, 5000);
 	assert_int_equal(g->schedule, 3);
 	assert_int_equal(g->uid, 7);

@@ -22,11 +22,18 @@ static size_t wide_bytes(enum vec_type type)
 	return own > sum ? own : sum;
 }
 
-static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t most)
+/* Without a codec. */
+static struct op_geometry cut(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t usual,
+			      uint32_t most)
+{
+	return op_geometry(count, type, nodes, usual, most, NULL);
+}
+
+static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t usual, uint32_t most)
 {
 	struct op op = {
 		.call = {.count = count, .type = (uint8_t)type},
-		.geometry = op_geometry(count, type, nodes, most, NULL),
+		.geometry = cut(count, type, nodes, usual, most),
 	};
 	const struct op_geometry *g = &op.geometry;
 	uint64_t block = OP_CHUNK_BYTES_MIN / wide_bytes(type);
@@ -54,9 +61,8 @@ static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t m
 	assert_true(g->chunk_count * wide_bytes(type) >= OP_CHUNK_BYTES_MIN);
 	assert_true(g->chunk_count * wide_bytes(type) <= most);
 	assert_true(count <= g->count_max);
-	if (g->chunk_count * wide_bytes(type) > OP_CHUNK_BYTES_USUAL)
-		assert_true(count / (OP_CHUNK_BYTES_USUAL / wide_bytes(type)) >=
-			    OP_CHUNKS_MAX / nodes * nodes);
+	if (g->chunk_count * wide_bytes(type) > usual)
+		assert_true(count / (usual / wide_bytes(type)) >= OP_CHUNKS_MAX / nodes * nodes);
 
 	/* About four a node where the tensor allows, and none has much more than its share. */
 	if (blocks >= 8ull * nodes)
@@ -67,56 +73,108 @@ static void check(uint64_t count, enum vec_type type, uint32_t nodes, uint32_t m
 
 static void geometry_keeps_its_promises(void **state)
 {
-	static const uint32_t mosts[] = {8192, 65536, 100000, 512 << 10, 4 << 20};
+	static const struct {
+		uint32_t usual, most;
+	} bytes[] = {
+		{OP_CHUNK_BYTES_USUAL, 8192},    {OP_CHUNK_BYTES_USUAL, 65536},
+		{OP_CHUNK_BYTES_USUAL, 100000},  {OP_CHUNK_BYTES_USUAL, 512 << 10},
+		{OP_CHUNK_BYTES_USUAL, 4 << 20}, {OP_CHUNK_BYTES_RDMA, 65536},
+		{OP_CHUNK_BYTES_RDMA, 1 << 20},  {OP_CHUNK_BYTES_MAX_LEAST, 1 << 20},
+	};
 
 	(void)state;
 	for (enum vec_type type = VEC_F32; type <= VEC_I64; type++)
 		for (uint32_t nodes = 1; nodes <= 256; nodes += 1 + nodes / 12)
-			for (size_t m = 0; m < sizeof(mosts) / sizeof(mosts[0]); m++) {
+			for (size_t b = 0; b < sizeof(bytes) / sizeof(bytes[0]); b++) {
+				uint32_t usual = bytes[b].usual, most = bytes[b].most;
+
 				for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-					check(counts[i], type, nodes, mosts[m]);
+					check(counts[i], type, nodes, usual, most);
 				for (uint64_t c = 1; c < 200000; c = c * 5 / 4 + 1)
-					check(c, type, nodes, mosts[m]);
+					check(c, type, nodes, usual, most);
 			}
 }
 
 static void what_has_too_many_chunks_is_said_to(void **state)
 {
-	struct op_geometry most = op_geometry(65536ull * 2048, VEC_F32, 2, 8192, NULL);
+	const uint32_t usual = OP_CHUNK_BYTES_USUAL;
+	struct op_geometry most = cut(65536ull * 2048, VEC_F32, 2, usual, 8192);
 
 	(void)state;
 	assert_int_equal(most.chunks, OP_CHUNKS_MAX);
-	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192, NULL).chunks, 0);
-	assert_int_equal(op_geometry(65536ull * 2048 + 1, VEC_F32, 2, 8192, NULL).count_max,
+	assert_int_equal(cut(65536ull * 2048 + 1, VEC_F32, 2, usual, 8192).chunks, 0);
+	assert_int_equal(cut(65536ull * 2048 + 1, VEC_F32, 2, usual, 8192).count_max,
 			 65536ull * 2048);
-	assert_int_equal(op_geometry(1ull << 46, VEC_I8, 256, 4 << 20, NULL).chunks, 0);
+	assert_int_equal(cut(1ull << 46, VEC_I8, 256, usual, 4 << 20).chunks, 0);
 }
 
 /* Chunks are longer than usual where there would be too many, and only there. */
-static void large_tensors_have_larger_chunks(void **state)
+static void large_tensors_have_larger_chunks_than(uint32_t usual)
 {
-	const uint64_t usual = OP_CHUNK_BYTES_USUAL / sizeof(float), most = 1 << 20;
+	const uint64_t count = usual / sizeof(float);
+	const uint32_t most = 1 << 20;
 
-	(void)state;
-	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most, NULL).chunk_count, usual);
-	assert_int_equal(op_geometry(65536 * usual, VEC_F32, 4, most, NULL).chunks, 65536);
+	assert_int_equal(cut(65536 * count, VEC_F32, 4, usual, most).chunk_count, count);
+	assert_int_equal(cut(65536 * count, VEC_F32, 4, usual, most).chunks, 65536);
 	for (uint32_t nodes = 1; nodes <= 256; nodes++) {
 		uint64_t chunks_max = OP_CHUNKS_MAX / nodes * nodes;
 		uint64_t counts_max = chunks_max * (most / sizeof(float));
 
-		for (uint64_t c = chunks_max * usual; c < counts_max; c += c / 7 + 1) {
-			struct op_geometry g = op_geometry(c + 1, VEC_F32, nodes, most, NULL);
+		for (uint64_t c = chunks_max * count; c < counts_max; c += c / 7 + 1) {
+			struct op_geometry g = cut(c + 1, VEC_F32, nodes, usual, most);
 
 			assert_true(g.chunks <= OP_CHUNKS_MAX && g.chunks > chunks_max / 2);
-			assert_true(g.chunk_count > usual);
-			check(c + 1, VEC_BF16, nodes, most);
+			assert_true(g.chunk_count > count);
+			check(c + 1, VEC_BF16, nodes, usual, most);
 		}
-		check(counts_max, VEC_F32, nodes, most);
-		assert_true(op_geometry(counts_max, VEC_F32, nodes, most, NULL).chunks);
-		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most, NULL).chunks, 0);
-		assert_int_equal(op_geometry(counts_max + 1, VEC_F32, nodes, most, NULL).count_max,
+		check(counts_max, VEC_F32, nodes, usual, most);
+		assert_true(cut(counts_max, VEC_F32, nodes, usual, most).chunks);
+		assert_int_equal(cut(counts_max + 1, VEC_F32, nodes, usual, most).chunks, 0);
+		assert_int_equal(cut(counts_max + 1, VEC_F32, nodes, usual, most).count_max,
 				 counts_max);
 	}
+}
+
+static void large_tensors_have_larger_chunks(void **state)
+{
+	(void)state;
+	large_tensors_have_larger_chunks_than(OP_CHUNK_BYTES_USUAL);
+	large_tensors_have_larger_chunks_than(OP_CHUNK_BYTES_RDMA);
+}
+
+/* A coding has chunks of its own, whatever is agreed on for those without. */
+static void coded_chunks_are_as_long_over_any_transport(void **state)
+{
+	struct coding coding;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(coding_parse(&coding, "int8", "none", 1 << 20, &err), 0);
+	for (uint64_t c = 1; c < 100000000; c = c * 3 + 1) {
+		struct op_geometry a =
+			op_geometry(c, VEC_F32, 4, OP_CHUNK_BYTES_USUAL, 1 << 20, &coding);
+		struct op_geometry b =
+			op_geometry(c, VEC_F32, 4, OP_CHUNK_BYTES_RDMA, 1 << 20, &coding);
+
+		assert_int_equal(a.chunk_count, b.chunk_count);
+		assert_int_equal(a.chunks, b.chunks);
+		assert_int_equal(a.count_max, b.count_max);
+	}
+}
+
+/* Sums whose order depends on who owns a chunk are cut alike everywhere. */
+static void a_ring_is_cut_as_over_tcp(void **state)
+{
+	(void)state;
+	assert_int_equal(op_chunk_bytes_usual(&sched_ring, OP_CHUNK_BYTES_RDMA),
+			 OP_CHUNK_BYTES_USUAL);
+	assert_int_equal(op_chunk_bytes_usual(&sched_ring, OP_CHUNK_BYTES_USUAL),
+			 OP_CHUNK_BYTES_USUAL);
+	assert_int_equal(op_chunk_bytes_usual(&sched_direct, OP_CHUNK_BYTES_RDMA),
+			 OP_CHUNK_BYTES_RDMA);
+	assert_int_equal(op_chunk_bytes_usual(&sched_flat, OP_CHUNK_BYTES_RDMA),
+			 OP_CHUNK_BYTES_RDMA);
+	assert_int_equal(op_chunk_bytes_usual(&sched_direct, 8192), 8192);
 }
 
 /* Lane of a chunk = floor(chunk * lanes / chunks). */
@@ -165,6 +223,8 @@ int main(void)
 		cmocka_unit_test(geometry_keeps_its_promises),
 		cmocka_unit_test(what_has_too_many_chunks_is_said_to),
 		cmocka_unit_test(large_tensors_have_larger_chunks),
+		cmocka_unit_test(coded_chunks_are_as_long_over_any_transport),
+		cmocka_unit_test(a_ring_is_cut_as_over_tcp),
 		cmocka_unit_test(lanes_share_the_chunks),
 		cmocka_unit_test(calls_are_compared_in_every_part),
 	};

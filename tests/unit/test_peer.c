@@ -82,6 +82,7 @@ static void test_large_frames(void **state)
 				     .ranks = WIRE_RANKS_MAX,
 				     .lanes = 1,
 				     .chunk_bytes_max = WIRE_CHUNK_BYTES_LEAST,
+				     .chunk_bytes_usual = 32768,
 				     .paths = 1};
 	for (uint16_t i = 0; i < WIRE_NODES_MAX; i++)
 		nodes[i] = (struct wire_node){

@@ -44,6 +44,7 @@ static struct wire_join join_of(uint32_t rank, uint32_t ranks)
 		.lanes = 4,
 		.timeout_ms = 1000,
 		.chunk_bytes_max = 65536,
+		.chunk_bytes_usual = 32768,
 		.flat_bytes_max = 10000,
 		.paths = 3,
 	};
@@ -196,12 +197,12 @@ static void test_forms_a_group(void **state)
 static void test_least_of_all_offers(void **state)
 {
 	static const struct {
-		uint32_t lanes, chunk_bytes_max, flat_bytes_max;
+		uint32_t lanes, chunk_bytes_max, chunk_bytes_usual, flat_bytes_max;
 		uint16_t paths;
-	} offers[] = {{1, 1u << 20, 1u << 30, 8},
-		      {16, 1u << 15, 1u << 30, 8},
-		      {16, 1u << 20, 77, 8},
-		      {16, 1u << 20, 1u << 30, 2}};
+	} offers[] = {{1, 1u << 20, 1u << 17, 1u << 30, 8},
+		      {16, 1u << 15, 1u << 17, 1u << 30, 8},
+		      {16, 1u << 20, 1u << 16, 77, 8},
+		      {16, 1u << 20, 1u << 17, 1u << 30, 2}};
 	struct rendezvous *r = make();
 	const struct wire_table *table;
 
@@ -213,6 +214,7 @@ static void test_least_of_all_offers(void **state)
 		frame.lanes = offers[i].lanes;
 		frame.paths = offers[i].paths;
 		frame.chunk_bytes_max = offers[i].chunk_bytes_max;
+		frame.chunk_bytes_usual = offers[i].chunk_bytes_usual;
 		frame.flat_bytes_max = offers[i].flat_bytes_max;
 		assert_int_equal(wire_join_check(&frame, sizeof(frame)), WIRE_OK);
 		rendezvous_join(r, &node, &frame, 0);
@@ -222,6 +224,7 @@ static void test_least_of_all_offers(void **state)
 		assert_int_equal(table->lanes, 1);
 		assert_int_equal(table->paths, 2);
 		assert_int_equal(table->chunk_bytes_max, 1u << 15);
+		assert_int_equal(table->chunk_bytes_usual, 1u << 16);
 		assert_int_equal(table->flat_bytes_max, 77);
 	}
 	rendezvous_free(r);

@@ -28,6 +28,7 @@ static void join(struct rendezvous *r, uint64_t instance, uint32_t uid, const ch
 		.lanes = 1,
 		.timeout_ms = 1000,
 		.chunk_bytes_max = 65536,
+		.chunk_bytes_usual = 32768,
 		.paths = 1,
 	};
 

@@ -163,6 +163,16 @@ static void addresses(void **state)
 	}
 }
 
+#define CHUNK_BYTES(kind, type, field)                                                      \
+	do {                                                                                \
+		REFUSED(kind, type, field, 0);                                              \
+		REFUSED(kind, type, field, WIRE_CHUNK_BYTES_LEAST - WIRE_CHUNK_BYTES_STEP); \
+		REFUSED(kind, type, field, WIRE_CHUNK_BYTES_LEAST + 1);                     \
+		REFUSED(kind, type, field, WIRE_CHUNK_BYTES_MAX + WIRE_CHUNK_BYTES_STEP);   \
+		TAKEN(kind, type, field, WIRE_CHUNK_BYTES_LEAST);                           \
+		TAKEN(kind, type, field, WIRE_CHUNK_BYTES_MAX);                             \
+	} while (0)
+
 static void join(void **state)
 {
 	(void)state;
@@ -176,14 +186,8 @@ static void join(void **state)
 	REFUSED(WIRE_JOIN, wire_join, lanes, 0);
 	REFUSED(WIRE_JOIN, wire_join, lanes, WIRE_LANES_MAX + 1);
 	REFUSED(WIRE_JOIN, wire_join, timeout_ms, 0);
-	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max, 0);
-	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max,
-		WIRE_CHUNK_BYTES_LEAST - WIRE_CHUNK_BYTES_STEP);
-	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST + 1);
-	REFUSED(WIRE_JOIN, wire_join, chunk_bytes_max,
-		WIRE_CHUNK_BYTES_MAX + WIRE_CHUNK_BYTES_STEP);
-	TAKEN(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST);
-	TAKEN(WIRE_JOIN, wire_join, chunk_bytes_max, WIRE_CHUNK_BYTES_MAX);
+	CHUNK_BYTES(WIRE_JOIN, wire_join, chunk_bytes_max);
+	CHUNK_BYTES(WIRE_JOIN, wire_join, chunk_bytes_usual);
 	REFUSED(WIRE_JOIN, wire_join, flat_bytes_max, WIRE_FLAT_BYTES_MAX + 1);
 	TAKEN(WIRE_JOIN, wire_join, flat_bytes_max, WIRE_FLAT_BYTES_MAX);
 	TAKEN(WIRE_JOIN, wire_join, flat_bytes_max, 0);
@@ -223,20 +227,15 @@ static void table_fields(void **state)
 			 WIRE_BAD_LENGTH);
 	REFUSED(WIRE_TABLE, wire_table, lanes, 0);
 	REFUSED(WIRE_TABLE, wire_table, lanes, WIRE_LANES_MAX + 1);
-	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max, 0);
-	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max,
-		WIRE_CHUNK_BYTES_LEAST - WIRE_CHUNK_BYTES_STEP);
-	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST + 1);
-	REFUSED(WIRE_TABLE, wire_table, chunk_bytes_max,
-		WIRE_CHUNK_BYTES_MAX + WIRE_CHUNK_BYTES_STEP);
-	TAKEN(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_LEAST);
-	TAKEN(WIRE_TABLE, wire_table, chunk_bytes_max, WIRE_CHUNK_BYTES_MAX);
+	CHUNK_BYTES(WIRE_TABLE, wire_table, chunk_bytes_max);
+	CHUNK_BYTES(WIRE_TABLE, wire_table, chunk_bytes_usual);
 	REFUSED(WIRE_TABLE, wire_table, flat_bytes_max, WIRE_FLAT_BYTES_MAX + 1);
 	TAKEN(WIRE_TABLE, wire_table, flat_bytes_max, WIRE_FLAT_BYTES_MAX);
 	TAKEN(WIRE_TABLE, wire_table, flat_bytes_max, 0);
 	REFUSED(WIRE_TABLE, wire_table, paths, 0);
 	REFUSED(WIRE_TABLE, wire_table, paths, WIRE_PATHS_MAX + 1);
 	TAKEN(WIRE_TABLE, wire_table, paths, WIRE_PATHS_MAX);
+	REFUSED(WIRE_TABLE, wire_table, reserved, 1);
 }
 
 /* Of the last node of the sample. */
@@ -291,11 +290,11 @@ static void table_accessors(void **state)
 	(void)state;
 	sample_wire(WIRE_TABLE, &frame, &payload);
 	assert_int_equal(payload.bytes, wire_table_bytes(SAMPLE_NODES, SAMPLE_RANKS));
-	assert_int_equal(payload.bytes, 168 + 3 * 128 + 5 * 2);
+	assert_int_equal(payload.bytes, 176 + 3 * 128 + 5 * 2);
 	assert_string_equal(wire_table_nodes(table)[2].host, "node2");
 	assert_int_equal(wire_table_ranks(table)[4], 2);
 	assert_int_equal(wire_table_bytes(WIRE_NODES_MAX, WIRE_RANKS_MAX),
-			 168 + 256 * 128 + 4096 * 2);
+			 176 + 256 * 128 + 4096 * 2);
 }
 
 static void largest_table(void **state)
@@ -314,6 +313,7 @@ static void largest_table(void **state)
 	table->ranks = WIRE_RANKS_MAX;
 	table->lanes = WIRE_LANES_MAX;
 	table->chunk_bytes_max = WIRE_CHUNK_BYTES_MAX;
+	table->chunk_bytes_usual = WIRE_CHUNK_BYTES_MAX;
 	table->paths = WIRE_PATHS_MAX;
 	nodes = (struct wire_node *)(table + 1);
 	ranks = (uint16_t *)(nodes + WIRE_NODES_MAX);
