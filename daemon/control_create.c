@@ -160,9 +160,8 @@ static void join(struct control *c, struct create *create, uint16_t root, uint64
 		.pid = create->pid,
 		.lanes = c->n,
 		.timeout_ms = 1,
-		.chunk_bytes_usual = peers_offers(c->peers) & WIRE_OFFER_VERBS
-					     ? OP_CHUNK_BYTES_RDMA
-					     : OP_CHUNK_BYTES_USUAL,
+		.chunk_bytes_usual =
+			control_has_verbs(c) ? OP_CHUNK_BYTES_RDMA : OP_CHUNK_BYTES_TCP,
 		.flat_bytes_max = (uint32_t)c->config->flat_bytes_max,
 		.schedule = request->schedule ? request->schedule : c->schedule,
 		.paths = (uint16_t)c->config->paths,

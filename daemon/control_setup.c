@@ -127,8 +127,10 @@ static int make_exchanges(struct control *c, struct control_group *g, struct err
 		.schedule = group->schedule,
 		.flat_bytes_max = group->flat_bytes_max,
 		.chunk_bytes_max = group->chunk_bytes_max,
-		.chunk_bytes_usual = group->chunk_bytes_usual,
-		.gathers = (peers_offers(c->peers) & WIRE_OFFER_VERBS) != 0,
+		/* What goes to no other node is only copied: as much as caches hold. */
+		.chunk_bytes_usual =
+			group->nodes > 1 ? group->chunk_bytes_usual : OP_CHUNK_BYTES_TCP,
+		.gathers = control_has_verbs(c),
 		.vec = c->vec,
 	};
 	struct tensors_options tensors = {

@@ -200,6 +200,12 @@ void setup_free(struct control *c, struct control_group *g, uint64_t now_ns);
 struct control_group *control_group_of(struct control *c, uint64_t id);
 struct control_group *control_group_with(struct control *c, const struct exchange *x);
 
+/* Do the lanes have a device for RDMA, or wait for one? */
+static inline bool control_has_verbs(const struct control *c)
+{
+	return (peers_offers(c->peers) & WIRE_OFFER_VERBS) != 0;
+}
+
 /* --- control_tensor.c ----------------------------------------------------------------------- */
 
 /* CTL_TENSOR: how a trainer wants tensors to be sent. */

@@ -117,7 +117,7 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 
 uint32_t op_chunk_bytes_usual(const struct sched *sched, uint32_t agreed)
 {
-	return sched->by_owner ? OP_CHUNK_BYTES_USUAL : agreed;
+	return sched->order_by_owner ? OP_CHUNK_BYTES_TCP : agreed;
 }
 
 uint64_t op_offset(const struct op *op, uint32_t chunk)

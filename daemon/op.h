@@ -45,7 +45,7 @@ bool op_call_same(const struct op_call *a, const struct op_call *b);
 uint32_t op_call_coding(const struct op_call *call, const struct tensor *chosen,
 			const struct tensor_turn *turn);
 
-/* Cutting a tensor: a function of count, type and what the group agreed on at creation only. */
+/* Cutting a tensor: a function of the op's call and what the group agreed on at creation only. */
 struct op_geometry {
 	uint64_t chunk_count; /* elements in each chunk but the last, >= 1               */
 	uint32_t chunks;      /* >= 1, also for count 0; 0: more than OP_CHUNKS_MAX      */
@@ -67,8 +67,8 @@ struct op_geometry {
 enum {
 	OP_BLOCK = 1024,
 	OP_CHUNK_BYTES_MIN = 4096,
-	OP_CHUNK_BYTES_USUAL = 32 << 10, /* of a node without RDMA                        */
-	OP_CHUNK_BYTES_RDMA = 128 << 10, /* with it: what each costs counts for more there */
+	OP_CHUNK_BYTES_TCP = 32 << 10,   /* of a group where a node has no RDMA; of rings */
+	OP_CHUNK_BYTES_RDMA = 128 << 10, /* where all have it: each costs more there  */
 	OP_CHUNK_BYTES_CODED = 256 << 10,
 	OP_CHUNK_BYTES_MAX_LEAST = 8192,
 };
@@ -77,7 +77,7 @@ struct op_geometry op_geometry(uint64_t count, enum vec_type type, uint32_t node
 			       const struct coding *coding);
 
 /*
- * op_chunk_bytes_usual() - of an op: what the group agreed on, but OP_CHUNK_BYTES_USUAL where the
+ * op_chunk_bytes_usual() - of an op: what the group agreed on, but OP_CHUNK_BYTES_TCP where the
  * order of a sum, and so its bits, depends on how the tensor is cut: those do not depend on the
  * transport.
  */

@@ -16,7 +16,8 @@
  * chunks both ways.  The first frame each way on either is a HELLO.
  *
  * Version rule: a new meaning for an old bit bumps WIRE_VERSION; a new kind does
- * not (an unknown kind is refused).  magic, version, kind and header_crc keep
+ * not (an unknown kind is refused).  Versions count from the first release: until
+ * then all daemons of a cluster are of one build.  magic, version, kind and header_crc keep
  * their places in every version, so a daemon can always say what it was sent.
  */
 #ifndef PROTO_WIRE_H
@@ -200,7 +201,7 @@ struct wire_join {
 	uint32_t flat_bytes_max;    /* up to which the node would choose the schedule flat */
 	uint16_t schedule;          /* forced schedule of the caller, 0: automatic */
 	uint16_t paths;             /* of a lane to a peer, that the node offers */
-	uint32_t chunk_bytes_usual; /* of long tensors without a codec, up to which it gains */
+	uint32_t chunk_bytes_usual; /* up to which chunks without a codec grow */
 };
 static_assert(sizeof(struct wire_join) == 2 * WIRE_NAME_BYTES + 40, "no padding");
 

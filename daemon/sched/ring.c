@@ -50,6 +50,6 @@ static struct sched_role ring_role(uint16_t nodes, uint16_t node, uint16_t owner
 const struct sched sched_ring = {
 	.name = "ring",
 	.id = 3,
-	.by_owner = true,
+	.order_by_owner = true,
 	.role = ring_role,
 };

@@ -45,7 +45,9 @@ struct sched_role {
 struct sched {
 	const char *name; /* as in the configuration                        */
 	uint16_t id;      /* on the wire; never reused, never 0             */
-	bool by_owner;    /* in which order a chunk is summed: else always by node  */
+	/* Some contributions are added on their way, so the order of a sum depends on the chunk's
+	 * owner, and bits on how the tensor is cut; else sums are in node order. */
+	bool order_by_owner;
 	/* node, owner < nodes; nodes >= 1 */
 	struct sched_role (*role)(uint16_t nodes, uint16_t node, uint16_t owner);
 };

@@ -133,7 +133,8 @@ static void check(struct scenario *s, struct world *w, uint32_t variation)
 						   g->rank[r].status[seq]);
 			world_check_op(w, g, seq);
 			if (variation && hash != s->hash[i][seq])
-				world_fail(w, "group %llu op %llu: other bits than with 1 lane",
+				world_fail(w,
+					   "group %llu op %llu: other bits than in the first run",
 					   (unsigned long long)g->id, (unsigned long long)seq);
 			s->hash[i][seq] = hash;
 		}

@@ -203,7 +203,7 @@ static void make_node(struct world *w, uint16_t n, uint32_t first_rank, bool one
 		.flat_bytes_max = 4096,
 		.vec = w->vec,
 		.chunk_bytes_max = 65536,
-		.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 		.gathers = true,
 	};
 

@@ -114,8 +114,8 @@ struct world_group *world_add_group(struct world *w, const uint16_t *nodes, uint
 	g->nodes = n;
 	g->slots = 4;
 	g->buffers = 8;
-	g->chunk_bytes_max = 64 << 10;
-	g->chunk_bytes_usual = world_roll(&w->dice, 2) ? OP_CHUNK_BYTES_USUAL : OP_CHUNK_BYTES_RDMA;
+	g->chunk_bytes_max = (world_roll(&w->dice, 2) ? 64u : 256u) << 10;
+	g->chunk_bytes_usual = world_roll(&w->dice, 2) ? OP_CHUNK_BYTES_TCP : OP_CHUNK_BYTES_RDMA;
 	g->flat_bytes_max = 4096;
 	for (uint16_t i = 0; i < n; i++) {
 		uint32_t local = w->options.local[nodes[i]];

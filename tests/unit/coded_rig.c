@@ -52,7 +52,7 @@ static void open_node(struct coded_rig *r, uint16_t node)
 		.local_rank = r->local_rank[node],
 		.owners = &r->owners,
 		.chunk_bytes_max = o->chunk_bytes_max,
-		.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 		.slots = 2,
 		.buffers = 2,
 		.vec = o->vec,

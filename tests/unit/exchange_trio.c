@@ -29,7 +29,7 @@ void trio_open(struct trio *t, uint32_t local, uint32_t count, uint32_t slots)
 			.schedule = 0,
 			.flat_bytes_max = 0,
 			.chunk_bytes_max = TRIO_CHUNK_BYTES,
-			.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
+			.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 			.slots = slots,
 			.buffers = 2,
 			.vec = vec_best(),
@@ -75,7 +75,7 @@ void trio_post_all(struct trio *t, uint64_t seq, const struct sched *sched)
 
 struct op_geometry trio_geometry(const struct trio *t)
 {
-	return op_geometry(t->count, VEC_F32, TRIO, OP_CHUNK_BYTES_USUAL, TRIO_CHUNK_BYTES, NULL);
+	return op_geometry(t->count, VEC_F32, TRIO, OP_CHUNK_BYTES_TCP, TRIO_CHUNK_BYTES, NULL);
 }
 
 void *trio_place(struct trio *t, uint16_t from, uint16_t to, const struct wire_frame *f, void **at)

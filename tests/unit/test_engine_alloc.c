@@ -107,7 +107,7 @@ static int open_node(uint16_t number)
 		.owners = &owners,
 		.flat_bytes_max = 4096,
 		.chunk_bytes_max = 65536,
-		.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 		.slots = 4,
 		.buffers = 8,
 		.vec = vec_best(),

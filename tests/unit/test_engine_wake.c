@@ -87,6 +87,7 @@ static void trainer_open(struct rig *r, uint32_t number)
 		.ranks_of_node = one_each,
 		.local_ranks = 1,
 		.owners = &r->owners,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 		.vec = vec_best(),
 	};
 	struct err err;

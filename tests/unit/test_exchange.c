@@ -49,7 +49,7 @@ static struct exchange_plan plan_of(uint16_t nodes, uint32_t slots)
 		.owners = &owners,
 		.flat_bytes_max = 4096,
 		.chunk_bytes_max = 65536,
-		.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 		.slots = slots,
 		.gathers = true,
 		.buffers = 4,

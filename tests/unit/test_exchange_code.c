@@ -70,7 +70,7 @@ static void sums_are_the_codecs(void **state)
 		struct coded_rig *r = coded_open(&o);
 		const struct coding *coding = &r->tensor[0]->coding;
 		struct op_geometry g =
-			op_geometry(COUNT, VEC_F32, 3, OP_CHUNK_BYTES_USUAL, 1 << 20, coding);
+			op_geometry(COUNT, VEC_F32, 3, OP_CHUNK_BYTES_TCP, 1 << 20, coding);
 
 		coded_fill(r, 1);
 		coded_op(r, 1);

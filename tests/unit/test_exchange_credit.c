@@ -27,7 +27,7 @@ static struct exchange *make(const struct owner_table *owners, const uint32_t *r
 		.owners = owners,
 		.schedule = sched_direct.id,
 		.chunk_bytes_max = 65536,
-		.chunk_bytes_usual = OP_CHUNK_BYTES_USUAL,
+		.chunk_bytes_usual = OP_CHUNK_BYTES_TCP,
 		.slots = 1,
 		.buffers = 2,
 		.vec = vec_best(),

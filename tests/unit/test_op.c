@@ -76,10 +76,10 @@ static void geometry_keeps_its_promises(void **state)
 	static const struct {
 		uint32_t usual, most;
 	} bytes[] = {
-		{OP_CHUNK_BYTES_USUAL, 8192},    {OP_CHUNK_BYTES_USUAL, 65536},
-		{OP_CHUNK_BYTES_USUAL, 100000},  {OP_CHUNK_BYTES_USUAL, 512 << 10},
-		{OP_CHUNK_BYTES_USUAL, 4 << 20}, {OP_CHUNK_BYTES_RDMA, 65536},
-		{OP_CHUNK_BYTES_RDMA, 1 << 20},  {OP_CHUNK_BYTES_MAX_LEAST, 1 << 20},
+		{OP_CHUNK_BYTES_TCP, 8192},     {OP_CHUNK_BYTES_TCP, 65536},
+		{OP_CHUNK_BYTES_TCP, 100000},   {OP_CHUNK_BYTES_TCP, 512 << 10},
+		{OP_CHUNK_BYTES_TCP, 4 << 20},  {OP_CHUNK_BYTES_RDMA, 65536},
+		{OP_CHUNK_BYTES_RDMA, 1 << 20}, {OP_CHUNK_BYTES_MAX_LEAST, 1 << 20},
 	};
 
 	(void)state;
@@ -97,7 +97,7 @@ static void geometry_keeps_its_promises(void **state)
 
 static void what_has_too_many_chunks_is_said_to(void **state)
 {
-	const uint32_t usual = OP_CHUNK_BYTES_USUAL;
+	const uint32_t usual = OP_CHUNK_BYTES_TCP;
 	struct op_geometry most = cut(65536ull * 2048, VEC_F32, 2, usual, 8192);
 
 	(void)state;
@@ -138,7 +138,7 @@ static void large_tensors_have_larger_chunks_than(uint32_t usual)
 static void large_tensors_have_larger_chunks(void **state)
 {
 	(void)state;
-	large_tensors_have_larger_chunks_than(OP_CHUNK_BYTES_USUAL);
+	large_tensors_have_larger_chunks_than(OP_CHUNK_BYTES_TCP);
 	large_tensors_have_larger_chunks_than(OP_CHUNK_BYTES_RDMA);
 }
 
@@ -152,7 +152,7 @@ static void coded_chunks_are_as_long_over_any_transport(void **state)
 	assert_int_equal(coding_parse(&coding, "int8", "none", 1 << 20, &err), 0);
 	for (uint64_t c = 1; c < 100000000; c = c * 3 + 1) {
 		struct op_geometry a =
-			op_geometry(c, VEC_F32, 4, OP_CHUNK_BYTES_USUAL, 1 << 20, &coding);
+			op_geometry(c, VEC_F32, 4, OP_CHUNK_BYTES_TCP, 1 << 20, &coding);
 		struct op_geometry b =
 			op_geometry(c, VEC_F32, 4, OP_CHUNK_BYTES_RDMA, 1 << 20, &coding);
 
@@ -167,9 +167,8 @@ static void a_ring_is_cut_as_over_tcp(void **state)
 {
 	(void)state;
 	assert_int_equal(op_chunk_bytes_usual(&sched_ring, OP_CHUNK_BYTES_RDMA),
-			 OP_CHUNK_BYTES_USUAL);
-	assert_int_equal(op_chunk_bytes_usual(&sched_ring, OP_CHUNK_BYTES_USUAL),
-			 OP_CHUNK_BYTES_USUAL);
+			 OP_CHUNK_BYTES_TCP);
+	assert_int_equal(op_chunk_bytes_usual(&sched_ring, OP_CHUNK_BYTES_TCP), OP_CHUNK_BYTES_TCP);
 	assert_int_equal(op_chunk_bytes_usual(&sched_direct, OP_CHUNK_BYTES_RDMA),
 			 OP_CHUNK_BYTES_RDMA);
 	assert_int_equal(op_chunk_bytes_usual(&sched_flat, OP_CHUNK_BYTES_RDMA),

@@ -122,9 +122,8 @@ static void every_schedule_is_an_allreduce(void **state)
 				play(*it, nodes, owner);
 }
 
-/* Whoever closes a chunk has all of its contributions and adds them by node, or some were added
- * on their way, as the owner's place has it. */
-static void by_owner_is_what_adds_on_the_way(void **state)
+/* Who closes a chunk adds all contributions in node order, or some were added on their way. */
+static void order_by_owner_is_what_adds_on_the_way(void **state)
 {
 	(void)state;
 
@@ -134,7 +133,7 @@ static void by_owner_is_what_adds_on_the_way(void **state)
 
 			for (uint16_t node = 0; node < nodes; node++)
 				partial |= (*it)->role(nodes, node, 0).partial;
-			assert_int_equal((*it)->by_owner, partial);
+			assert_int_equal((*it)->order_by_owner, partial);
 		}
 }
 
@@ -241,7 +240,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_schedule_is_an_allreduce),
-		cmocka_unit_test(by_owner_is_what_adds_on_the_way),
+		cmocka_unit_test(order_by_owner_is_what_adds_on_the_way),
 		cmocka_unit_test(names_and_numbers_are_unique),
 		cmocka_unit_test(the_rule_is_what_it_says),
 		cmocka_unit_test(founders_share_every_run_of_chunks),
