@@ -22,8 +22,9 @@
 enum {
 	SEND_DEPTH_KEPT = 8, /* for writes of counts, which must never wait for frames */
 	HELD_POLLS_MAX = 4,
-	LITTLE_BYTES = 4096, /* under way: so much is no reason to let frames wait */
-	SPREAD_FRAMES = 8,   /* under way: so many more, and the next ones take another path */
+	LITTLE_BYTES = 4096,      /* under way: so much is no reason to let frames wait */
+	SPREAD_FRAMES = 8,        /* under way: so many more, and the next ones take another path */
+	SPREAD_BYTES = 256 << 10, /* or so much more */
 };
 
 /* The peer's count, which goes with its acknowledgements, comes before in an idle group, too. */
@@ -73,12 +74,17 @@ uint32_t verbs_send_room(const struct transport *t, const struct verbs_path *p)
 	const struct verbs_tx *tx = &p->tx;
 	uint32_t queued = tx->tail - tx->posted, held = tx->tail - tx->head;
 	uint32_t queue = t->options.queue_frames - queued;
-	uint32_t ring = tx->mask + 1 - held, spread;
+	uint32_t ring = tx->mask + 1 - held, steps = held / SPREAD_FRAMES, spread;
+	uint64_t bytes = (uint64_t)tx->used * VERBS_UNIT_BYTES + tx->queued_bytes;
 
 	if (p->state != VERBS_UP || p->error)
 		return 0;
 	/* Where much is under way there is less room: another path is worth a write of its own. */
-	spread = (tx->mask + 1 - held / SPREAD_FRAMES * SPREAD_FRAMES) / 2;
+	if (steps < bytes / SPREAD_BYTES)
+		steps = (uint32_t)(bytes / SPREAD_BYTES);
+	if (steps > tx->mask / SPREAD_FRAMES) /* some is left, as there may be no other path */
+		steps = tx->mask / SPREAD_FRAMES;
+	spread = (tx->mask + 1 - steps * SPREAD_FRAMES) / 2;
 	queue = queue < spread ? queue : spread;
 	return queue < ring ? queue : ring;
 }
