@@ -460,6 +460,30 @@ static void a_small_frame_does_not_wait(void **state)
 	free(memory);
 }
 
+/* Room is what is left before another path is the better one: long frames take as much as many. */
+static void many_bytes_under_way_leave_little_room(void **state)
+{
+	unsigned char *memory = aligned_alloc(4096, (size_t)BATCH * BYTES);
+	static const struct {
+		uint32_t bytes, room;
+	} sends[] = {{BYTES, 16}, {7 * BYTES, 12}, {8 * BYTES, 8}};
+	struct rig rig;
+
+	(void)state;
+	open_with(&rig, memory);
+	assert_int_equal(transport_verbs.room(rig.side[0], 3, 0), 16);
+	for (uint32_t i = 0; i < sizeof(sends) / sizeof(sends[0]); i++) {
+		const struct wire_frame frame = rig_frame(0, 0, i, sends[i].bytes);
+
+		transport_verbs.send(rig.side[0], 3, 0, &frame, memory, i + 1);
+		transport_verbs.wait(rig.side[0], 0); /* does not hold it back */
+		assert_int_equal(transport_verbs.room(rig.side[0], 3, 0), sends[i].room);
+	}
+	transport_verbs.forget(rig.side[0], memory);
+	rig_close(&rig);
+	free(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +499,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_limit_is_found_at_start, before, after),
 		cmocka_unit_test_setup_teardown(few_requests_and_completions, before, after),
 		cmocka_unit_test_setup_teardown(a_small_frame_does_not_wait, before, after),
+		cmocka_unit_test_setup_teardown(many_bytes_under_way_leave_little_room, before,
+						after),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
