@@ -22,7 +22,7 @@ enum {
 	WIDE_MAX = 16,
 	BUFFERS = 16,
 	CHUNK_BYTES_LEAST = 64 << 10, /* of chunk_bytes_max, so that big tensors fit */
-	CHUNK_BYTES_MOST = 1 << 20,   /* usual ones have chunk_bytes_usual            */
+	CHUNK_BYTES_MOST = 1 << 20,   /* usual ones have chunk_bytes_usual              */
 };
 
 /* Takes pieces from a mapping one after the other; with base NULL it only counts. */

@@ -57,7 +57,7 @@ struct exchange_plan {
 	uint16_t schedule;          /* id, forced by the group; 0: by sched_choose()    */
 	uint64_t flat_bytes_max;    /* agreed threshold for sched_choose()              */
 	uint32_t chunk_bytes_max;   /* agreed; slot size                                */
-	uint32_t chunk_bytes_usual; /* agreed, for op_geometry() */
+	uint32_t chunk_bytes_usual; /* agreed, for op_geometry()                        */
 	uint32_t slots;             /* per node and class, >= 1                         */
 	bool gathers;               /* exchange_widen() may be called                   */
 	uint32_t slots_more;        /* beside the others: of those that it names        */

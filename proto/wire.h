@@ -17,8 +17,9 @@
  *
  * Version rule: a new meaning for an old bit bumps WIRE_VERSION; a new kind does
  * not (an unknown kind is refused).  Versions count from the first release: until
- * then all daemons of a cluster are of one build.  magic, version, kind and header_crc keep
- * their places in every version, so a daemon can always say what it was sent.
+ * then all daemons of a cluster are of one build.  magic, version, kind and
+ * header_crc keep their places in every version, so a daemon can always say what
+ * it was sent.
  */
 #ifndef PROTO_WIRE_H
 #define PROTO_WIRE_H
@@ -40,7 +41,7 @@
 #define WIRE_TEXT_BYTES 384                 /* a sentence with its terminating zero */
 #define WIRE_COUNT_MAX (1ull << 46)         /* elements of a tensor */
 #define WIRE_CHUNK_BYTES_MAX (4u << 20)     /* payload of a data frame */
-#define WIRE_CHUNK_BYTES_LEAST (8u << 10)   /* of a longest chunk, which is whole pages... */
+#define WIRE_CHUNK_BYTES_LEAST (8u << 10)   /* of chunk_bytes_*, which are whole pages... */
 #define WIRE_CHUNK_BYTES_STEP (4u << 10)    /* ...of this size */
 #define WIRE_FLAT_BYTES_MAX (1u << 30)      /* of flat_bytes_max */
 #define WIRE_MESSAGE_BYTES_MAX (128u << 10) /* payload of a control frame */
